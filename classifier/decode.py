@@ -1,0 +1,273 @@
+"""From the bytes of an upload to pixels, or to a sentence that says why not.
+
+The decision is made by decoding, never by the file's name or its declared content type. What each kind of
+unusual image becomes is listed in `docs/images.md` and tested one by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageMode, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
+
+# Pillow's own bound on pixels would warn or raise, by its own numbers: `_check_header` refuses before any is decoded.
+Image.MAX_IMAGE_PIXELS = None
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+"""The allow-list, in Pillow's names."""
+
+# What people send by mistake, by its first bytes: named so that the sentence can name it.
+_SIGNATURES: tuple[tuple[bytes, str], ...] = (
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"%PDF", "PDF"),
+    (b"<svg", "SVG"),
+    (b"<?xml", "SVG or XML"),
+    (b"8BPS", "Photoshop"),
+    (b"II+\0", "BigTIFF"),
+    (b"MM\0+", "BigTIFF"),
+    (b"\x00\x00\x01\x00", "icon"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
+    (b"SIMPLE  =", "FITS"),
+)
+_SIGNATURES_AT = {4: ((b"ftyp", "HEIC, AVIF or video"),), 128: ((b"DICM", "DICOM"),)}
+
+
+def gettext_noop(text: str) -> str:
+    """Mark a sentence for the translators of the platform, which finds it by this function's name."""
+    return text
+
+
+DAMAGED = gettext_noop("The image is damaged or incomplete. Export or copy it again and send that file.")
+FAR_TOO_MANY_PIXELS = gettext_noop("The image has far too many pixels. Send the region of interest.")
+UNSUPPORTED_PIXELS = gettext_noop(
+    "Pixels of the type %(mode)s cannot be read. Send 8 or 16 bits for each of red, green and blue."
+)
+
+
+class DecodeError(ValueError):
+    """An image that cannot be analysed.
+
+    Attributes:
+        code: Stable and machine-readable, one of the keys of the API guide.
+        template: A sentence for the person who sent the image: what is wrong and what to do; a `%`-format, so that
+            it can be translated.
+        values: What the template names.
+    """
+
+    def __init__(self, code: str, template: str, **values: object) -> None:
+        """Keep the code and what the sentence is made of."""
+        super().__init__(template % values)
+        self.code = code
+        self.template = template
+        self.values = values
+
+    @property
+    def message(self) -> str:
+        """The sentence, in English."""
+        return self.template % self.values
+
+
+class ReadableFile(Protocol):
+    """An open binary file."""
+
+    def seek(self, offset: int, /) -> object:
+        """Go to a place."""
+
+    def read(self, size: int, /) -> bytes:
+        """Read at most so many bytes."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is refused before any pixel is decoded.
+
+    Attributes:
+        max_bytes: Largest file, in bytes; None for any.
+        max_pixels: Largest width times height.
+        min_side: Smallest width or height, in pixels: the side of a patch.
+    """
+
+    max_bytes: int | None = 20 * 1024 * 1024
+    max_pixels: int = 50_000_000
+    min_side: int = 225
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One image, ready to be cut.
+
+    Attributes:
+        pixels: RGB, uint8, of shape (height, width, 3).
+        sha256: Of the pixels and their shape, in hexadecimal: equal for equal pictures, whatever their files.
+        format: The file's format, in Pillow's name.
+    """
+
+    pixels: NDArray[np.uint8]
+    sha256: str
+    format: str
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        return int(self.pixels.shape[0])
+
+
+def decode(source: bytes | str | Path | ReadableFile, limits: Limits | None = None) -> Decoded:
+    """Check and decode one image.
+
+    Args:
+        source: The file's bytes, its path, or an open binary file (read from its start).
+        limits: Bounds; the defaults of `Limits` when None.
+
+    Raises:
+        DecodeError: With one of the codes `empty`, `too_many_bytes`, `not_an_image`, `unsupported_format`,
+            `too_many_pixels`, `too_small`, `several_images`, `unsupported_pixels`, `truncated`.
+        OSError: If a path cannot be read.
+    """
+    limits = limits or Limits()
+    data = _read(source, limits)
+    try:
+        with _open(data) as image:
+            _check_header(image, limits)
+            if image.format == "PNG":  # decoding alone does not look at the checksums
+                with _open(data) as twin:
+                    twin.verify()
+            image.load()
+            pixels = _to_rgb(image)
+            file_format = image.format or "unknown"
+    except DecodeError:
+        raise
+    except Exception as error:  # on hostile bytes Pillow's readers raise nearly anything
+        raise DecodeError("truncated", DAMAGED) from error
+    return Decoded(pixels=pixels, sha256=pixel_hash(pixels), format=file_format)
+
+
+def pixel_hash(pixels: NDArray[np.uint8]) -> str:
+    """SHA-256, in hexadecimal, of an array's shape and bytes."""
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
+
+
+def _read(source: bytes | str | Path | ReadableFile, limits: Limits) -> bytes:
+    size = -1 if limits.max_bytes is None else limits.max_bytes + 1
+    if isinstance(source, str | Path):
+        with Path(source).open("rb") as file:
+            data = file.read(size)
+    elif isinstance(source, bytes):
+        data = source
+    else:
+        source.seek(0)
+        data = source.read(size)
+    if not data:
+        raise DecodeError("empty", gettext_noop("The file is empty."))
+    if limits.max_bytes is not None and len(data) > limits.max_bytes:
+        raise DecodeError(
+            "too_many_bytes",
+            gettext_noop("The file is larger than the %(limit)s MB allowed."),
+            limit=f"{limits.max_bytes / 2**20:.0f}",
+        )
+    return data
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        kind = _foreign_format(data)
+        if kind:
+            raise DecodeError(
+                "unsupported_format",
+                gettext_noop("Files of the kind %(kind)s cannot be read. Send PNG, JPEG, TIFF, BMP or WebP."),
+                kind=kind,
+            ) from None
+        if any(data.startswith(start) for start in (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM")):
+            raise DecodeError("truncated", DAMAGED) from None
+        raise DecodeError(
+            "not_an_image",
+            gettext_noop("This is not an image. Send a micrograph as PNG, JPEG, TIFF, BMP or WebP."),
+        ) from None
+
+
+def _foreign_format(data: bytes) -> str | None:
+    head = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n")
+    for start, name in _SIGNATURES:
+        if data.startswith(start) or head.lower().startswith(start.lower()):
+            return name
+    for offset, signatures in _SIGNATURES_AT.items():
+        for start, name in signatures:
+            if data[offset:].startswith(start):
+                return name
+    return None
+
+
+def _check_header(image: Image.Image, limits: Limits) -> None:
+    width, height = image.size
+    if width * height > limits.max_pixels:
+        raise DecodeError(
+            "too_many_pixels",
+            gettext_noop(
+                "The image has %(width)d x %(height)d pixels, more than the %(limit)s megapixels allowed. "
+                "Send the region of interest."
+            ),
+            width=width,
+            height=height,
+            limit=f"{limits.max_pixels / 1e6:g}",
+        )
+    if min(width, height) < limits.min_side:
+        raise DecodeError(
+            "too_small",
+            gettext_noop("The image has %(width)d x %(height)d pixels; both sides must have at least %(limit)d."),
+            width=width,
+            height=height,
+            limit=limits.min_side,
+        )
+    if isinstance(image, TiffImageFile):
+        # A whole tile is decoded at once, however little of it lies within the picture.
+        tile = image.tag_v2.get(TILEWIDTH, 1) * image.tag_v2.get(TILELENGTH, 1)
+        if tile > limits.max_pixels:
+            raise DecodeError("too_many_pixels", FAR_TOO_MANY_PIXELS)
+    # MPO is a JPEG with previews behind it; its first picture is the picture. (To ask for the number of frames would
+    # walk through all of them.)
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        raise DecodeError(
+            "several_images",
+            gettext_noop("The file holds several images (pages or frames). Send each as a file of its own."),
+        )
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Upright RGB on a white ground, whatever the file's mode."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode in {"I", "F"} or upright.mode.startswith("I;16"):
+        return _from_deep_grey(upright)
+    if ImageMode.getmode(upright.mode).basemode not in {"L", "RGB", "P", "CMYK", "LAB", "HSV"}:
+        raise DecodeError("unsupported_pixels", UNSUPPORTED_PIXELS, mode=upright.mode)
+    if upright.has_transparency_data:
+        rgba = upright.convert("RGBA")
+        upright = Image.new("RGB", rgba.size, "white")
+        upright.paste(rgba, mask=rgba.getchannel("A"))
+    return np.array(upright if upright.mode == "RGB" else upright.convert("RGB"))
+
+
+def _from_deep_grey(image: Image.Image) -> NDArray[np.uint8]:
+    """Grey of 16 bits becomes grey of 8 by keeping the high byte; wider grey has no agreed white and is refused."""
+    deep = np.asarray(image)
+    if image.mode == "F" or deep.min() < 0 or deep.max() > np.iinfo(np.uint16).max:
+        raise DecodeError("unsupported_pixels", UNSUPPORTED_PIXELS, mode=image.mode)
+    grey = (deep.astype(np.uint16) >> 8).astype(np.uint8)
+    return np.repeat(grey[:, :, np.newaxis], 3, axis=2)

@@ -1,0 +1,92 @@
+"""Which device and which number format run a network fastest here: measured, not guessed."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+logger = logging.getLogger(__name__)
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+_TRIALS = 5
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where and how a network runs."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def prepare(self, module: nn.Module) -> nn.Module:
+        """Move a network there, in the memory layout that convolutions like."""
+        return module.to(self.device, self.dtype).to(memory_format=torch.channels_last)
+
+    def __str__(self) -> str:
+        """As people read it: `cpu float32`."""
+        return f"{self.device} {str(self.dtype).removeprefix('torch.')}"
+
+
+def choose(module: nn.Module, *, device: str = "auto", precision: Precision = "auto", patch: int = 225) -> Engine:
+    """Choose device and precision for a network.
+
+    A GPU that computes in bfloat16 uses it. A CPU may accept bfloat16 and be slower with it, so there both are timed
+    on one image's worth of patches.
+
+    Args:
+        module: In evaluation mode, on the CPU; it is not changed.
+        device: `auto`, or a device in PyTorch's notation, such as `cpu` or `cuda:0`.
+        precision: `auto`, or what to use.
+        patch: Side of a patch, in pixels.
+
+    Raises:
+        ValueError: If the device is not there.
+    """
+    try:
+        chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    except RuntimeError as error:
+        raise ValueError(f"There is no device {device!r}. Use auto, cpu, cuda or cuda:1.") from error
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"The device {device} is not there: PyTorch finds {torch.cuda.device_count()} GPUs. Use cpu.")
+    if precision != "auto":
+        return Engine(chosen, getattr(torch, precision))
+    if chosen.type == "cuda":
+        return Engine(chosen, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32)
+    if chosen.type != "cpu":
+        return Engine(chosen, torch.float32)
+    seconds = _forward_seconds(module, (torch.float32, torch.bfloat16), patch)
+    fastest = min(seconds, key=seconds.__getitem__)
+    engine = Engine(chosen, fastest)
+    logger.info(
+        "engine %s (15 patches: %s)",
+        engine,
+        ", ".join(f"{str(d).removeprefix('torch.')} {s * 1000:.0f} ms" for d, s in seconds.items()),
+    )
+    return engine
+
+
+def _forward_seconds(module: nn.Module, dtypes: Sequence[torch.dtype], patch: int) -> dict[torch.dtype, float]:
+    """The shortest time of one image's patches in each number format.
+
+    The formats take turns, so that whatever else the machine does meanwhile slows all of them.
+    """
+    cpu = torch.device("cpu")
+    trials = {dtype: Engine(cpu, dtype).prepare(copy.deepcopy(module)) for dtype in dtypes}
+    patches = torch.zeros(15, 3, patch, patch).contiguous(memory_format=torch.channels_last)
+    best = dict.fromkeys(dtypes, float("inf"))
+    with torch.inference_mode():
+        for _ in range(_TRIALS):
+            for dtype, trial in trials.items():
+                batch = patches.to(dtype)
+                started = time.perf_counter()
+                trial(batch)
+                best[dtype] = min(best[dtype], time.perf_counter() - started)
+    return best

@@ -1,0 +1,29 @@
+"""How pixels become a network's input."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from torch import Tensor, dtype
+
+
+class Normalisation(BaseModel):
+    """Mean and standard deviation of each of the colours red, green, blue, on the 0..255 scale."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def apply(self, patches: Tensor, to: dtype | None = None) -> Tensor:
+        """Normalise uint8 patches of shape (N, 3, H, W), on their device, to `to` (float32 when None)."""
+        import torch
+
+        to = to or torch.float32
+        shape = (1, 3, 1, 1)
+        mean = torch.tensor(self.mean, device=patches.device).reshape(shape)
+        scale = torch.tensor([1 / s for s in self.std], device=patches.device).reshape(shape)
+        return patches.to(torch.float32).sub_(mean).mul_(scale).to(to)

@@ -1,0 +1,28 @@
+"""Cutting patches out of images, as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from classifier.grid import Box
+
+
+def cut(pixels: NDArray[np.uint8] | Tensor, boxes: Sequence[Box]) -> Tensor:
+    """Cut one image into its patches.
+
+    Args:
+        pixels: RGB, uint8, of shape (height, width, 3), an array or a tensor on any device.
+        boxes: Equal-sized places within the image.
+
+    Returns:
+        uint8 tensor of shape (len(boxes), 3, size, size) on the image's device, in channels-last memory.
+    """
+    image = pixels if isinstance(pixels, Tensor) else torch.from_numpy(pixels)
+    patches = torch.stack([image[box.y : box.y + box.height, box.x : box.x + box.width] for box in boxes])
+    # Stacked as (N, H, W, 3) and seen as (N, 3, H, W): channels-last without a copy.
+    return patches.permute(0, 3, 1, 2)

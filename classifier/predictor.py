@@ -1,0 +1,100 @@
+"""From images to verdicts: all patches of many images in one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from classifier import engine, votes
+from classifier.bundle import Bundle
+from classifier.grid import Box
+from classifier.patches import cut
+
+DEFAULT_BATCH = {"cpu": 64, "cuda": 1024}
+"""Patches in one forward pass at the most: bounds the memory that patches take."""
+
+
+class Predictor:
+    """A bundle's network, loaded once and kept.
+
+    Attributes:
+        bundle: What was loaded.
+        engine: Device and precision in use.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: str = "auto",
+        precision: engine.Precision = "auto",
+        batch_size: int | None = None,
+    ) -> None:
+        """Load the network.
+
+        Args:
+            bundle: Checked by `Bundle.load`.
+            device: `auto`: a GPU where there is one.
+            precision: `auto`: the fastest, measured now.
+            batch_size: Patches in one forward pass at the most; chosen by the device when None.
+
+        Raises:
+            BundleError: If the weights do not fit.
+            ValueError: If the device is not there.
+        """
+        module = bundle.module()
+        self.bundle = bundle
+        self.engine = engine.choose(module, device=device, precision=precision, patch=bundle.metadata.grid.size)
+        self._module = self.engine.prepare(module)
+        self._batch_size = batch_size or DEFAULT_BATCH.get(self.engine.device.type, 64)
+
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[votes.Prediction]:
+        """Let the patches of images vote.
+
+        Args:
+            images: RGB, uint8, each of shape (height, width, 3); sizes may differ.
+
+        Returns:
+            One prediction for each image, in order.
+
+        Raises:
+            ValueError: If an image has no room for a patch, or the network gives no number.
+        """
+        if not images:
+            return []
+        metadata = self.bundle.metadata
+        boxes = [metadata.grid.boxes(width=image.shape[1], height=image.shape[0]) for image in images]
+        logits = self._logits(images, boxes)
+        predictions = []
+        for places, image_logits in zip(boxes, torch.split(logits, [len(b) for b in boxes]), strict=True):
+            predictions.append(
+                votes.count(
+                    places,
+                    image_logits.tolist(),
+                    threshold=metadata.threshold,
+                    temperature=metadata.temperature,
+                )
+            )
+        return predictions
+
+    @torch.inference_mode()
+    def _logits(self, images: Sequence[NDArray[np.uint8]], boxes: Sequence[Sequence[Box]]) -> Tensor:
+        """For all patches in order, malignant minus benign logit: float32, on the CPU."""
+        device = self.engine.device
+        tensors = [torch.from_numpy(image).to(device) for image in images]
+        places = [(number, box) for number, image_boxes in enumerate(boxes) for box in image_boxes]
+        differences = []
+        for start in range(0, len(places), self._batch_size):
+            # Patches overlap and take several times their image's memory: only those of one batch exist at a time.
+            batch = groupby(places[start : start + self._batch_size], key=itemgetter(0))
+            patches = torch.cat([cut(tensors[number], [box for _, box in group]) for number, group in batch])
+            inputs = self.bundle.metadata.normalisation.apply(patches, self.engine.dtype)
+            logits = self._module(inputs.contiguous(memory_format=torch.channels_last)).float()
+            differences.append(logits[:, 1] - logits[:, 0])
+        return torch.cat(differences).cpu()

@@ -1,0 +1,1 @@
+"""The Django project: uploads, cases, the ledger of jobs, the registry of models."""

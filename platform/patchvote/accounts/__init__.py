@@ -1,0 +1,1 @@
+"""Roles, sign-in and API tokens."""

@@ -1,0 +1,58 @@
+"""The roles, which are Django groups: submitter, reviewer and admin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.contrib.auth.management import create_permissions
+from django.contrib.auth.models import Group, Permission
+from django.db.models.signals import m2m_changed, post_migrate
+from django.dispatch import receiver
+
+from patchvote.accounts.models import User
+
+SUBMITTER = "submitter"
+REVIEWER = "reviewer"
+ADMIN = "admin"
+ROLES = (SUBMITTER, REVIEWER, ADMIN)
+
+ADMIN_PERMISSIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "accounts": {"user": ("view", "add", "change", "delete")},
+    "auth": {"group": ("view",)},
+    "axes": {"accessattempt": ("view", "delete")},
+    "cases": {"case": ("view",), "image": ("view",), "analysis": ("view",)},
+    "jobs": {"worker": ("view",)},
+    "knox": {"authtoken": ("view", "delete")},
+    "registry": {"modelversion": ("view",)},
+}
+"""What the group admin may do in the admin site, by app and model."""
+
+
+@receiver(post_migrate)
+def create_roles(sender: AppConfig, using: str, **_: Any) -> None:
+    """Make the groups, and give admins their permissions for the app that was migrated."""
+    if sender.label not in ADMIN_PERMISSIONS:
+        return
+    groups = {role: Group.objects.using(using).get_or_create(name=role)[0] for role in ROLES}
+    create_permissions(sender, using=using, verbosity=0)
+    names = [f"{act}_{model}" for model, acts in ADMIN_PERMISSIONS[sender.label].items() for act in acts]
+    permissions = Permission.objects.using(using).filter(content_type__app_label=sender.label, codename__in=names)
+    groups[ADMIN].permissions.add(*permissions)
+
+
+@receiver(m2m_changed, sender=User.groups.through)
+def give_admins_the_admin_site(
+    instance: User | Group, action: str, pk_set: set[int] | None, *, reverse: bool, **_: Any
+) -> None:
+    """Members of the group admin may enter the admin site, and those who leave it may not."""
+    if action not in {"post_add", "post_remove", "post_clear"}:
+        return
+    changed = (pk_set or ()) if reverse else [instance.pk]  # reverse: from the group's side
+    people = User.objects.filter(pk__in=changed)
+    admins = User.objects.filter(groups__name=ADMIN)
+    people.filter(pk__in=admins, is_staff=False).update(is_staff=True)
+    people.exclude(pk__in=admins).filter(is_superuser=False, is_staff=True).update(is_staff=False)
+    if not reverse and isinstance(instance, User):
+        instance.refresh_from_db(fields=["is_staff"])
+        instance.__dict__.pop("role_names", None)

@@ -1,0 +1,1 @@
+"""Case, Image, Analysis: submitting, verdicts, history."""

@@ -1,0 +1,296 @@
+"""Cases over REST: the contract that clients rely on (docs/api.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404
+from django.utils.cache import patch_cache_control
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
+from rest_framework import exceptions, mixins, serializers, status, viewsets
+from rest_framework.decorators import action
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.throttling import UserRateThrottle
+from rest_framework.views import APIView
+
+from classifier.decode import DecodeError
+from patchvote.cases import previews, services
+from patchvote.cases.filters import CaseFilter
+from patchvote.cases.models import Analysis, Case, Image, Magnification, Verdict
+from patchvote.registry.models import ModelVersion
+from patchvote.registry.services import NoChampionError
+from patchvote.rest import Conflict, ReadThrottle
+
+RETRY_AFTER_SECONDS = 1
+KEY_LENGTH = 200
+
+
+class NoModel(exceptions.APIException):
+    """503: nothing serves yet."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "no_model"
+
+
+class LengthRequired(exceptions.APIException):
+    """411: a body of unknown length, of which Django would read nothing."""
+
+    status_code = status.HTTP_411_LENGTH_REQUIRED
+    default_code = "length_required"
+    default_detail = _("Send the request with a Content-Length; chunked uploads cannot be read.")
+
+
+class RefusedFiles(exceptions.APIException):
+    """400, or 413 where size alone is wrong: every refused file with its name, sentence and code."""
+
+    def __init__(self, error: services.SubmissionError) -> None:
+        """Keep the refusals."""
+        super().__init__(error.refusals[0].message, error.refusals[0].code)
+        self.refusals = error.refusals
+        self.status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE if error.too_large else status.HTTP_400_BAD_REQUEST
+
+    def get_full_details(self) -> Any:
+        """In DRF's shape for a field, with the file names that DRF has no place for."""
+        return {"images": [{"message": r.message, "code": r.code, "filename": r.filename} for r in self.refusals]}
+
+
+class SubmitThrottle(UserRateThrottle):
+    """The rate for sending cases."""
+
+    scope = "submit"
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    """Why a job failed."""
+
+    code = serializers.CharField()
+    message = serializers.CharField()
+
+
+class VoteSerializer(serializers.Serializer[Any]):
+    """One patch: its place, in pixels, its probability and its vote."""
+
+    row = serializers.IntegerField()
+    column = serializers.IntegerField()
+    x = serializers.IntegerField()
+    y = serializers.IntegerField()
+    width = serializers.IntegerField()
+    height = serializers.IntegerField()
+    malignant_probability = serializers.FloatField()
+    vote = serializers.ChoiceField(choices=Verdict.choices)
+
+
+class ModelReferenceSerializer(serializers.ModelSerializer[ModelVersion]):
+    """Which model version."""
+
+    class Meta:
+        model = ModelVersion
+        fields = ["name", "version", "sha256"]
+
+
+class AnalysisSerializer(serializers.ModelSerializer[Analysis]):
+    """What one model version says of one image."""
+
+    verdict = serializers.SerializerMethodField()
+    model = ModelReferenceSerializer(source="model_version")
+    error = serializers.SerializerMethodField()
+    votes = VoteSerializer(many=True)
+
+    class Meta:
+        model = Analysis
+        fields = [
+            "id", "state", "verdict", "malignant_share", "threshold", "malignant_probability", "model", "attempts",
+            "queued_at", "started_at", "finished_at", "error", "votes",
+        ]  # fmt: skip
+
+    @extend_schema_field(serializers.ChoiceField(choices=Verdict.choices, allow_null=True))
+    def get_verdict(self, analysis: Analysis) -> str | None:
+        """Null until there is one."""
+        return analysis.verdict or None
+
+    @extend_schema_field(ErrorSerializer(allow_null=True))
+    def get_error(self, analysis: Analysis) -> dict[str, str] | None:
+        """Null unless it failed."""
+        if not analysis.error_code:
+            return None
+        return {"code": analysis.error_code, "message": analysis.error}
+
+
+class ImageSerializer(serializers.ModelSerializer[Image]):
+    """One image with its current analysis."""
+
+    url = serializers.HyperlinkedIdentityField(view_name="api:image")
+    analysis = AnalysisSerializer()
+
+    class Meta:
+        model = Image
+        fields = ["id", "filename", "sha256", "width", "height", "url", "analysis"]
+
+
+class CaseSerializer(serializers.ModelSerializer[Case]):
+    """A case with its images."""
+
+    url = serializers.HyperlinkedIdentityField(view_name="api:case-detail")
+    verdict = serializers.SerializerMethodField()
+    images = ImageSerializer(many=True)
+
+    class Meta:
+        model = Case
+        fields = [
+            "id", "url", "reference", "notes", "magnification", "synthetic", "created_at", "state", "verdict", "images",
+        ]  # fmt: skip
+
+    @extend_schema_field(serializers.ChoiceField(choices=Verdict.choices, allow_null=True))
+    def get_verdict(self, case: Case) -> str | None:
+        """Null until the case succeeded."""
+        return case.verdict or None
+
+
+class SubmissionSerializer(serializers.Serializer[Any]):
+    """What a client sends."""
+
+    images = serializers.ListField(child=serializers.FileField(allow_empty_file=True), allow_empty=False)
+    reference = serializers.CharField(required=False, allow_blank=True, max_length=100, default="")
+    notes = serializers.CharField(required=False, allow_blank=True, max_length=5000, default="")
+    magnification = serializers.ChoiceField(choices=Magnification.choices, default=Magnification.X40)
+
+
+@extend_schema(tags=["cases"])
+class CaseViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Case]):
+    """Cases: one's own, or all for reviewers and admins."""
+
+    queryset = Case.objects.none()
+    serializer_class = CaseSerializer
+    filterset_class = CaseFilter
+    ordering_fields = ["created_at", "state", "verdict", "reference"]
+
+    def get_queryset(self) -> Any:
+        """Only what this person may see; anything else is 404."""
+        user = self.request.user
+        if not user.is_authenticated:  # the schema is made without a person
+            return Case.objects.none()
+        return Case.objects.visible_to(user).with_images()
+
+    def get_throttles(self) -> list[Any]:
+        """Sending is bounded more tightly than reading."""
+        return [SubmitThrottle() if self.action in {"create", "reanalyse"} else ReadThrottle()]
+
+    def get_parsers(self) -> list[Any]:
+        """Images come as multipart forms."""
+        return [MultiPartParser()] if self.request and self.request.method == "POST" else super().get_parsers()
+
+    @extend_schema(
+        request={"multipart/form-data": SubmissionSerializer},
+        responses={202: CaseSerializer},
+        parameters=[
+            OpenApiParameter(
+                "Idempotency-Key",
+                location=OpenApiParameter.HEADER,
+                description="A new unique text for each case: a repeated request with it answers with the first case.",
+            )
+        ],
+    )
+    def create(self, request: Request) -> Response:
+        """Send one or more images; they are analysed in the background."""
+        if not request.headers.get("Content-Length"):
+            raise LengthRequired
+        fields = SubmissionSerializer(data=request.data)
+        fields.is_valid(raise_exception=True)
+        key = request.headers.get("Idempotency-Key", "")
+        if len(key) > KEY_LENGTH:
+            raise exceptions.ValidationError({"Idempotency-Key": [_("At most 200 characters.")]}, code="max_length")
+        given = fields.validated_data
+        try:
+            submission = services.submit(
+                request.user,  # type: ignore[arg-type]
+                given["images"],
+                reference=given["reference"],
+                notes=given["notes"],
+                magnification=given["magnification"],
+                idempotency_key=key or None,
+            )
+        except services.SubmissionError as error:
+            raise RefusedFiles(error) from error
+        except services.KeyReusedError as error:
+            raise Conflict(str(error), code="idempotency_key_reused") from error
+        except NoChampionError as error:
+            raise NoModel(str(error)) from error
+        response = self._answer(submission.case, status.HTTP_202_ACCEPTED)
+        response["Location"] = reverse("api:case-detail", args=[submission.case.pk], request=request)
+        if submission.repeated:
+            response["Idempotent-Replayed"] = "true"
+        return response
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """One case; poll it as `Retry-After` says until that header is gone."""
+        del request, args, kwargs
+        return self._answer(self.get_object(), status.HTTP_200_OK)
+
+    @extend_schema(request=None, responses={200: CaseSerializer})
+    @action(detail=True, methods=["post"], filterset_class=None)
+    def cancel(self, request: Request, pk: str | None = None) -> Response:
+        """Cancel the analyses that have not ended; 409 if all have."""
+        del request, pk
+        case = self.get_object()
+        try:
+            services.cancel(case)
+        except services.StateError as error:
+            raise Conflict(str(error), code="already_ended") from error
+        return self._answer(case, status.HTTP_200_OK)
+
+    @extend_schema(request=None, responses={202: CaseSerializer})
+    @action(detail=True, methods=["post"], filterset_class=None)
+    def reanalyse(self, request: Request, pk: str | None = None) -> Response:
+        """Analyse all images again with the present champion; 409 while analyses are open."""
+        del request, pk
+        case = self.get_object()
+        try:
+            services.analyse_again(case)
+        except services.StateError as error:
+            raise Conflict(str(error), code="not_ended") from error
+        except NoChampionError as error:
+            raise NoModel(str(error)) from error
+        return self._answer(case, status.HTTP_202_ACCEPTED)
+
+    def _answer(self, case: Case, status_code: int) -> Response:
+        fresh = Case.objects.with_images().get(pk=case.pk)
+        response = Response(self.get_serializer(fresh).data, status=status_code)
+        if not fresh.ended:
+            response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        patch_cache_control(response, private=True, no_store=True)
+        return response
+
+
+class ImageView(APIView):
+    """The picture of an image, for those who may see its case."""
+
+    throttle_classes = [ReadThrottle]
+
+    @extend_schema(
+        tags=["cases"],
+        parameters=[OpenApiParameter("size", enum=list(previews.SIZES), description="full unless said")],
+        responses={(200, previews.CONTENT_TYPE): OpenApiTypes.BINARY},
+    )
+    def get(self, request: Request, pk: str) -> HttpResponse:
+        """Re-encoded as JPEG, without metadata; the sender's file itself is never served."""
+        visible = Case.objects.visible_to(request.user)  # type: ignore[arg-type]
+        image = get_object_or_404(Image, pk=pk, case__in=visible)
+        size = request.query_params.get("size", "full")
+        if size not in previews.SIZES:
+            raise exceptions.ValidationError({"size": [_("full or thumbnail")]}, code="invalid_choice")
+        try:
+            data = previews.preview(image, size)
+        except (OSError, DecodeError):
+            raise exceptions.NotFound(_("The image's file is not on the server."), code="file_gone") from None
+        response = HttpResponse(data, content_type=previews.CONTENT_TYPE)
+        response["Content-Disposition"] = f'inline; filename="{image.pk}.jpg"'
+        response["X-Content-Type-Options"] = "nosniff"
+        response["Content-Security-Policy"] = "default-src 'none'; sandbox"
+        patch_cache_control(response, private=True, max_age=3600, immutable=True)
+        return response

@@ -1,0 +1,67 @@
+"""Searching the history: the same for pages and API."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+import django_filters
+from django.core.exceptions import ValidationError
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+from django.utils.dateparse import parse_date
+from django.utils.translation import gettext_lazy as _
+from django_filters.fields import IsoDateTimeField
+
+from patchvote.cases.models import Case, Verdict
+from patchvote.jobs.models import State
+
+
+class MomentField(IsoDateTimeField):
+    """A moment in ISO 8601, or a day: then its beginning, or with `end_of_day` the beginning of the next."""
+
+    def __init__(self, *args: Any, end_of_day: bool = False, **kwargs: Any) -> None:
+        """Keep how a day is meant."""
+        super().__init__(*args, **kwargs)
+        self._end_of_day = end_of_day
+
+    def to_python(self, value: Any) -> datetime | None:
+        """Refuse what no calendar has."""
+        try:
+            day = parse_date(value) if isinstance(value, str) else None
+            if day is not None:
+                midnight = datetime.combine(day, time.min) + timedelta(days=1 if self._end_of_day else 0)
+                return timezone.make_aware(midnight)
+            moment: datetime | None = super().to_python(value)
+            return moment and moment.astimezone(UTC)  # the ends of the calendar overflow here
+        except (ValueError, OverflowError):
+            raise ValidationError(
+                _("Give a date such as 2026-11-23 or a time such as 2026-11-23T10:00:00Z."), "invalid"
+            ) from None
+
+
+class MomentFilter(django_filters.IsoDateTimeFilter):
+    """Filters by a `MomentField`."""
+
+    field_class = MomentField
+
+
+class CaseFilter(django_filters.FilterSet):
+    """Filters of cases; `reference` and `q` match parts, whatever their case of letters."""
+
+    q = django_filters.CharFilter(method="search", label=_("Reference, notes or file name"))
+    reference = django_filters.CharFilter(lookup_expr="icontains", label=_("Reference"))
+    state = django_filters.ChoiceFilter(choices=State.choices, label=_("State"), empty_label=_("any state"))
+    verdict = django_filters.ChoiceFilter(choices=Verdict.choices, label=_("Verdict"), empty_label=_("any verdict"))
+    created_after = MomentFilter("created_at", lookup_expr="gte", label=_("Submitted from"))
+    created_before = MomentFilter("created_at", lookup_expr="lt", label=_("Submitted until"), end_of_day=True)
+
+    class Meta:
+        model = Case
+        fields: list[str] = []
+
+    def search(self, queryset: QuerySet[Case], name: str, value: str) -> QuerySet[Case]:
+        """One box for what people remember."""
+        del name
+        matches = Q(reference__icontains=value) | Q(notes__icontains=value)
+        return queryset.filter(matches | Q(pk__in=queryset.filter(images__filename__icontains=value).values("pk")))

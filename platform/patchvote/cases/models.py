@@ -1,0 +1,187 @@
+"""What a person submits, and what the models say of it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from patchvote.jobs.models import Job, State
+from patchvote.registry.models import ModelVersion
+
+if TYPE_CHECKING:
+    from patchvote.accounts.models import User
+
+
+class Verdict(models.TextChoices):
+    """A model's call on an image, and on a case: the gravest of its images'. In order of gravity."""
+
+    BENIGN = "benign", _("benign")
+    MALIGNANT = "malignant", _("malignant")
+
+
+class Magnification(models.TextChoices):
+    """Of the microscope's objective and eyepiece together, in BreakHis's notation."""
+
+    X40 = "40X", "40X"
+    X100 = "100X", "100X"
+    X200 = "200X", "200X"
+    X400 = "400X", "400X"
+
+
+class CaseQuerySet(models.QuerySet["Case"]):
+    """Cases."""
+
+    def visible_to(self, user: User) -> CaseQuerySet:
+        """Own cases; all for reviewers and admins."""
+        return self if user.sees_all_cases else self.filter(submitter=user)
+
+    def with_images(self, *, votes: bool = True) -> CaseQuerySet:
+        """With images, their current analyses and the models', in a constant number of queries.
+
+        Args:
+            votes: Whether the votes are read as well, thousands of them for a large image.
+        """
+        current = Analysis.objects.filter(current=True).select_related("model_version")
+        if not votes:
+            current = current.defer("votes")
+        images = Image.objects.prefetch_related(models.Prefetch("analyses", current, to_attr="current_analyses"))
+        return self.prefetch_related(models.Prefetch("images", images))
+
+
+class Case(models.Model):
+    """What a person submits: one or more images of one biopsy.
+
+    `state` and `verdict` sum up the current analyses; `patchvote.cases.services.summarise` alone writes them, in the
+    transaction that changes the analyses.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    submitter = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="cases", verbose_name=_("submitter")
+    )
+    reference = models.CharField(
+        _("reference"), max_length=100, blank=True, help_text=_("Your own number or name for the case.")
+    )
+    notes = models.TextField(_("notes"), blank=True, max_length=5000)
+    magnification = models.CharField(_("magnification"), max_length=4, choices=Magnification, default=Magnification.X40)
+    synthetic = models.BooleanField(_("synthetic sample"), default=False, editable=False)
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.QUEUED, editable=False)
+    verdict = models.CharField(_("verdict"), max_length=10, choices=Verdict, blank=True, editable=False)
+    idempotency_key = models.CharField(max_length=200, null=True, editable=False)  # noqa: DJ001 (NULL: none given)
+    fingerprint = models.CharField(max_length=64, blank=True, editable=False)
+    created_at = models.DateTimeField(_("submitted at"), default=timezone.now, editable=False)
+
+    objects = CaseQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        verbose_name = _("case")
+        verbose_name_plural = _("cases")
+        constraints = [
+            models.UniqueConstraint(fields=["submitter", "idempotency_key"], name="one_case_for_each_key"),
+        ]
+        indexes = [
+            models.Index("created_at", "id", name="case_created"),
+            models.Index("submitter", "created_at", "id", name="case_submitter_created"),
+            models.Index("state", "created_at", name="case_state_created"),
+            models.Index("verdict", "created_at", name="case_verdict_created"),
+            models.Index("reference", name="case_reference"),
+        ]
+
+    def __str__(self) -> str:
+        return self.reference or str(self.id)[:8]
+
+    def get_absolute_url(self) -> str:
+        """Its page."""
+        return reverse("cases:detail", args=[self.pk])
+
+    @property
+    def ended(self) -> bool:
+        """True once all its current analyses have ended."""
+        return self.state not in {State.QUEUED, State.RUNNING}
+
+
+def _stored_under(image: Image, _filename: str) -> str:
+    """A path that says nothing and holds nothing of the sender's file name."""
+    return f"originals/{image.pk.hex[:2]}/{image.pk.hex}"
+
+
+class Image(models.Model):
+    """One micrograph. The file is kept as it was sent and never given to a browser; browsers get a re-encoded copy."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="images", verbose_name=_("case"))
+    position = models.PositiveSmallIntegerField(_("position"))
+    filename = models.CharField(_("file name"), max_length=255, help_text=_("As given by the sender; text only."))
+    file = models.FileField(_("file"), upload_to=_stored_under, max_length=120)
+    format = models.CharField(_("format"), max_length=10)
+    sha256 = models.CharField(_("SHA-256 of the pixels"), max_length=64, db_index=True)
+    width = models.PositiveIntegerField(_("width"))
+    height = models.PositiveIntegerField(_("height"))
+
+    class Meta:
+        ordering = ["case", "position"]
+        verbose_name = _("image")
+        verbose_name_plural = _("images")
+        constraints = [models.UniqueConstraint(fields=["case", "position"], name="one_image_in_each_place")]
+
+    def __str__(self) -> str:
+        return self.filename
+
+    def get_absolute_url(self) -> str:
+        """Where its re-encoded copy is served, to those who may see it."""
+        return reverse("api:image", args=[self.pk])
+
+    @property
+    def analysis(self) -> Analysis | None:
+        """The current analysis: from `Case.objects.with_images()` where it comes from there, else looked up."""
+        prefetched: list[Analysis] | None = getattr(self, "current_analyses", None)
+        if prefetched is None:
+            return self.analyses.filter(current=True).select_related("model_version").first()
+        return prefetched[0] if prefetched else None
+
+
+class Analysis(Job):
+    """One model version reads one image.
+
+    `votes` is a list, one entry for each patch, in the shape of the API: row, column, x, y, width, height,
+    malignant_probability, vote.
+    """
+
+    image = models.ForeignKey(Image, on_delete=models.CASCADE, related_name="analyses", verbose_name=_("image"))
+    model_version = models.ForeignKey(
+        ModelVersion, on_delete=models.PROTECT, related_name="analyses", verbose_name=_("model version")
+    )
+    current = models.BooleanField(
+        _("current"), default=True, editable=False, help_text=_("False once the image was analysed again.")
+    )
+    verdict = models.CharField(_("verdict"), max_length=10, choices=Verdict, blank=True, editable=False)
+    malignant_share = models.FloatField(_("malignant share"), null=True, editable=False)
+    threshold = models.FloatField(_("threshold"), null=True, editable=False)
+    malignant_probability = models.FloatField(_("malignant probability"), null=True, editable=False)
+    votes = models.JSONField(_("votes"), default=list, editable=False)
+    engine = models.CharField(_("engine"), max_length=60, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["-queued_at"]
+        verbose_name = _("analysis")
+        verbose_name_plural = _("analyses")
+        constraints = [
+            models.UniqueConstraint(fields=["image"], condition=Q(current=True), name="one_current_analysis"),
+        ]
+        indexes = Job.indexes("analysis")
+
+    def __str__(self) -> str:
+        return f"{self.image_id!s:.8} · {self.state}"
+
+    @property
+    def malignant_votes(self) -> int:
+        """Number of patches that voted malignant."""
+        return sum(vote["vote"] == Verdict.MALIGNANT for vote in self.votes)

@@ -1,0 +1,281 @@
+"""What happens to cases: submitting, cancelling, analysing again, summing up."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.files.base import File
+from django.core.files.storage import default_storage
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
+
+from classifier.decode import Decoded, DecodeError, Limits, decode
+from patchvote.cases.models import Analysis, Case, Image, Verdict
+from patchvote.jobs import ledger
+from patchvote.jobs.models import State
+from patchvote.jobs.signals import wake_up
+from patchvote.registry.models import ModelVersion
+from patchvote.registry.services import champion
+
+if TYPE_CHECKING:
+    from patchvote.accounts.models import User
+
+logger = logging.getLogger(__name__)
+
+DECODING = threading.BoundedSemaphore(1)
+"""Held while a web process decodes: each image takes up to a gigabyte for a moment, however many people send some."""
+
+STORED = Limits(max_bytes=None, max_pixels=2**40, min_side=1)
+"""For images that were accepted: they stay readable when the bounds of new ones are lowered."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is kept of a decoded upload: everything but the pixels."""
+
+    sha256: str
+    format: str
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, image: Decoded) -> Facts:
+        """Take them, and let the pixels go."""
+        return cls(image.sha256, image.format, image.width, image.height)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One file that was not accepted, and why."""
+
+    filename: str
+    code: str
+    message: str
+
+
+class SubmissionError(ValueError):
+    """Files that were not accepted. Nothing was stored."""
+
+    def __init__(self, refusals: Sequence[Refusal]) -> None:
+        """Keep one refusal for each bad file."""
+        super().__init__("; ".join(f"{r.filename}: {r.message}" for r in refusals))
+        self.refusals = list(refusals)
+
+    @property
+    def too_large(self) -> bool:
+        """True if size alone is what is wrong."""
+        return all(refusal.code == "too_many_bytes" for refusal in self.refusals)
+
+
+class KeyReusedError(ValueError):
+    """The same Idempotency-Key came with other content."""
+
+
+class StateError(ValueError):
+    """The case's state does not allow what was asked."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A case, and whether an earlier request with the same key had made it."""
+
+    case: Case
+    repeated: bool = False
+
+
+def limits(model_version: ModelVersion | None) -> Limits:
+    """The bounds of an image that a model version shall read."""
+    bounds = Limits(max_bytes=settings.UPLOAD_MAX_BYTES, max_pixels=settings.UPLOAD_MAX_PIXELS)
+    return replace(bounds, min_side=model_version.patch_size) if model_version else bounds
+
+
+def submit(
+    submitter: User,
+    files: Sequence[File[bytes]],
+    *,
+    reference: str = "",
+    notes: str = "",
+    magnification: str = "40X",
+    idempotency_key: str | None = None,
+    synthetic: bool = False,
+) -> Submission:
+    """Check and store a case, with one queued analysis for each image, pinned to the champion of this moment.
+
+    All or nothing: if one file is bad, nothing is stored, and all that is wrong is said at once.
+
+    Raises:
+        SubmissionError: If a file is not accepted.
+        KeyReusedError: If the key was used with other content.
+        NoChampionError: If no model serves.
+    """
+    model_version = champion()
+    decoded = _decode_all(files, limits(model_version))
+    case = Case(
+        submitter=submitter,
+        reference=reference,
+        notes=notes,
+        magnification=magnification,
+        idempotency_key=idempotency_key or None,
+        fingerprint=_fingerprint(decoded, reference, notes, magnification),
+        synthetic=synthetic,
+    )
+    earlier = _with_key(case)
+    if earlier:
+        return earlier
+    images = [
+        Image(
+            case=case,
+            position=position,
+            filename=file_name(file),
+            format=item.format,
+            sha256=item.sha256,
+            width=item.width,
+            height=item.height,
+        )
+        for position, (file, item) in enumerate(zip(files, decoded, strict=True))
+    ]
+    stored: list[str] = []
+    try:
+        for image, file in zip(images, files, strict=True):
+            file.seek(0)
+            # Noted before it is written: what a full disk leaves of it is removed as well.
+            stored.append(image.file.field.generate_filename(image, image.filename))
+            image.file.save(image.filename, file, save=False)
+        with transaction.atomic():
+            case.save(force_insert=True)
+            Image.objects.bulk_create(images)
+            Analysis.objects.bulk_create([Analysis(image=image, model_version=model_version) for image in images])
+            transaction.on_commit(_wake_workers, robust=True)
+    except BaseException as error:
+        _forget_files(stored)
+        if isinstance(error, IntegrityError) and (earlier := _with_key(case)):
+            return earlier  # the same request, sent twice at the same moment
+        raise
+    logger.info("case %s: %d images of %s", case.pk, len(images), submitter.pk)
+    return Submission(case)
+
+
+def analyse_again(case: Case) -> None:
+    """Queue a new analysis of each image with the present champion; the old ones stay in the history.
+
+    Raises:
+        StateError: While an analysis is still open.
+        NoChampionError: If no model serves.
+    """
+    model_version = champion()
+    with transaction.atomic():
+        # The lock makes two requests at the same moment follow each other: the second finds open analyses.
+        locked = Case.objects.select_for_update().get(pk=case.pk)
+        if not locked.ended:
+            raise StateError(_("This case is still being analysed. Cancel it first, or wait."))
+        image_ids = list(locked.images.values_list("pk", flat=True))
+        Analysis.objects.filter(image__in=image_ids, current=True).update(current=False)
+        Analysis.objects.bulk_create([Analysis(image_id=pk, model_version=model_version) for pk in image_ids])
+        summarise([locked.pk])
+        transaction.on_commit(_wake_workers, robust=True)
+    case.refresh_from_db()
+
+
+def cancel(case: Case) -> None:
+    """Cancel the analyses of a case that have not ended; results that exist stay.
+
+    Raises:
+        StateError: If all had ended.
+    """
+    open_ids = list(Analysis.objects.filter(image__case=case, current=True).values_list("pk", flat=True))
+    if not ledger.cancel(Analysis, open_ids):
+        raise StateError(_("There is nothing to cancel: the analyses of this case have ended."))
+    case.refresh_from_db()
+
+
+def summarise(case_ids: Iterable[Any]) -> None:
+    """Bring `state` and `verdict` of cases in line with their current analyses; within a transaction.
+
+    The cases are locked first, in one order everywhere, and read afterwards: of two workers that end the last two
+    analyses of a case at the same moment, the second sees what the first one did.
+    """
+    locked = Case.objects.select_for_update().filter(pk__in=set(case_ids)).order_by("pk")
+    for pk in list(locked.values_list("pk", flat=True)):
+        rows = Analysis.objects.filter(image__case=pk, current=True).values_list("state", "verdict")
+        states, verdicts = zip(*rows, strict=True) if rows else ((), ())
+        state = _summary_state(states)
+        verdict = max(verdicts, key=Verdict.values.index) if state == State.SUCCEEDED else ""
+        Case.objects.filter(pk=pk).update(state=state, verdict=verdict)
+
+
+def duplicates_of(image: Image, user: User) -> list[Image]:
+    """Other images with equal pixels that a person may see, oldest first, five at the most."""
+    visible = Case.objects.visible_to(user)
+    same = Image.objects.filter(sha256=image.sha256, case__in=visible).exclude(pk=image.pk)
+    return list(same.select_related("case").order_by("case__created_at")[:5])
+
+
+def file_name(file: File[bytes]) -> str:
+    """The sender's file name as harmless text: no folders, no control characters, of bounded length."""
+    name = str(file.name or "").replace("\\", "/").rsplit("/", 1)[-1]
+    printable = "".join(character for character in name if character.isprintable()).strip()
+    return printable[-255:] or "image"
+
+
+def _decode_all(files: Sequence[File[bytes]], bounds: Limits) -> list[Facts]:
+    if not files:
+        raise SubmissionError([Refusal("", "required", _("Send at least one image."))])
+    if len(files) > settings.UPLOAD_MAX_IMAGES:
+        message = _("A case may have at most %(count)d images.") % {"count": settings.UPLOAD_MAX_IMAGES}
+        raise SubmissionError([Refusal("", "too_many_images", message)])
+    decoded: list[Facts] = []
+    refusals: list[Refusal] = []
+    for file in files:
+        try:
+            with DECODING:
+                decoded.append(Facts.of(decode(file, bounds)))
+        except DecodeError as error:
+            refusals.append(Refusal(file_name(file), error.code, _(error.template) % error.values))
+    if refusals:
+        raise SubmissionError(refusals)
+    return decoded
+
+
+def _fingerprint(decoded: Sequence[Facts], *texts: str) -> str:
+    """What makes two requests the same: equal pictures in equal order, and equal texts."""
+    parts = [item.sha256 for item in decoded] + list(texts)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _with_key(case: Case) -> Submission | None:
+    if case.idempotency_key is None:
+        return None
+    earlier = Case.objects.filter(submitter=case.submitter, idempotency_key=case.idempotency_key).first()
+    if earlier is None:
+        return None
+    if earlier.fingerprint != case.fingerprint:
+        raise KeyReusedError(_("This Idempotency-Key was used for another case. Use a new key for each case."))
+    return Submission(earlier, repeated=True)
+
+
+def _wake_workers() -> None:
+    wake_up.send(sender=Analysis)
+
+
+def _forget_files(names: Iterable[str]) -> None:
+    for name in names:
+        try:
+            default_storage.delete(name)
+        except OSError:
+            logger.exception("%s could not be deleted", name)
+
+
+def _summary_state(states: Sequence[str]) -> State:
+    open_states = {State.QUEUED, State.RUNNING}
+    if open_states.intersection(states):
+        return State.QUEUED if set(states) == {State.QUEUED} else State.RUNNING
+    for final in (State.FAILED, State.CANCELLED):
+        if final in states:
+            return final
+    return State.SUCCEEDED

@@ -1,0 +1,13 @@
+"""Celery tasks of the queue `inference`."""
+
+from __future__ import annotations
+
+from patchvote.celery import app
+
+
+@app.task(name="patchvote.cases.analyse_due")
+def analyse_due() -> None:
+    """Analyse until nothing is due."""
+    from patchvote.cases import inference
+
+    inference.work()

@@ -1,0 +1,16 @@
+"""Pages of cases."""
+
+from django.urls import path
+
+from patchvote.cases import views
+
+app_name = "cases"
+urlpatterns = [
+    path("", views.History.as_view(), name="list"),
+    path("new/", views.Submit.as_view(), name="submit"),
+    path("sample/", views.SubmitSample.as_view(), name="sample"),
+    path("<uuid:pk>/", views.Detail.as_view(), name="detail"),
+    path("<uuid:pk>/status/", views.Status.as_view(), name="status"),
+    path("<uuid:pk>/cancel/", views.Cancel.as_view(), name="cancel"),
+    path("<uuid:pk>/analyse-again/", views.AnalyseAgain.as_view(), name="analyse-again"),
+]

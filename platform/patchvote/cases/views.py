@@ -1,0 +1,200 @@
+"""Pages: submitting, a case, the history."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.core.files.base import ContentFile, File
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.cache import add_never_cache_headers
+from django.utils.translation import gettext as _
+from django.views import View
+from django.views.generic import FormView
+from django_filters.views import FilterView
+
+from patchvote.accounts.models import signed_in
+from patchvote.cases import samples, services
+from patchvote.cases.filters import CaseFilter
+from patchvote.cases.forms import CaseForm
+from patchvote.cases.models import Case
+from patchvote.cases.pictures import Picture, model_versions
+from patchvote.jobs.models import workers_alive
+from patchvote.registry.services import NoChampionError, champion
+
+FIRST_POLL_SECONDS = 1.0
+SLOWEST_POLL_SECONDS = 15.0
+POLL_GROWTH = 1.4
+
+
+class History(LoginRequiredMixin, FilterView):
+    """The cases that one may see, newest first: filtered, searched, in pages."""
+
+    template_name = "cases/list.html"
+    filterset_class = CaseFilter
+    paginate_by = 25
+
+    def get_queryset(self) -> Any:
+        """With what a row shows."""
+        visible = Case.objects.visible_to(signed_in(self.request))
+        return visible.select_related("submitter").with_images(votes=False)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Keep the filters in the links between pages; know the cases whose verdicts mean nothing."""
+        query = self.request.GET.copy()
+        query.pop("page", None)
+        context: dict[str, Any] = super().get_context_data(
+            query=query.urlencode(), filtered=any(query.values()), **kwargs
+        )
+        context["by_synthetic_model"] = {
+            case.pk for case in context["page_obj"] if any(version.synthetic for version in model_versions(case))
+        }
+        return context
+
+
+class Submit(LoginRequiredMixin, FormView[CaseForm]):
+    """The form that sends a case."""
+
+    template_name = "cases/submit.html"
+    form_class = CaseForm
+
+    def form_valid(self, form: CaseForm) -> HttpResponse:
+        """Store the case and show it, or say of each file why not."""
+        given = form.cleaned_data
+        return self._submit(
+            form, given["images"], given["reference"], notes=given["notes"], magnification=given["magnification"]
+        )
+
+    def form_invalid(self, form: CaseForm) -> HttpResponse:
+        """400, so that scripts and caches know."""
+        return self.render_to_response(self.get_context_data(form=form), status=400)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Which model will read the images, and what it takes."""
+        try:
+            reader = champion()
+        except NoChampionError:
+            reader = None
+        return super().get_context_data(
+            champion=reader, limits=services.limits(reader), max_images=settings.UPLOAD_MAX_IMAGES, **kwargs
+        )
+
+    def _submit(self, form: CaseForm, files: list[File[bytes]], reference: str, **options: Any) -> HttpResponse:
+        try:
+            case = services.submit(signed_in(self.request), files, reference=reference, **options).case
+        except services.SubmissionError as error:
+            for refusal in error.refusals:
+                name = f"{refusal.filename}: " if refusal.filename else ""
+                form.add_error("images", f"{name}{refusal.message}")
+            return self.form_invalid(form)
+        except NoChampionError as error:
+            form.add_error(None, str(error))
+            return self.form_invalid(form)
+        return redirect(case)
+
+
+class SubmitSample(Submit):
+    """Sends a synthetic image, for trying things without one's own; the case says so for ever."""
+
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Make a sample and submit it."""
+        del request, args, kwargs
+        name, data = samples.synthetic_png()
+        sample = ContentFile(data, name)
+        return self._submit(CaseForm(), [sample], _("Synthetic sample"), synthetic=True)
+
+
+class CaseView(LoginRequiredMixin, View):
+    """What pages of one case share: others' cases are not found."""
+
+    def case(self, pk: Any) -> Case:
+        """The case with all that its page shows."""
+        visible = Case.objects.visible_to(signed_in(self.request)).select_related("submitter").with_images()
+        return get_object_or_404(visible, pk=pk)
+
+
+class Detail(CaseView):
+    """The result page."""
+
+    template_name = "cases/detail.html"
+
+    def get(self, request: HttpRequest, pk: Any) -> HttpResponse:
+        """The page, or with htmx the part of it that changes."""
+        case = self.case(pk)
+        response = render(request, self.template_name, self.context(case))
+        add_never_cache_headers(response)
+        return response
+
+    def context(self, case: Case) -> dict[str, Any]:
+        """The case, and when to ask again."""
+        delay = _poll_delay(self.request.GET.get("after", ""))
+        images = list(case.images.all())
+        versions = model_versions(case)
+        return {
+            "case": case,
+            "model_versions": versions,
+            "synthetic_model": any(version.synthetic for version in versions),
+            "pictures": [Picture(image, services.duplicates_of(image, signed_in(self.request))) for image in images],
+            "ended_images": sum(image.analysis is not None and image.analysis.ended for image in images),
+            "poll_seconds": round(delay, 1),
+            "delayed": not case.ended and not workers_alive()["inference"],
+        }
+
+
+class Status(Detail):
+    """The part of the result page that changes, for polling."""
+
+    template_name = "cases/_status.html"
+
+
+class Cancel(CaseView):
+    """Cancel what has not ended."""
+
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest, pk: Any) -> HttpResponse:
+        """Cancel, then show the case."""
+        case = self.case(pk)
+        try:
+            services.cancel(case)
+        except services.StateError as error:
+            messages.warning(request, str(error))
+        return redirect(case)
+
+
+class AnalyseAgain(CaseView):
+    """Let the present champion read all images again."""
+
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest, pk: Any) -> HttpResponse:
+        """Queue, then show the case."""
+        case = self.case(pk)
+        try:
+            services.analyse_again(case)
+        except (services.StateError, NoChampionError) as error:
+            messages.warning(request, str(error))
+        return redirect(case)
+
+
+def _poll_delay(previous: str) -> float:
+    """Seconds until the next poll: longer each time, up to a bound.
+
+    Args:
+        previous: The delay before this poll, as the page sent it; empty at the first.
+    """
+    if not previous:
+        return FIRST_POLL_SECONDS
+    try:
+        seconds = float(previous)
+    except ValueError:
+        raise Http404 from None
+    if not math.isfinite(seconds):
+        raise Http404
+    return min(max(seconds, FIRST_POLL_SECONDS) * POLL_GROWTH, SLOWEST_POLL_SECONDS)

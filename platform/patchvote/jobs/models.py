@@ -1,0 +1,123 @@
+"""What a job is, and who is there to work.
+
+States and transitions; `patchvote.jobs.ledger` is the only module that makes them:
+
+    queued -> running                       a worker claims it
+    running -> succeeded | failed           the worker that holds the lease finishes it
+    running -> queued                       its lease expired
+    running -> failed                       its lease expired after the last attempt
+    queued | running -> cancelled           a person cancels it
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+class State(models.TextChoices):
+    """Where a job stands."""
+
+    QUEUED = "queued", _("queued")
+    RUNNING = "running", _("running")
+    SUCCEEDED = "succeeded", _("succeeded")
+    FAILED = "failed", _("failed")
+    CANCELLED = "cancelled", _("cancelled")
+
+
+OPEN_STATES = (State.QUEUED, State.RUNNING)
+
+
+class Job(models.Model):
+    """Something that a worker has to do, exactly once in effect.
+
+    `attempts` grows with each claim and so tells one holder of the lease from the next: a worker that was thought
+    dead and comes back holds an older number, and its result is discarded.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.QUEUED, editable=False)
+    attempts = models.PositiveSmallIntegerField(_("attempts"), default=0, editable=False)
+    lease_expires_at = models.DateTimeField(_("lease expires at"), null=True, editable=False)
+    worker = models.CharField(_("worker"), max_length=120, blank=True, editable=False)
+    progress = models.FloatField(_("progress"), default=0, editable=False)
+    queued_at = models.DateTimeField(_("queued at"), default=timezone.now, editable=False)
+    started_at = models.DateTimeField(_("started at"), null=True, editable=False)
+    finished_at = models.DateTimeField(_("finished at"), null=True, editable=False)
+    error_code = models.CharField(_("error code"), max_length=40, blank=True, editable=False)
+    error = models.TextField(_("error"), blank=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def ended(self) -> bool:
+        """True once nothing will change any more."""
+        return self.state not in OPEN_STATES
+
+    @staticmethod
+    def indexes(name: str) -> list[models.Index]:
+        """The indexes that claiming and sweeping need: they hold open jobs alone, so they stay small for ever.
+
+        Args:
+            name: Prefix of the indexes' names, unique to the model.
+        """
+        return [
+            models.Index("queued_at", name=f"{name}_queued", condition=models.Q(state=State.QUEUED)),
+            models.Index("lease_expires_at", name=f"{name}_leases", condition=models.Q(state=State.RUNNING)),
+        ]
+
+
+class WorkerQuerySet(models.QuerySet["Worker"]):
+    """Workers."""
+
+    def alive(self) -> WorkerQuerySet:
+        """Those that were heard of within three heartbeats."""
+        return self.filter(seen_at__gte=Now() - 3 * Worker.HEARTBEAT)
+
+    def forget_dead(self) -> None:
+        """Delete the rows of those that have been silent for a day."""
+        self.filter(seen_at__lt=Now() - timedelta(days=1)).delete()
+
+
+class Worker(models.Model):
+    """A worker process that is, or was, there; its row is renewed at each heartbeat."""
+
+    HEARTBEAT = timedelta(seconds=5)
+
+    name = models.CharField(_("name"), max_length=120, primary_key=True)
+    queue = models.CharField(_("queue"), max_length=40)
+    engine = models.CharField(_("engine"), max_length=60, blank=True, help_text=_("Device and number format."))
+    started_at = models.DateTimeField(_("started at"), db_default=Now())
+    seen_at = models.DateTimeField(_("seen at"), db_default=Now())
+
+    objects = WorkerQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-seen_at"]
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def alive(self) -> bool:
+        """Heard of within three heartbeats, by this process's clock."""
+        return self.seen_at >= timezone.now() - 3 * self.HEARTBEAT
+
+
+def workers_alive() -> dict[str, int]:
+    """The number of living workers for each queue."""
+    queues: Any = settings.CELERY_TASK_QUEUES
+    counts = dict.fromkeys(queues, 0)
+    for queue in Worker.objects.alive().values_list("queue", flat=True):
+        counts[queue] = counts.get(queue, 0) + 1
+    return counts

@@ -1,0 +1,1 @@
+"""Model versions and the champion that serves new cases."""

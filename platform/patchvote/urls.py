@@ -1,0 +1,21 @@
+"""Where everything is."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+from patchvote.jobs.health import health
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="cases:list")),
+    path("cases/", include("patchvote.cases.urls")),
+    path("account/", include("patchvote.accounts.urls")),
+    path("api/v1/", include("patchvote.api_urls")),
+    path("admin/", admin.site.urls),
+    path("language/", include("django.conf.urls.i18n")),
+    path("health/", health, name="health"),
+]
+
+handler400 = "patchvote.errors.bad_request"
+handler404 = "patchvote.errors.not_found"
+handler500 = "patchvote.errors.server_error"

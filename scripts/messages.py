@@ -1,0 +1,90 @@
+"""Brings the translations in step with the source: extracts, merges, compiles. Run it with `make messages`.
+
+Exits with 1 and says where, if a sentence has no translation yet or one that nobody has confirmed ("fuzzy"); translate
+it in frontend/locale/es/LC_MESSAGES/django.po, take the word `fuzzy` away, and run again. Needs GNU gettext.
+"""
+
+# ruff: noqa: INP001, T201 (a script that talks to the person who runs it)
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import django
+import polib
+from django.conf import settings
+from django.core.management import CommandError, call_command
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCALES = ROOT / "frontend" / "locale"
+ROOMS = {"classifier", "frontend", "platform", "trainer"}
+LANGUAGES = ["es"]
+
+
+def main() -> int:
+    """Update every catalogue; 1 if one of them has gaps."""
+    try:
+        extract()
+    except CommandError as error:
+        print(error, file=sys.stderr)
+        return 1
+    gaps = [gap for language in LANGUAGES for gap in finish(catalogue(language))]
+    for gap in gaps:
+        print(gap, file=sys.stderr)
+    return 1 if gaps else 0
+
+
+def catalogue(language: str) -> Path:
+    """Where a language's sentences are."""
+    return LOCALES / language / "LC_MESSAGES" / "django.po"
+
+
+def extract() -> None:
+    """Find all sentences in code and templates and merge them into the catalogues.
+
+    Raises:
+        CommandError: If GNU gettext is missing or cannot read a file.
+    """
+    settings.configure(LOCALE_PATHS=[str(LOCALES)], USE_I18N=True)
+    django.setup()
+    os.chdir(ROOT)
+    elsewhere = [path.name for path in ROOT.iterdir() if path.name not in ROOMS]
+    call_command(
+        "makemessages",
+        locale=LANGUAGES,
+        extensions=["html", "py", "txt"],
+        ignore_patterns=elsewhere,
+        add_location="file",
+        no_wrap=True,
+        no_obsolete=True,
+        verbosity=0,
+    )
+
+
+def finish(path: Path) -> list[str]:
+    """Drop what changes without need, compile, and list what is missing."""
+    messages = polib.pofile(str(path), wrapwidth=100_000)
+    language = path.parts[-3]
+    messages.metadata = {
+        "Project-Id-Version": "Patchvote",
+        "Language": language,
+        "MIME-Version": "1.0",
+        "Content-Type": "text/plain; charset=UTF-8",
+        "Content-Transfer-Encoding": "8bit",
+        "Plural-Forms": "nplurals=2; plural=(n != 1);",
+    }
+    messages.metadata_is_fuzzy = False
+    messages.header = (
+        f"Patchvote in {language}. The sentences come from the source; `make messages` keeps them in step."
+    )
+    messages.save()
+    messages.save_as_mofile(str(path.with_suffix(".mo")))
+    missing = [("no translation", entry) for entry in messages.untranslated_entries()]
+    unsure = [("fuzzy", entry) for entry in messages.fuzzy_entries()]
+    return [f"{path.relative_to(ROOT)}:{entry.linenum}: {what}: {entry.msgid}" for what, entry in missing + unsure]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

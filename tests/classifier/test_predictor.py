@@ -1,0 +1,79 @@
+"""Many images, one batch, the same votes."""
+
+import numpy as np
+import pytest
+import torch
+
+from classifier import votes
+from classifier.bundle import SHIPPED, Bundle
+from classifier.decode import decode
+from classifier.engine import Engine
+from classifier.patches import cut
+from classifier.predictor import Predictor
+from tests.conftest import noise
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_bundle: Bundle) -> Predictor:
+    return Predictor(tiny_bundle, device="cpu", precision="float32")
+
+
+def test_a_batch_of_mixed_sizes_equals_one_by_one(predictor: Predictor) -> None:
+    images = [noise(), noise(300, 260, seed=1), noise(225, 225, seed=2), noise(672, 448, seed=3)]
+    together = predictor.predict(images)
+    assert [len(p.votes) for p in together] == [15, 4, 1, 15]
+    for image, prediction in zip(images, together, strict=True):
+        [alone] = predictor.predict([image])
+        assert [v.vote for v in alone.votes] == [v.vote for v in prediction.votes]
+        np.testing.assert_allclose(
+            [v.malignant_probability for v in alone.votes],
+            [v.malignant_probability for v in prediction.votes],
+            atol=2e-3,
+        )
+
+
+def test_the_batch_size_bounds_memory_and_changes_nothing(tiny_bundle: Bundle, predictor: Predictor) -> None:
+    small = Predictor(tiny_bundle, device="cpu", precision="float32", batch_size=4)
+    for a, b in zip(small.predict([noise()])[0].votes, predictor.predict([noise()])[0].votes, strict=True):
+        assert a.malignant_probability == pytest.approx(b.malignant_probability, abs=2e-3)
+
+
+def test_prediction_is_the_network_and_the_rules(tiny_bundle: Bundle, predictor: Predictor) -> None:
+    boxes = tiny_bundle.metadata.grid.boxes(700, 460)
+    module = tiny_bundle.module()
+    with torch.inference_mode():
+        logits = module(tiny_bundle.metadata.normalisation.apply(cut(noise(), boxes)))
+    by_hand = votes.count(boxes, (logits[:, 1] - logits[:, 0]).tolist(), threshold=0.5, temperature=1)
+    assert predictor.predict([noise()])[0].malignant_share == by_hand.malignant_share
+
+
+def test_nothing_gives_nothing(predictor: Predictor) -> None:
+    assert predictor.predict([]) == []
+
+
+def test_auto_measures_and_chooses(tiny_bundle: Bundle) -> None:
+    chosen = Predictor(tiny_bundle).engine
+    assert isinstance(chosen, Engine)
+    assert chosen.dtype in {torch.float32, torch.bfloat16}
+
+
+def test_a_gpu_that_is_not_there_is_an_error(tiny_bundle: Bundle) -> None:
+    with pytest.raises(ValueError, match="Use cpu"):
+        Predictor(tiny_bundle, device="cuda:99")
+
+
+def test_a_device_that_does_not_exist_is_an_error(tiny_bundle: Bundle) -> None:
+    with pytest.raises(ValueError, match="no device 'gpu'"):
+        Predictor(tiny_bundle, device="gpu")
+
+
+@pytest.mark.slow
+def test_the_shipped_model_tells_real_images_apart(breakhis) -> None:
+    """Not a measure of accuracy (it was trained on these): the way from file to verdict is whole."""
+    predictor = Predictor(Bundle.load(SHIPPED), precision="float32")
+    right = 0
+    for label in ("benign", "malignant"):
+        paths = sorted((breakhis / "histology_slides/breast" / label).rglob("40X/*.jpg"))[::12][:8]
+        predictions = predictor.predict([decode(path).pixels for path in paths])
+        right += sum(prediction.verdict == label for prediction in predictions)
+    assert right >= 12

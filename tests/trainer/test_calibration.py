@@ -1,0 +1,70 @@
+"""Threshold and temperature."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from tests.trainer.conftest import rng
+from trainer.calibration import THRESHOLD_RULES, choose_threshold, fit_temperature, probabilities
+
+
+def test_a_clear_gap_is_cut_in_its_middle() -> None:
+    labels = np.array([0] * 10 + [1] * 10)
+    shares = np.array([0.2] * 10 + [0.8] * 10)
+    assert choose_threshold(labels, shares) == pytest.approx(0.5, abs=0.01)
+
+
+def test_one_odd_image_does_not_move_the_threshold_to_its_side() -> None:
+    labels = np.array([0] * 50 + [1] * 50)
+    shares = np.concatenate([np.full(49, 0.2), [14 / 15], np.full(50, 0.8)])
+    assert choose_threshold(labels, shares) == pytest.approx(0.5, abs=0.03)
+
+
+def test_classes_weigh_the_same_whatever_their_numbers() -> None:
+    random = rng()
+    benign, malignant = random.beta(2, 4, 2000), random.beta(4, 2, 2000)
+    few = choose_threshold(np.repeat([0, 1], [200, 2000]), np.concatenate([benign[:200], malignant]))
+    even = choose_threshold(np.repeat([0, 1], 2000), np.concatenate([benign, malignant]))
+    assert few == pytest.approx(even, abs=0.06)
+
+
+def test_the_sensitivity_rule_finds_95_percent_at_the_highest_threshold() -> None:
+    labels = np.array([0] * 50 + [1] * 100)
+    shares = np.concatenate([np.full(50, 0.1), np.linspace(0.01, 1, 100)])
+    threshold = choose_threshold(labels, shares, "sensitivity")
+    assert (shares[labels == 1] > threshold).mean() >= 0.95
+    assert (shares[labels == 1] > threshold + 0.02).mean() < 0.95
+
+
+def test_the_sensitivity_rule_goes_down_to_zero() -> None:
+    assert choose_threshold(np.array([0, 1, 1]), np.array([0.5, 0.0, 0.0]), "sensitivity") == 0
+
+
+def test_the_thesis_rule_is_90_percent() -> None:
+    assert choose_threshold(np.array([0, 1]), np.array([0.0, 1.0]), "thesis") == 0.90
+
+
+@pytest.mark.parametrize("rule", THRESHOLD_RULES)
+def test_a_threshold_can_be_exceeded_and_is_a_share(rule: str) -> None:
+    random = rng(5)
+    for _ in range(20):
+        labels = np.array([0, 1, *random.integers(0, 2, 20)])
+        threshold = choose_threshold(labels, random.integers(0, 16, 22) / 15, rule)  # type: ignore[arg-type]
+        assert 0 <= threshold < 1
+
+
+def test_a_threshold_needs_both_classes() -> None:
+    with pytest.raises(ValueError, match="both classes"):
+        choose_threshold(np.array([1, 1]), np.array([0.2, 0.4]))
+
+
+@pytest.mark.parametrize("true", [0.05, 0.5, 1.0, 4.0])
+def test_the_temperature_is_found_again(true: float) -> None:
+    random = rng(1)
+    calibrated = random.normal(0, 2, 20000)
+    labels = (random.random(20000) < expit(calibrated)).astype(int)
+    temperature = fit_temperature(labels, calibrated * true)
+    assert temperature == pytest.approx(true, rel=0.05)
+    assert probabilities(calibrated * true, temperature) == pytest.approx(expit(calibrated), abs=0.03)

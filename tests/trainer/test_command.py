@@ -1,0 +1,107 @@
+"""`python -m trainer`: a newcomer gets along with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from classifier.bundle import Bundle
+from classifier.grid import THESIS
+from trainer.__main__ import main
+from trainer.records import read_records
+
+
+def run(*arguments: Any) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def refused(result: Result) -> list[str]:
+    """The sentences of a refusal: exit status 1 and no traceback."""
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert "Traceback" not in result.output
+    return [line for line in result.stderr.splitlines() if line.startswith(("Error: ", "--"))]
+
+
+@pytest.mark.parametrize("command", [(), ("fit",), ("synthetic",)])
+def test_help_explains(command: tuple[str, ...]) -> None:
+    result = run(*command, "--help")
+    assert result.exit_code == 0
+    assert "synthetic" in result.output if not command else "--out" in result.output
+
+
+def test_help_of_fit_names_what_can_be_chosen() -> None:
+    text = run("fit", "--help").output
+    for option in ("--data", "--network", "--mode", "--protocol", "--folds", "--magnification", "--seed", "--epochs"):
+        assert option in text
+    for word in ("efficientnet_lite0", "frozen", "finetune", "lopo", "thesis", "manifest.csv", "BreakHis", "--lr"):
+        assert word in text
+
+
+def test_from_nothing_to_a_model(tmp_path: Path) -> None:
+    drawn = run("synthetic", "--out", tmp_path / "data", "--patients", 2, "--images", 1)
+    assert drawn.exit_code == 0, drawn.output
+    assert "4 synthetic images of 4 invented patients" in drawn.output
+    assert len(read_records(tmp_path / "data").images) == 4
+
+    made = run("fit", "--data", tmp_path / "data", "--out", tmp_path / "model", "--folds", 2, "--cache", tmp_path / "c")
+    assert made.exit_code == 0, made.output
+    assert "balanced accuracy" in made.output
+    assert "no verdict of this model means anything" in made.output
+    assert "Research use only, not a diagnosis." in made.output
+    assert Bundle.load(tmp_path / "model").metadata.synthetic
+
+
+def test_the_thesis_grid_can_be_chosen(tmp_path: Path) -> None:
+    run("synthetic", "--out", tmp_path / "data", "--patients", 2, "--images", 1)
+    options = ("--data", tmp_path / "data", "--folds", 2, "--cache", tmp_path / "c")
+    assert run("fit", *options, "--out", tmp_path / "model", "--grid", "thesis").exit_code == 0
+    assert Bundle.load(tmp_path / "model").metadata.grid == THESIS
+
+
+def test_features_are_kept_in_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATCHVOTE_DATA", str(tmp_path / "var"))
+    run("synthetic", "--out", tmp_path / "data", "--patients", 2, "--images", 1)
+    assert run("fit", "--data", tmp_path / "data", "--out", tmp_path / "model", "--folds", 2).exit_code == 0
+    assert len(list((tmp_path / "var" / "cache" / "features").rglob("*.npy"))) == 4
+
+
+def test_all_problems_of_the_data_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("path,label,patient\na.png,maybe,p1\nb.png,benign,\n", encoding="utf-8")
+    sentences = refused(run("fit", "--data", tmp_path, "--out", tmp_path / "model"))
+    assert len(sentences) == 4
+    assert not (tmp_path / "model").exists()
+
+
+def test_all_problems_of_the_options_are_listed(tmp_path: Path) -> None:
+    sentences = refused(run("fit", "--data", tmp_path, "--out", tmp_path, "--network", "resnet9000"))
+    assert len(sentences) == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--folds", 1), ("--epochs", 0), ("--learning-rate", -1), ("--seed", -1), ("--also-weight", 2), ("--c", 0)],
+)
+def test_numbers_out_of_range_are_sentences(tmp_path: Path, option: str, value: float) -> None:
+    (sentence,) = refused(run("fit", "--data", tmp_path, "--out", tmp_path / "model", option, value))
+    assert sentence.startswith(f"{option}: ")
+
+
+def test_too_few_patients_is_a_sentence(tmp_path: Path) -> None:
+    run("synthetic", "--out", tmp_path / "data", "--patients", 2, "--images", 1)
+    (sentence,) = refused(run("fit", "--data", tmp_path / "data", "--out", tmp_path / "model"))
+    assert "Choose fewer folds" in sentence
+
+
+def test_a_missing_folder_is_a_sentence(tmp_path: Path) -> None:
+    (sentence,) = refused(run("fit", "--data", tmp_path / "nowhere", "--out", tmp_path / "model"))
+    assert sentence.endswith("does not exist.")
+
+
+def test_synthetic_does_not_mix_with_other_files(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    (sentence,) = refused(run("synthetic", "--out", tmp_path))
+    assert "is not empty" in sentence

@@ -1,0 +1,83 @@
+"""What is chosen on out-of-fold predictions: the threshold on the malignant share, and the temperature."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
+
+Floats = NDArray[np.float64]
+
+ThresholdRule = Literal["balanced_accuracy", "sensitivity", "thesis"]
+"""`balanced_accuracy`: the best mean of sensitivity and specificity (so also Youden's best index), both smoothed.
+`sensitivity`: the highest threshold that still finds 95 % of the malignant images. `thesis`: 0.90, whatever the
+data."""
+
+THRESHOLD_RULES: tuple[ThresholdRule, ...] = get_args(ThresholdRule)
+
+_THESIS_THRESHOLD = 0.90
+_WANTED_SENSITIVITY = 0.95
+_CANDIDATES = np.linspace(0, 0.995, 200).round(3)
+# One and a half votes of fifteen: without it, one patient's images move the threshold by several votes.
+_SMOOTHING = 0.1
+_TEMPERATURES = (1e-3, 1e3)
+
+
+def choose_threshold(labels: NDArray[np.int64], shares: Floats, rule: ThresholdRule = "balanced_accuracy") -> float:
+    """Choose the share of malignant votes above which the verdict is malignant.
+
+    Args:
+        labels: 1 for malignant, 0 for benign, of shape (images,), both present.
+        shares: Out-of-fold malignant shares of the same images.
+        rule: See `ThresholdRule`.
+
+    Returns:
+        A threshold from 0 to below 1.
+
+    Raises:
+        ValueError: If a class has no image.
+    """
+    if rule == "thesis":
+        return _THESIS_THRESHOLD
+    if set(np.unique(labels)) != {0, 1}:
+        raise ValueError("A threshold can only be chosen on images of both classes.")
+    if rule == "sensitivity":
+        found = (shares[labels == 1] > _CANDIDATES[:, None]).mean(axis=1)
+        enough = np.flatnonzero(found >= _WANTED_SENSITIVITY)
+        return float(_CANDIDATES[enough[-1]]) if enough.size else 0.0
+    gain = _above(shares[labels == 1], _CANDIDATES) - _above(shares[labels == 0], _CANDIDATES)
+    return float(_CANDIDATES[np.argmax(gain)])
+
+
+def _above(shares: Floats, thresholds: Floats) -> Floats:
+    """How many of the shares are above each threshold, those close to it counting in part: (thresholds,)."""
+    above: Floats = expit((shares[None, :] - thresholds[:, None]) / _SMOOTHING).mean(axis=1)
+    return above
+
+
+def fit_temperature(labels: NDArray[np.int64], logits: Floats) -> float:
+    """The number that divides the logits so that their probabilities are as likely as can be.
+
+    Args:
+        labels: 1 for malignant, 0 for benign, of shape (images,).
+        logits: Out-of-fold mean logits (malignant minus benign) of the same images.
+
+    Returns:
+        A temperature between 0.001 and 1000.
+    """
+    sign = np.where(labels == 1, 1.0, -1.0)
+
+    def loss(log_temperature: float) -> float:
+        return float(np.logaddexp(0, -sign * logits / np.exp(log_temperature)).mean())
+
+    low, high = np.log(_TEMPERATURES)
+    return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x))
+
+
+def probabilities(logits: Floats, temperature: float) -> Floats:
+    """Calibrated probabilities of malignancy, of the shape of `logits`."""
+    calibrated: Floats = expit(logits / temperature)
+    return calibrated

@@ -1,0 +1,147 @@
+"""Linear heads on frozen features: balanced logistic regression, folded into the network's last layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Floats = NDArray[np.float64]
+
+Balance = Literal["class", "patient"]
+"""`class`: both classes weigh the same. `patient`: and within a class, all patients weigh the same."""
+
+BALANCES: tuple[Balance, ...] = get_args(Balance)
+
+_SMALLEST_SCALE = 1e-6
+
+
+@dataclass(frozen=True)
+class TrainingTable:
+    """What a head is fitted on: one row an image.
+
+    Attributes:
+        features: Mean patch features, of shape (images, width).
+        labels: 1 for malignant, 0 for benign, of shape (images,).
+        patients: Of shape (images,).
+        auxiliary: True for images that are trained on, never tested on, of shape (images,).
+        auxiliary_weight: Their share of the weight within each class, 0..1.
+        balance: How the images are weighted.
+    """
+
+    features: Floats
+    labels: NDArray[np.int64]
+    patients: NDArray[np.str_]
+    auxiliary: NDArray[np.bool_]
+    auxiliary_weight: float = 0.0
+    balance: Balance = "class"
+
+    def rows(self, keep: NDArray[np.bool_] | NDArray[np.intp]) -> TrainingTable:
+        """The table of some images."""
+        return TrainingTable(
+            self.features[keep],
+            self.labels[keep],
+            self.patients[keep],
+            self.auxiliary[keep],
+            self.auxiliary_weight,
+            self.balance,
+        )
+
+    @property
+    def weights(self) -> Floats:
+        """Of the images, summing to their number; see `sample_weights`."""
+        return sample_weights(
+            self.labels, self.patients, self.auxiliary, auxiliary_weight=self.auxiliary_weight, balance=self.balance
+        )
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """The difference of the logits (malignant minus benign) as a linear function of raw features."""
+
+    weight: Floats
+    bias: float
+
+    def logits(self, features: NDArray[np.float32] | Floats) -> Floats:
+        """Of shape (rows,), for features of shape (rows, width)."""
+        differences: Floats = features @ self.weight + self.bias
+        return differences
+
+    def fold_into(self, layer: nn.Module) -> None:
+        """Write the head into a network's last layer of two logits, half to each side."""
+        import torch
+
+        weight = torch.from_numpy(self.weight).float()
+        with torch.no_grad():
+            parameters = dict(layer.named_parameters())
+            parameters["weight"].copy_(torch.stack([-weight / 2, weight / 2]).view_as(parameters["weight"]))
+            parameters["bias"].copy_(torch.tensor([-self.bias / 2, self.bias / 2]))
+
+
+def sample_weights(
+    labels: NDArray[np.int64],
+    patients: NDArray[np.str_],
+    auxiliary: NDArray[np.bool_],
+    *,
+    auxiliary_weight: float,
+    balance: Balance,
+) -> Floats:
+    """Weights under which both classes have the same sum, and auxiliary images their share of it.
+
+    Args:
+        labels: 1 for malignant, 0 for benign, of shape (images,).
+        patients: Of shape (images,).
+        auxiliary: Of shape (images,).
+        auxiliary_weight: Share of a class's weight that its auxiliary images get; all of it where it has no others.
+        balance: `patient` also gives all patients of a group the same sum.
+
+    Returns:
+        Of shape (images,), with the number of images as their sum.
+    """
+    weights = np.zeros(labels.size)
+    for label in (0, 1):
+        mine, extra = (labels == label) & ~auxiliary, (labels == label) & auxiliary
+        share = auxiliary_weight if mine.any() else 1.0
+        for group, total in ((mine, 1.0 - share if extra.any() else 1.0), (extra, share)):
+            if group.any():
+                weights[group] = total * _even(patients[group], balance)
+    scaled: Floats = weights * (labels.size / weights.sum())
+    return scaled
+
+
+def _even(patients: NDArray[np.str_], balance: Balance) -> Floats:
+    """Weights of one group's images, summing to one."""
+    if balance == "class":
+        return np.full(patients.size, 1 / patients.size)
+    _, index, counts = np.unique(patients, return_inverse=True, return_counts=True)
+    weights: Floats = 1 / counts[index] / counts.size
+    return weights
+
+
+def fit_head(table: TrainingTable, *, c: float) -> LinearHead:
+    """Fit class-balanced logistic regression on standardised features.
+
+    C is not searched for: with a dozen patients, an inner cross-validation chose worse than it was left alone
+    (see the model card).
+
+    Args:
+        table: The training images.
+        c: scikit-learn's C: the smaller, the stronger the regularisation.
+
+    Returns:
+        The head for raw features: the standardisation is folded into it.
+    """
+    mean = table.features.mean(axis=0)
+    scale = table.features.std(axis=0) + _SMALLEST_SCALE
+    # Fewer images than features: in the space that the images span, the same solution costs a fraction.
+    left, singular, right = np.linalg.svd((table.features - mean) / scale, full_matrices=False)
+    model = LogisticRegression(C=c, max_iter=1000)
+    model.fit(left * singular, table.labels, sample_weight=table.weights)
+    weight = (right.T @ model.coef_[0]) / scale
+    return LinearHead(weight, float(model.intercept_[0] - mean @ weight))

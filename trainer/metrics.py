@@ -1,0 +1,171 @@
+"""How good a model is: measures of images and patients, with intervals that resample patients."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_BINS = 10
+_DRAWS = 2000
+_INTERVAL = (2.5, 97.5)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The measures of one set of predictions.
+
+    Attributes:
+        predictions: Number of images, each counted in every repeat.
+        patients: Number of patients.
+        measures: By name: `accuracy`, `balanced_accuracy`, `sensitivity`, `specificity` and `patient_score` of
+            the verdicts; `auc` of the mean logits and `share_auc` of the malignant shares as rankings; `ece` and
+            `brier` of the probabilities.
+        confusion: Predictions by truth and verdict: `tn`, `fp`, `fn`, `tp`.
+    """
+
+    predictions: int
+    patients: int
+    measures: dict[str, Estimate]
+    confusion: dict[str, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, rounded to four digits, for a bundle's metadata."""
+        measures = {
+            name: {key: round(number, 4) for key, number in asdict(estimate).items()}
+            for name, estimate in self.measures.items()
+        }
+        return {"predictions": self.predictions, "patients": self.patients, **measures, "confusion": self.confusion}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What was said of some images, and the truth; all arrays are of shape (images,).
+
+    Attributes:
+        labels: 1 for malignant, 0 for benign.
+        patients: Whose image each is.
+        shares: Of malignant votes.
+        verdicts: True for malignant.
+        logits: Mean over the patches of malignant minus benign logit.
+        probabilities: Of malignancy, calibrated.
+    """
+
+    labels: NDArray[np.int64]
+    patients: NDArray[np.str_]
+    shares: Floats
+    verdicts: NDArray[np.bool_]
+    logits: Floats
+    probabilities: Floats
+
+    def __post_init__(self) -> None:
+        if len({array.shape for array in vars(self).values()}) != 1:
+            raise ValueError("All arrays of the predictions must have the same length.")
+        if set(np.unique(self.labels)) != {0, 1}:
+            raise ValueError("Both classes are needed to measure anything.")
+
+
+def evaluate(predictions: Predictions, *, draws: int = _DRAWS, seed: int = 0) -> Metrics:
+    """Measure predictions, with 95 % bootstrap intervals.
+
+    The bootstrap draws patients with replacement, benign and malignant ones apart, so that every draw has both;
+    all images of a patient go together.
+
+    Args:
+        predictions: Of images of both classes.
+        draws: Number of bootstrap samples.
+        seed: Of the bootstrap.
+    """
+    labels, patients = predictions.labels, predictions.patients
+    values = _measures(np.ones((1, labels.size)), predictions)
+    samples = _measures(_draw(labels, patients, draws, seed), predictions)
+    truth, verdicts = labels == 1, predictions.verdicts
+    return Metrics(
+        predictions=int(labels.size),
+        patients=int(np.unique(patients).size),
+        measures={
+            name: Estimate(float(value[0]), *(float(q) for q in np.percentile(samples[name], _INTERVAL)))
+            for name, value in values.items()
+        },
+        confusion={
+            "tn": int((~truth & ~verdicts).sum()),
+            "fp": int((~truth & verdicts).sum()),
+            "fn": int((truth & ~verdicts).sum()),
+            "tp": int((truth & verdicts).sum()),
+        },
+    )
+
+
+def _draw(labels: NDArray[np.int64], patients: NDArray[np.str_], draws: int, seed: int) -> Floats:
+    """How often each image occurs in each bootstrap sample, of shape (draws, images)."""
+    random = np.random.default_rng(seed)
+    weights = np.zeros((draws, labels.size))
+    for label in (0, 1):
+        members = np.flatnonzero(labels == label)
+        _, index = np.unique(patients[members], return_inverse=True)
+        count = int(index.max()) + 1
+        weights[:, members] = random.multinomial(count, np.full(count, 1 / count), size=draws)[:, index]
+    return weights
+
+
+def _measures(weights: Floats, predictions: Predictions) -> dict[str, Floats]:
+    """Every measure under every row of image weights (draws, images): arrays of shape (draws,)."""
+    truth = (predictions.labels == 1).astype(float)
+    right = (predictions.verdicts == (predictions.labels == 1)).astype(float)
+    total = weights.sum(axis=1)
+    sensitivity = weights @ (right * truth) / (weights @ truth)
+    specificity = weights @ (right * (1 - truth)) / (weights @ (1 - truth))
+    return {
+        "accuracy": weights @ right / total,
+        "balanced_accuracy": (sensitivity + specificity) / 2,
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+        "auc": _auc(weights, truth, predictions.logits),
+        "share_auc": _auc(weights, truth, predictions.shares),
+        "patient_score": _patient_score(weights, right, predictions.patients),
+        "ece": _ece(weights, truth, predictions.probabilities),
+        "brier": weights @ (predictions.probabilities - truth) ** 2 / total,
+    }
+
+
+def _auc(weights: Floats, truth: Floats, scores: Floats) -> Floats:
+    """The chance that a malignant image outranks a benign one, ties counting half."""
+    _, rank = np.unique(scores, return_inverse=True)
+    at_rank = np.eye(int(rank.max()) + 1)[rank]
+    malignant = (weights * truth) @ at_rank
+    benign = (weights * (1 - truth)) @ at_rank
+    below = np.cumsum(benign, axis=1) - benign
+    wins = (malignant * (below + benign / 2)).sum(axis=1)
+    area: Floats = wins / (malignant.sum(axis=1) * benign.sum(axis=1))
+    return area
+
+
+def _patient_score(weights: Floats, right: Floats, patients: NDArray[np.str_]) -> Floats:
+    """The mean over patients of the share of their images that are right."""
+    _, index = np.unique(patients, return_inverse=True)
+    # A patient drawn twice counts twice, whatever the number of his or her images.
+    each = weights / np.bincount(index)[index]
+    score: Floats = each @ right / each.sum(axis=1)
+    return score
+
+
+def _ece(weights: Floats, truth: Floats, probabilities: Floats) -> Floats:
+    """Expected calibration error: the gap of mean probability and truth in ten equal bins, by their weight."""
+    bins = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
+    in_bin = np.eye(_BINS)[bins]
+    gap = np.abs((weights * (truth - probabilities)) @ in_bin)
+    error: Floats = gap.sum(axis=1) / weights.sum(axis=1)
+    return error
