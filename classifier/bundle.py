@@ -44,6 +44,8 @@ class BundleMetadata(BaseModel):
         grid: How images are cut.
         normalisation: Of the pixels.
         threshold: Share of malignant votes above which the verdict is malignant.
+        members: Networks of the same kind whose logits are averaged.
+        test_time_flips: Whether each patch's logits are averaged over its four mirrored variants.
         temperature: Divides an image's mean logit before it becomes a probability.
         magnifications: What the model was trained for, such as 40X.
         synthetic: True if any training image was synthetic: then no verdict of it means anything.
@@ -63,6 +65,8 @@ class BundleMetadata(BaseModel):
     normalisation: Normalisation
     threshold: float = Field(ge=0, lt=1)
     temperature: float = Field(default=1.0, gt=0)
+    members: int = Field(default=1, ge=1, le=32)
+    test_time_flips: bool = False
     magnifications: tuple[str, ...] = ("40X",)
     intended_use: str = INTENDED_USE
     synthetic: bool = False
@@ -126,7 +130,10 @@ class Bundle:
         from classifier import networks
 
         try:
-            module = networks.create(self.metadata.network, classes=len(self.metadata.classes))
+            module = networks.ensemble(
+                networks.create(self.metadata.network, classes=len(self.metadata.classes))
+                for _ in range(self.metadata.members)
+            )
             module.load_state_dict(load_file(self.folder / WEIGHTS_FILE))
         except (KeyError, RuntimeError, SafetensorError) as error:
             raise BundleError(f"The weights in {self.folder} do not fit: {error}") from error

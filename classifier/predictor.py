@@ -14,7 +14,7 @@ from torch import Tensor
 from classifier import engine, votes
 from classifier.bundle import Bundle
 from classifier.grid import Box
-from classifier.patches import cut
+from classifier.patches import cut, mirrored
 
 DEFAULT_BATCH = {"cpu": 64, "cuda": 1024}
 """Patches in one forward pass at the most: bounds the memory that patches take."""
@@ -95,6 +95,11 @@ class Predictor:
             batch = groupby(places[start : start + self._batch_size], key=itemgetter(0))
             patches = torch.cat([cut(tensors[number], [box for _, box in group]) for number, group in batch])
             inputs = self.bundle.metadata.normalisation.apply(patches, self.engine.dtype)
-            logits = self._module(inputs.contiguous(memory_format=torch.channels_last)).float()
+            variants = mirrored(inputs) if self.bundle.metadata.test_time_flips else [inputs]
+            logits = torch.stack([self._forward(variant) for variant in variants]).mean(dim=0)
             differences.append(logits[:, 1] - logits[:, 0])
         return torch.cat(differences).cpu()
+
+    def _forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self._module(inputs.contiguous(memory_format=torch.channels_last))
+        return logits.float()

@@ -1,149 +1,80 @@
-"""`python -m trainer`: make models and synthetic data sets on the command line."""
+"""`python -m trainer`: make models, studies and synthetic data sets on the command line."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from classifier.bundle import INTENDED_USE
-from classifier.grid import GRIDS
-from trainer.records import MAGNIFICATIONS
+from trainer import cli
 
-_NETWORKS = "efficientnet_lite0, resnet18, alexnet, shufflenet_v2, squeezenet, vgg16, resnet50 or resnet152"
+if TYPE_CHECKING:  # PyTorch is slow to import: --help needs none of it
+    from trainer.hardware import Precision
+    from trainer.options import Mode
+
+_MEASURED = ("protocol", "folds", "repeats", "magnification", "also", "also_weight", "threshold_rule", "grid", "seed")
+_TRAINED = (
+    "balance", "c", "epochs", "patience", "learning_rate", "backbone_rate", "schedule", "optimiser", "weight_decay",
+    "ema", "draws", "anywhere", "turn", "stain", "batch_size", "seeds", "test_time_flips",
+)  # fmt: skip
+_COMMON_SENSE = ("task", *_MEASURED, *_TRAINED)
 
 
 @click.group()
 def main() -> None:
     """Make models for Patchvote.
 
-    Start with `synthetic` if you have no images, then `fit` to turn images into a model.
+    Start with `synthetic` if you have no images, then `study` to compare ways to make a model, then `fit` to make
+    one; `search` looks for better options, `compare` sets two studies side by side.
 
     Research use only, not a diagnosis.
     """
 
 
 @main.command()
-@click.option(
-    "--data",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Your images: a CSV file with the columns path, label and patient, a folder with such a manifest.csv, "
-    "or a folder tree with BreakHis file names.",
-)
+@cli.shared_options
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New folder for the model (a bundle).")
 @click.option("--name", default="", help="The model's name.  [default: the name of the folder]")
-@click.option("--network", default="efficientnet_lite0", show_default=True, help=f"{_NETWORKS}.")
+@cli.fit_options("network", "mode", *_MEASURED, *_TRAINED)
 @click.option(
-    "--mode",
-    type=click.Choice(["frozen", "finetune"]),
-    default="frozen",
-    show_default=True,
-    help="frozen fits only the last layer, on features of an ImageNet network: minutes on a CPU. "
-    "finetune trains the whole network: wants a GPU.",
+    "--citation", default="", help="How the images are cited.  [default: known for BreakHis and synthetic images]"
 )
-@click.option(
-    "--scratch", is_flag=True, help="finetune from a random start instead of ImageNet weights, as the thesis did."
-)
-@click.option(
-    "--protocol",
-    type=click.Choice(["patient", "lopo", "thesis"]),
-    default="patient",
-    show_default=True,
-    help="How the model is measured: folds by patient, leave one patient out, or folds by image as in the thesis "
-    "(whose numbers are too high, because patients leak).",
-)
-@click.option("--folds", default=5, show_default=True, help="Folds of the protocols patient and thesis.")
-@click.option("--repeats", default=1, show_default=True, help="Draw the folds anew so many times.")
-@click.option(
-    "--magnification",
-    type=click.Choice(MAGNIFICATIONS),
-    default="40X",
-    show_default=True,
-    help="Of the images that the model is for.",
-)
-@click.option(
-    "--also",
-    multiple=True,
-    type=click.Choice(MAGNIFICATIONS),
-    help="Train on images of this higher magnification too, shrunk (never tested on). May be repeated.",
-)
-@click.option(
-    "--also-weight", default=0.1, show_default=True, help="Share of the training weight that these images get."
-)
-@click.option(
-    "--balance",
-    type=click.Choice(["class", "patient"]),
-    default="class",
-    show_default=True,
-    help="What weighs the same in training: the two classes, or within each also all patients.",
-)
-@click.option(
-    "--threshold-rule",
-    type=click.Choice(["balanced_accuracy", "sensitivity", "thesis"]),
-    default="balanced_accuracy",
-    show_default=True,
-    help="How the share of malignant votes that makes a verdict malignant is chosen on out-of-fold predictions: "
-    "best balanced accuracy, 95 % sensitivity, or always 0.90 as in the thesis.",
-)
-@click.option(
-    "--grid",
-    type=click.Choice(list(GRIDS)),
-    default="cover",
-    show_default=True,
-    help="How images are cut: 225 pixels so that every pixel is read, or 224 in steps of 112 as the thesis's code did.",
-)
-@click.option("--seed", default=0, show_default=True, help="The same seed gives the same model.")
-@click.option("--c", default=1e-5, show_default=True, help="frozen: C of the logistic regression; smaller is smoother.")
-@click.option("--epochs", default=20, show_default=True, help="finetune: epochs at the most.")
-@click.option(
-    "--lr",
-    "--learning-rate",
-    "learning_rate",
-    default=1e-3,
-    show_default=True,
-    help="finetune: learning rate of the head.",
-)
-@click.option("--draws", default=15, show_default=True, help="finetune: patches drawn of each image in an epoch.")
-@click.option("--batch-size", default=64, show_default=True, help="finetune: patches in one step.")
-@click.option("--patience", default=5, show_default=True, help="finetune: epochs without progress before it stops.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
-@click.option("--citation", default="", help="What to cite for the images.  [default: known for BreakHis]")
-@click.option(
-    "--cache",
-    type=click.Path(path_type=Path),
-    help="Folder for computed features.  [default: var/cache/features]",
-)
-def fit(data: Path, out: Path, *, name: str, device: str, citation: str, cache: Path | None, **options: Any) -> None:
-    """Measure and make a model.
+@click.pass_context
+def fit(
+    context: click.Context,
+    /,
+    *,
+    data: Path,
+    fold_lists: Path | None,
+    options_file: Path | None,
+    device: str,
+    precision: Precision,
+    cache: Path | None,
+    out: Path,
+    name: str,
+    citation: str,
+    **_options: object,
+) -> None:
+    """Measure a way to make a model by cross-validation, then make it of all images.
 
-    The images are split by patient, models are fitted and measured on the patients that they have not seen, and then
-    the model is fitted on all images and written to --out, with its measures, as a bundle that `python -m classifier
-    --bundle` and the web application can use.
-
-    \b
-    Example:
-      python -m trainer fit --data BreaKHis_v1 --out models/mine
-    """  # noqa: D301 (click's mark against re-wrapping)
-    with _sentences():
+    Ctrl-C loses nothing: the same command goes on.
+    """
+    with cli.sentences():
         from trainer.fit import fit as make
         from trainer.options import FitOptions
 
-        options["pretrained"] = not options.pop("scratch")
-        options["grid"] = GRIDS[options["grid"]]
         fitted = make(
             data,
             out,
-            FitOptions(**options),
+            cli.options_of(context, FitOptions(), options_file),
             name=name,
             citation=citation,
             device=device,
-            cache=cache or _default_cache(),
+            precision=precision,
+            lists=fold_lists,
+            cache=cache or cli.default_cache(),
             progress=True,
         )
     metadata = fitted.bundle.metadata
@@ -163,6 +94,118 @@ def fit(data: Path, out: Path, *, name: str, device: str, citation: str, cache: 
 
 
 @main.command()
+@cli.shared_options
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the report; a study in it is gone on with.",
+)
+@click.option(
+    "--network",
+    "networks",
+    multiple=True,
+    default=("efficientnet_lite0",),
+    show_default=True,
+    help="NETWORK or NETWORK:MODE. May be repeated; `thesis` stands for the thesis's four.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["frozen", "finetune", "scratch"]),
+    help="Of networks named without one.  [default: frozen where ImageNet weights are installed, else scratch]",
+)
+@click.option(
+    "--as-thesis", is_flag=True, help="The thesis's own method, leaking folds included, unless said otherwise."
+)
+@click.option("--rates", multiple=True, type=float, help="More learning rates for the first trained network (Table 1).")
+@click.option("--fewer-epochs", type=int, help="Another number of epochs for it (Figure 17).")
+@click.option("--without", multiple=True, help="Leave images of this subtype out. May be repeated.")
+@click.option("--compile", "compiled", is_flag=True, help="Compile networks with torch.compile before training.")
+@cli.fit_options(*_COMMON_SENSE)
+@click.pass_context
+def study(
+    context: click.Context,
+    /,
+    *,
+    data: Path,
+    fold_lists: Path | None,
+    options_file: Path | None,
+    device: str,
+    precision: Precision,
+    cache: Path | None,
+    out: Path,
+    networks: tuple[str, ...],
+    mode: Mode | None,
+    as_thesis: bool,
+    rates: tuple[float, ...],
+    fewer_epochs: int | None,
+    without: tuple[str, ...],
+    compiled: bool,
+    **_options: object,
+) -> None:
+    """Compare networks on the same folds and write one report.
+
+    Without options: the network whose ImageNet weights are installed, frozen, five folds by patient, 40X. Ctrl-C
+    loses nothing: the same command goes on.
+    """
+    with cli.sentences():
+        from trainer import hardware, report
+        from trainer import study as studies
+        from trainer.options import THESIS, FitOptions
+
+        options = cli.options_of(context, THESIS if as_thesis else FitOptions(), options_file)
+        entries = [one for entry in networks for one in (studies.THESIS_NETWORKS if entry == "thesis" else (entry,))]
+        candidates = studies.plan(
+            entries,
+            options,
+            mode=mode,
+            rates=rates,
+            fewer_epochs=fewer_epochs,
+        )
+        machine = hardware.choose(device, precision, compiled=compiled)
+        done = studies.study(
+            data, out, candidates, machine,
+            lists=fold_lists, without=without, cache=cache or cli.default_cache(), progress=True,
+        )  # fmt: skip
+        root = data if data.is_dir() else data.parent
+        report.write(out, done.results, done.run, pictures=lambda image: root / image.file)
+    for note in done.results.notes:
+        click.echo(note)
+    click.echo(f"\nThe report: {out / 'report.html'}. {INTENDED_USE}")
+
+
+@main.command()
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@click.option("--candidate-a", default="", help="Of study A, by its name.  [default: the best one]")
+@click.option("--candidate-b", default="", help="Of study B, by its name.  [default: the best one]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the comparison as HTML and Markdown.")
+@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+def compare(*, a: Path, b: Path, candidate_a: str, candidate_b: str, out: Path | None, seed: int) -> None:
+    """Set two studies side by side, on the images that both tested.
+
+    A and B are folders that `study` wrote; they may be the same one. The differences' intervals resample patients.
+    """
+    with cli.sentences():
+        from trainer.compare import compare as side_by_side
+
+        comparison = side_by_side(a, b, candidate_a=candidate_a, candidate_b=candidate_b, seed=seed)
+        click.echo(comparison.text)
+        if out is not None:
+            comparison.write(out)
+            click.echo(f"Written to {out}.")
+
+
+@main.command()
+def networks() -> None:
+    """List the networks, and where their ImageNet weights come from."""
+    from classifier.networks import NETWORKS
+
+    for network in NETWORKS.values():
+        click.echo(f"{network.name:20} {network.weights_source}")
+
+
+@main.command()
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New folder for the images.")
 @click.option("--patients", default=6, show_default=True, help="Patients of each class.")
 @click.option("--images", default=4, show_default=True, help="Images of each patient.")
@@ -173,33 +216,11 @@ def synthetic(out: Path, patients: int, images: int, seed: int) -> None:
     The folder gets the layout of BreakHis and a file SYNTHETIC.txt. A model that is fitted on it says that it is
     synthetic; its verdicts mean nothing.
     """
-    with _sentences():
+    with cli.sentences():
         from trainer.synthetic import write_tree
 
         count = write_tree(out, patients=patients, images=images, seed=seed, progress=True)
     click.echo(f"{count} synthetic images of {2 * patients} invented patients in {out}.")
-
-
-def _default_cache() -> Path:
-    return Path(os.environ.get("PATCHVOTE_DATA", "var")) / "cache" / "features"
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """Turn the errors that a person can mend into sentences, one a line, and exit status 1."""
-    from pydantic import ValidationError
-
-    try:
-        yield
-    except ValidationError as error:
-        for wrong in error.errors():
-            option = "-".join(str(part).replace("_", "-") for part in wrong["loc"])
-            click.echo(f"--{option}: {wrong['msg']}.", err=True)
-        sys.exit(1)
-    except (ValueError, RuntimeError, OSError) as error:
-        for line in str(error).splitlines():
-            click.echo(f"Error: {line}", err=True)
-        sys.exit(1)
 
 
 if __name__ == "__main__":

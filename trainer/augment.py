@@ -7,21 +7,24 @@ from torch import Tensor
 
 from trainer.stain import HED
 
-_STRENGTH = 0.2
-_OFFSET = 0.02
+_OFFSET = 0.1
+"""Of the strength: how much stain may be added or taken away everywhere in a patch."""
 
 
-def augment(patches: Tensor, random: torch.Generator) -> Tensor:
+def augment(patches: Tensor, random: torch.Generator, *, turn_them: bool = True, stain: float = 0.2) -> Tensor:
     """Turn, mirror and re-stain each patch by chance.
 
     Args:
         patches: uint8, of shape (N, 3, side, side).
         random: A generator on the CPU, so that every device draws the same.
+        turn_them: Whether to turn and mirror.
+        stain: By what share stains are strengthened or weakened at most; 0 leaves them.
 
     Returns:
-        float32 on the scale 0..255, of the same shape and on the same device.
+        uint8, or float32 on the scale 0..255 where stains changed, of the same shape and on the same device.
     """
-    return jitter_stain(turn(patches, random), random)
+    turned = turn(patches, random) if turn_them else patches
+    return jitter_stain(turned, random, stain) if stain else turned
 
 
 def turn(patches: Tensor, random: torch.Generator) -> Tensor:
@@ -35,12 +38,12 @@ def turn(patches: Tensor, random: torch.Generator) -> Tensor:
     return turned
 
 
-def jitter_stain(patches: Tensor, random: torch.Generator) -> Tensor:
-    """Strengthen or weaken haematoxylin, eosin and the residue of each patch, each by up to a fifth."""
+def jitter_stain(patches: Tensor, random: torch.Generator, most: float = 0.2) -> Tensor:
+    """Strengthen or weaken haematoxylin, eosin and the residue of each patch, each by up to the share `most`."""
     stains = torch.from_numpy(HED).float()
     count = len(patches)
-    strength = 1 + _STRENGTH * (2 * torch.rand(count, 3, generator=random) - 1)
-    offset = _OFFSET * (2 * torch.rand(count, 3, generator=random) - 1)
+    strength = 1 + most * (2 * torch.rand(count, 3, generator=random) - 1)
+    offset = _OFFSET * most * (2 * torch.rand(count, 3, generator=random) - 1)
     # Densities to stains, each stain by its strength, and back: one 3x3 matrix for each patch.
     mixing = torch.linalg.inv(stains) @ torch.diag_embed(strength) @ stains
     density = -torch.log((patches.float() + 1) / 256)

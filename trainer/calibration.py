@@ -7,14 +7,14 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import expit
+from scipy.special import expit, logsumexp, softmax
 
 Floats = NDArray[np.float64]
 
-ThresholdRule = Literal["balanced_accuracy", "sensitivity", "thesis"]
-"""`balanced_accuracy`: the best mean of sensitivity and specificity (so also Youden's best index), both smoothed.
-`sensitivity`: the highest threshold that still finds 95 % of the malignant images. `thesis`: 0.90, whatever the
-data."""
+ThresholdRule = Literal["balanced_accuracy", "youden", "sensitivity", "thesis"]
+"""`balanced_accuracy`: the best mean of sensitivity and specificity, both smoothed over a vote and a half. `youden`:
+the best index of Youden (sensitivity plus specificity minus one), as it is. `sensitivity`: the highest threshold that
+still finds 95 % of the malignant images. `thesis`: 0.90, whatever the data."""
 
 THRESHOLD_RULES: tuple[ThresholdRule, ...] = get_args(ThresholdRule)
 
@@ -45,11 +45,18 @@ def choose_threshold(labels: NDArray[np.int64], shares: Floats, rule: ThresholdR
     if set(np.unique(labels)) != {0, 1}:
         raise ValueError("A threshold can only be chosen on images of both classes.")
     if rule == "sensitivity":
-        found = (shares[labels == 1] > _CANDIDATES[:, None]).mean(axis=1)
+        found = _strictly_above(shares[labels == 1], _CANDIDATES)
         enough = np.flatnonzero(found >= _WANTED_SENSITIVITY)
         return float(_CANDIDATES[enough[-1]]) if enough.size else 0.0
-    gain = _above(shares[labels == 1], _CANDIDATES) - _above(shares[labels == 0], _CANDIDATES)
+    above = _above if rule == "balanced_accuracy" else _strictly_above
+    gain = above(shares[labels == 1], _CANDIDATES) - above(shares[labels == 0], _CANDIDATES)
     return float(_CANDIDATES[np.argmax(gain)])
+
+
+def _strictly_above(shares: Floats, thresholds: Floats) -> Floats:
+    """The share of the images above each threshold: (thresholds,)."""
+    above: Floats = (shares > thresholds[:, None]).mean(axis=1)
+    return above
 
 
 def _above(shares: Floats, thresholds: Floats) -> Floats:
@@ -62,22 +69,23 @@ def fit_temperature(labels: NDArray[np.int64], logits: Floats) -> float:
     """The number that divides the logits so that their probabilities are as likely as can be.
 
     Args:
-        labels: 1 for malignant, 0 for benign, of shape (images,).
-        logits: Out-of-fold mean logits (malignant minus benign) of the same images.
+        labels: Class numbers of shape (images,).
+        logits: Out-of-fold mean logits of the same images, of shape (images, classes).
 
     Returns:
         A temperature between 0.001 and 1000.
     """
-    sign = np.where(labels == 1, 1.0, -1.0)
+    own = logits[np.arange(labels.size), labels]
 
     def loss(log_temperature: float) -> float:
-        return float(np.logaddexp(0, -sign * logits / np.exp(log_temperature)).mean())
+        temperature = np.exp(log_temperature)
+        return float((logsumexp(logits / temperature, axis=1) - own / temperature).mean())
 
     low, high = np.log(_TEMPERATURES)
     return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x))
 
 
 def probabilities(logits: Floats, temperature: float) -> Floats:
-    """Calibrated probabilities of malignancy, of the shape of `logits`."""
-    calibrated: Floats = expit(logits / temperature)
+    """Calibrated probabilities of the classes, of the shape of `logits`: (images, classes)."""
+    calibrated: Floats = softmax(logits / temperature, axis=1)
     return calibrated

@@ -14,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from classifier.decode import DecodeError, decode
-from trainer.records import CLASSES, DataSetError, LabelledImage, read_records
+from classifier.decode import DecodeError
+from trainer.pixels import PixelCache
+from trainer.records import DataSetError, LabelledImage, read_records
+from trainer.tasks import TASKS, Task
 
 _DECODING_THREADS = 2
+_SIZES_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,13 @@ class DataSet:
 
     Attributes:
         images: Sorted by patient, then by pixel hash, so that the order does not depend on file names.
+        task: What the labels are of.
         synthetic: True where the source says that no patient is behind the images.
         notes: What was done to the source's list, in sentences.
     """
 
     images: tuple[LabelledImage, ...]
+    task: Task = TASKS["malignancy"]
     synthetic: bool = False
     notes: tuple[str, ...] = ()
 
@@ -39,8 +44,8 @@ class DataSet:
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
-        """1 for malignant, 0 for benign, of shape (images,)."""
-        return np.array([CLASSES.index(image.label) for image in self.images], dtype=np.int64)
+        """Class numbers of the task (1 for malignant, 0 for benign), of shape (images,)."""
+        return np.array([self.task.classes.index(self.task.class_of(image)) for image in self.images], dtype=np.int64)
 
     @cached_property
     def patients(self) -> NDArray[np.str_]:
@@ -61,8 +66,8 @@ class DataSet:
         """One line for people: how many images of how many patients."""
         kind = "synthetic images" if self.synthetic else "images"
         parts = []
-        for name in CLASSES:
-            patients = Counter(image.patient for image in self.images if image.label == name)
+        for name in self.task.classes:
+            patients = Counter(image.patient for image in self.images if self.task.class_of(image) == name)
             parts.append(f"{patients.total()} {name} of {len(patients)} patients")
         return f"{len(self)} {kind}: {', '.join(parts)}"
 
@@ -72,6 +77,11 @@ def load(
     *,
     magnifications: Sequence[str] = (),
     whole_only: bool = False,
+    task: Task = TASKS["malignancy"],
+    without: Sequence[str] = (),
+    smallest: int = 1,
+    require: Callable[[DataSet], list[str]] | None = None,
+    cache: PixelCache | None = None,
     progress: bool = False,
 ) -> DataSet:
     """Read and check a data set.
@@ -81,6 +91,11 @@ def load(
         magnifications: Keep only images at one of these, such as `("40X",)`; all when empty. Where no image
             of the source states a magnification, all are kept and a note says so.
         whole_only: Leave crops of micrographs out.
+        task: What the labels are of.
+        without: Subtypes to leave out.
+        smallest: Least side of an image, in pixels.
+        require: What else the images must fulfil: returns what is wrong, in sentences.
+        cache: Remembers what was decoded before.
         progress: Show a progress bar.
 
     Raises:
@@ -89,35 +104,26 @@ def load(
             images.
     """
     records = read_records(Path(source))
-    selected, notes = _select(records.images, magnifications, whole_only=whole_only)
+    selected, notes = _select(records.images, magnifications, without, whole_only=whole_only)
     problems = list(records.problems)
     if records.images and not selected:
         problems.append(_nothing_selected(records.images, magnifications))
-    images, unreadable = _hash_pixels(selected, progress=progress)
-    kept, duplicate_notes, conflicts = _drop_duplicates(images)
-    problems += unreadable + conflicts
-    if not problems:
-        problems += _missing_classes(kept)
+    images, unusable = _check_pixels(selected, cache or PixelCache(None), smallest, progress=progress)
+    images, foreign = _of_task(images, task)
+    kept, duplicate_notes, conflicts = _drop_duplicates(images, task)
+    kept.sort(key=lambda image: (image.patient, image.sha256))
+    notes += _sizes(kept)
+    data = DataSet(tuple(kept), task=task, synthetic=records.synthetic, notes=(*notes, *duplicate_notes))
+    problems += unusable + foreign + conflicts
+    if kept:
+        problems += _missing_classes(data) + (require(data) if require else [])
     if problems:
         raise DataSetError(problems)
-    kept.sort(key=lambda image: (image.patient, image.sha256))
-    return DataSet(tuple(kept), synthetic=records.synthetic, notes=(*notes, *duplicate_notes))
-
-
-def decode_pixels(image: LabelledImage) -> NDArray[np.uint8]:
-    """The pixels of one checked image, RGB, of shape (height, width, 3).
-
-    Raises:
-        DataSetError: If the file has changed since it was checked.
-    """
-    decoded = decode(image.path)
-    if image.sha256 and decoded.sha256 != image.sha256:
-        raise DataSetError([f"{image.path} has changed since the data set was read."])
-    return decoded.pixels
+    return data
 
 
 def _select(
-    images: list[LabelledImage], magnifications: Sequence[str], *, whole_only: bool
+    images: list[LabelledImage], magnifications: Sequence[str], without: Sequence[str], *, whole_only: bool
 ) -> tuple[list[LabelledImage], list[str]]:
     notes = []
     selected = images
@@ -127,7 +133,10 @@ def _select(
         notes.append(f"No image states its magnification: all are taken to be {' or '.join(magnifications)}.")
     if whole_only:
         selected = [image for image in selected if image.whole]
-    return selected, notes
+    for name in without:
+        count = sum(image.subtype == name for image in selected)
+        notes.append(f"{count} images of {name} are left out, as asked.")
+    return [image for image in selected if image.subtype not in without], notes
 
 
 def _nothing_selected(images: list[LabelledImage], magnifications: Sequence[str]) -> str:
@@ -137,18 +146,23 @@ def _nothing_selected(images: list[LabelledImage], magnifications: Sequence[str]
     return f"The data set has no whole image at {wanted}; it has {listed}."
 
 
-def _hash_pixels(images: list[LabelledImage], *, progress: bool) -> tuple[list[LabelledImage], list[str]]:
-    """Decode every image once: the readable ones with their hash, and a sentence for each other."""
+def _check_pixels(
+    images: list[LabelledImage], cache: PixelCache, smallest: int, *, progress: bool
+) -> tuple[list[LabelledImage], list[str]]:
+    """Decode every image once: the usable ones with their hash, and a sentence for each other."""
 
     def check(image: LabelledImage) -> LabelledImage | str:
         try:
-            return replace(image, sha256=decode(image.path).sha256)
+            checked = cache.check(image)
         except FileNotFoundError:
             return f"{image.path} is missing."
         except DecodeError as error:
             return f"{image.path} cannot be used: {error.message}"
         except OSError as error:
             return f"{image.path} cannot be read: {error.strerror}."
+        if min(checked.width, checked.height) < smallest:
+            return f"{image.path} is {checked.width}x{checked.height}: smaller than a patch of {smallest} pixels."
+        return checked
 
     with ThreadPoolExecutor(_DECODING_THREADS) as pool:
         checked: Iterable[LabelledImage | str] = tqdm(
@@ -163,30 +177,72 @@ def _hash_pixels(images: list[LabelledImage], *, progress: bool) -> tuple[list[L
     return good, [outcome for outcome in outcomes if isinstance(outcome, str)]
 
 
-def _drop_duplicates(images: list[LabelledImage]) -> tuple[list[LabelledImage], list[str], list[str]]:
-    """One image of each group with equal pixels, a note on those left out, and the contradictions."""
+def _of_task(images: list[LabelledImage], task: Task) -> tuple[list[LabelledImage], list[str]]:
+    """The images that belong to the task, and a sentence for each other."""
+    mine, problems = [], []
+    for image in images:
+        name = task.class_of(image)
+        if name in task.classes:
+            mine.append(image)
+        elif not task.binary:  # a wrong label has been said already, with its line in the manifest
+            what = f"the {task.name} {name!r}" if name else f"no {task.name}"
+            problems.append(f"{image.path} has {what}; the task needs one of {', '.join(task.classes)}.")
+    return mine, problems
+
+
+def _sizes(images: list[LabelledImage]) -> list[str]:
+    """A note where images are not all of one size: their grids then differ, and so do their numbers of votes."""
+    sizes = Counter((image.width, image.height) for image in images)
+    if len(sizes) < 2:  # noqa: PLR2004 (one size is none to speak of)
+        return []
+    listed = ", ".join(f"{width}x{height} ({count})" for (width, height), count in sizes.most_common(_SIZES_NAMED))
+    more = f" and {len(sizes) - _SIZES_NAMED} more" if len(sizes) > _SIZES_NAMED else ""
+    return [f"The images have {len(sizes)} sizes: {listed}{more}. Each is cut by its own grid and counts once."]
+
+
+def _drop_duplicates(images: list[LabelledImage], task: Task) -> tuple[list[LabelledImage], list[str], list[str]]:
+    """One image of each group with equal pixels, notes on those left out, and the contradictions."""
     by_pixels: dict[str, list[LabelledImage]] = defaultdict(list)
     for image in images:
         by_pixels[image.sha256].append(image)
-    conflicts, left_out = [], []
+    kept, conflicts, spare, ambiguous = [], [], [], []
     for group in by_pixels.values():
         names = ", ".join(str(image.path) for image in group)
         if len({image.label for image in group}) > 1:
             conflicts.append(f"Equal pixels under different labels: {names}.")
         if len({image.patient for image in group}) > 1:
             conflicts.append(f"Equal pixels under different patients: {names}.")
-        left_out += group[1:]
+        if len({image.label for image in group}) == 1 and len({task.class_of(image) for image in group}) > 1:
+            ambiguous += group
+        else:
+            kept.append(group[0])
+            spare += group[1:]
     notes = []
-    if left_out:
-        patients = ", ".join(sorted({image.patient for image in left_out}))
-        count = "1 image is" if len(left_out) == 1 else f"{len(left_out)} images are"
+    if spare:
         notes.append(
-            f"{count} in the data set under a second name, with equal pixels; one copy of each is used "
-            f"(patient {patients})."
+            f"{_images_are(spare)} in the data set under a second name, with equal pixels; one copy of each is used "
+            f"({_patients(spare)})."
         )
-    return [group[0] for group in by_pixels.values()], notes, conflicts
+    if ambiguous and not conflicts:
+        notes.append(
+            f"{_images_are(ambiguous)} in the data set under two subtypes, with equal pixels, so nobody knows which "
+            f"is true; none of them is used ({_patients(ambiguous)})."
+        )
+    return kept, notes, conflicts
 
 
-def _missing_classes(images: list[LabelledImage]) -> list[str]:
-    present = {image.label for image in images}
-    return [f"The data set has no {name} image; both classes are needed." for name in CLASSES if name not in present]
+def _images_are(images: list[LabelledImage]) -> str:
+    return "1 image is" if len(images) == 1 else f"{len(images)} images are"
+
+
+def _patients(images: list[LabelledImage]) -> str:
+    return "patient " + ", ".join(sorted({image.patient for image in images}))
+
+
+def _missing_classes(data: DataSet) -> list[str]:
+    """Of benign and malignant both are needed, of the subtypes any two."""
+    present = {data.task.class_of(image) for image in data.images}
+    if not data.task.binary:
+        return [] if len(present) > 1 else ["All images are of one class; there is nothing to tell apart."]
+    missing = [name for name in data.task.classes if name not in present]
+    return [f"The data set has no {name} image; both classes are needed." for name in missing]

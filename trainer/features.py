@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +14,13 @@ from tqdm import tqdm
 
 from classifier import networks
 from classifier.grid import PatchGrid
-from classifier.patches import cut
-from trainer.datasets import DataSet, decode_pixels
+from classifier.patches import cut, mirrored
+from trainer.datasets import DataSet
+from trainer.pixels import decode_pixels, load_array, store_array
 from trainer.records import LabelledImage
+from trainer.scoring import PATCHES_AT_ONCE
 
 _FORMAT = 1
-_PATCHES_AT_ONCE = {"cpu": 60, "cuda": 960}
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class PatchFeatures:
 
     values: NDArray[np.float32]
     image: NDArray[np.intp]
+
+    def of(self, image: int) -> NDArray[np.float32]:
+        """Of one image, of shape (its patches, width)."""
+        first, last = np.searchsorted(self.image, (image, image + 1))
+        return self.values[first:last]
 
     def image_means(self) -> NDArray[np.float64]:
         """The mean over each image's patches, of shape (images, width)."""
@@ -52,6 +57,7 @@ def extract(
     cache: Path,
     device: str = "cpu",
     magnification: str = "",
+    test_time_flips: bool = False,
     progress: bool = False,
 ) -> PatchFeatures:
     """Run a network with ImageNet weights over all patches of all images.
@@ -63,26 +69,27 @@ def extract(
         data: The data set.
         network: A key of `classifier.networks.NETWORKS`.
         grid: How images are cut.
-        cache: Folder for the files.
+        cache: Folder for the files; they go into `features/` there.
         device: Where the network runs, in PyTorch's notation.
         magnification: Shrink images of a higher magnification towards this one; see `shrink`. No change when "".
+        test_time_flips: Average each patch's features over its four mirrored variants: for a linear head the same as
+            averaging its logits.
         progress: Show a progress bar.
 
     Raises:
         WeightsUnavailableError: If the ImageNet weights cannot be had.
         DataSetError: If a file changed since the data set was read.
     """
-    extractor = _Extractor(network, grid, device)
-    folder = cache / f"{network}-{extractor.recipe}"
-    folder.mkdir(parents=True, exist_ok=True)
+    extractor = _Extractor(network, grid, device, test_time_flips=test_time_flips)
+    folder = cache / "features" / f"{network}-{extractor.recipe}"
     values = []
     for image in tqdm(data.images, desc=f"Features of {network}", unit="image", disable=not progress):
         target = magnification if magnification and image.magnification != magnification else ""
         path = folder / f"{image.sha256}{'-' + target if target else ''}.npy"
-        vectors = _stored(path)
+        vectors = load_array(path)
         if vectors is None:
             vectors = extractor.compute(image, target)
-            _store(path, vectors)
+            store_array(path, vectors)
         values.append(vectors)
     counts = [len(vectors) for vectors in values]
     return PatchFeatures(np.concatenate(values), np.repeat(np.arange(len(values)), counts))
@@ -110,8 +117,9 @@ def shrink(pixels: NDArray[np.uint8], from_magnification: str, to: str, smallest
 class _Extractor:
     """A pretrained network and all else, but the image, that features depend on."""
 
-    def __init__(self, network: str, grid: PatchGrid, device: str) -> None:
+    def __init__(self, network: str, grid: PatchGrid, device: str, *, test_time_flips: bool) -> None:
         self._spec, self._grid, self._device = networks.spec(network), grid, torch.device(device)
+        self._flips = test_time_flips
         self._module = networks.create(network, weights="imagenet")
         self.recipe = self._hash()
         self._module.to(self._device).to(memory_format=torch.channels_last)
@@ -125,9 +133,11 @@ class _Extractor:
         boxes = self._grid.boxes(width=pixels.shape[1], height=pixels.shape[0])
         patches = cut(torch.from_numpy(pixels).to(self._device), boxes)
         vectors = []
-        for batch in torch.split(patches, _PATCHES_AT_ONCE.get(self._device.type, 60)):
+        for batch in torch.split(patches, PATCHES_AT_ONCE.get(self._device.type, 60)):
             inputs = self._spec.normalisation.apply(batch).contiguous(memory_format=torch.channels_last)
-            vectors.append(networks.features(self._module, self._spec.name, inputs))
+            variants = mirrored(inputs) if self._flips else [inputs]
+            read = [networks.features(self._module, self._spec.name, variant) for variant in variants]
+            vectors.append(torch.stack(read).mean(dim=0))
         values: NDArray[np.float32] = torch.cat(vectors).float().cpu().numpy()
         return values
 
@@ -135,22 +145,8 @@ class _Extractor:
         digest = hashlib.sha256(
             f"{_FORMAT} {self._grid.model_dump_json()} {self._spec.normalisation.model_dump_json()}".encode()
         )
+        digest.update(b"flips" if self._flips else b"")
         for name, tensor in self._module.state_dict().items():
             if not name.startswith(f"{self._spec.head}."):  # the head's random start is not read
                 digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()[:16]
-
-
-def _stored(path: Path) -> NDArray[np.float32] | None:
-    try:
-        vectors: NDArray[np.float32] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # missing, or damaged: made again
-        return None
-    return vectors
-
-
-def _store(path: Path, vectors: NDArray[np.float32]) -> None:
-    """Write a file completely or not at all."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        np.save(file, vectors)
-    Path(file.name).replace(path)

@@ -3,65 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import random as python_random
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
+from torch.optim.swa_utils import AveragedModel
 
 from classifier import networks
-from classifier.grid import PatchGrid
-from classifier.patches import cut
 from trainer.augment import augment
+from trainer.checkpoints import Checkpoint
+from trainer.crossval import Watcher, patch_figures
+from trainer.folds import Epoch, PatchFigures
+from trainer.hardware import Hardware
 from trainer.options import FitOptions
+from trainer.pool import PatchPool
+from trainer.scoring import patch_logits
 
-_WEIGHT_DECAY = 1e-2
-_BACKBONE_RATE = 0.1
-_PATCHES_AT_ONCE = {"cpu": 60, "cuda": 960}
-
-
-class PatchPool:
-    """Images held in memory as bytes, from which patches are drawn.
-
-    Attributes:
-        device: Where the images lie and the network runs.
-    """
-
-    def __init__(self, pixels: Sequence[NDArray[np.uint8]], grid: PatchGrid, device: str) -> None:
-        """Take images, each RGB of shape (height, width, 3)."""
-        self.device = torch.device(device)
-        self.grid = grid
-        self._images = [torch.from_numpy(np.array(image)).to(self.device) for image in pixels]
-
-    def draw(self, chosen: Tensor, random: torch.Generator) -> Tensor:
-        """One patch of each chosen image from anywhere in it: uint8, of shape (chosen, 3, side, side)."""
-        side = self.grid.size
-        patches = []
-        for index, across, down in zip(chosen.tolist(), *torch.rand(2, len(chosen), generator=random), strict=True):
-            image = self._images[index]
-            y = int(down * (image.shape[0] - side + 1))
-            x = int(across * (image.shape[1] - side + 1))
-            patches.append(image[y : y + side, x : x + side])
-        return torch.stack(patches).permute(0, 3, 1, 2)
-
-    def grid_patches(self, index: int) -> Tensor:
-        """All patches of one image: uint8, of shape (patches, 3, side, side)."""
-        image = self._images[index]
-        return cut(image, self.grid.boxes(width=image.shape[1], height=image.shape[0]))
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """The numbers of one epoch, counted from 1; the validation loss is NaN without validation images."""
-
-    number: int
-    training_loss: float
-    validation_loss: float
+_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
@@ -70,25 +35,30 @@ class TrainingImages:
 
     Attributes:
         index: Into the pool, of shape (images,).
-        labels: Of all the pool's images, 1 for malignant.
+        labels: Class numbers of all the pool's images.
         weights: How often each of `index` is drawn, relative to the others.
+        validation: Indices into the pool of images of other patients, by which training stops; may be empty.
+        classes: How many there are.
     """
 
     index: NDArray[np.intp]
     labels: NDArray[np.int64]
     weights: NDArray[np.float64]
+    validation: NDArray[np.intp]
+    classes: int = 2
 
 
 def train(
     pool: PatchPool,
     images: TrainingImages,
     options: FitOptions,
+    hardware: Hardware,
     *,
-    validation: NDArray[np.intp] | None = None,
     stop_after: int | None = None,
-    progress: bool = False,
+    checkpoint: Checkpoint | None = None,
+    watch: Watcher | None = None,
 ) -> tuple[nn.Module, list[Epoch]]:
-    """Train a network; the same seed, device and library versions give the same weights.
+    """Train a network; the same seed, hardware and library versions give the same weights.
 
     With validation images, training stops when their loss has not fallen for `options.patience` epochs, and the
     weights of the best epoch are restored.
@@ -97,106 +67,187 @@ def train(
         pool: Holds the images.
         images: Which of them to train on.
         options: Network, rates, epochs, seed.
-        validation: Indices into the pool, of other patients than those trained on.
+        hardware: Where and how it runs.
         stop_after: Stop after so many epochs, with the learning rate as it is there.
-        progress: Show a progress bar.
+        checkpoint: Where each epoch's state is kept; a training that was broken off goes on from there.
+        watch: Is told of each epoch, those of before the break included.
 
     Returns:
         The network on the pool's device, in evaluation mode, and the numbers of each epoch.
 
     Raises:
         WeightsUnavailableError: If ImageNet weights were asked for and cannot be had.
+        FloatingPointError: If the loss is no number any more.
     """
+    checkpoint = checkpoint or Checkpoint(None)
     with _seeded(options.seed, pool.device):
-        module = networks.create(options.network, weights="imagenet" if options.pretrained else None)
-        module.to(pool.device).to(memory_format=torch.channels_last)
-        loop = _Loop(module, pool, images, options)
-        best_loss, best_state, history = math.inf, None, []
-        for number in tqdm(range(1, (stop_after or options.epochs) + 1), "Epochs", disable=not progress, leave=False):
-            training_loss = loop.epoch()
-            loss = math.nan if validation is None else validation_loss(module, pool, validation, images.labels, options)
-            history.append(Epoch(number, training_loss, loss))
-            if validation is None:
-                continue
-            if loss < best_loss:
-                best_loss, best_state = loss, {k: v.detach().clone() for k, v in module.state_dict().items()}
-            elif number - best_epoch(history) >= options.patience:
-                break
-        if best_state is not None:
-            module.load_state_dict(best_state)
-    return module.eval(), history
+        training = _Training(pool, images, options, hardware)
+        history = training.resume(checkpoint)
+        for epoch in history:
+            _tell(watch, epoch)
+        while len(history) < (stop_after or options.epochs) and not _finished(history, options.patience):
+            history.append(training.epoch(len(history) + 1, history))
+            checkpoint.save(training.state(history))
+            _tell(watch, history[-1])
+        return training.best(), history
 
 
 def best_epoch(history: Sequence[Epoch]) -> int:
-    """The number of the epoch with the lowest validation loss."""
-    return min(history, key=lambda epoch: epoch.validation_loss).number
+    """The number of the epoch with the lowest validation loss, the last one where nothing was held out."""
+    stopping = [epoch.stopping_loss for epoch in history if epoch.stopping_loss is not None]
+    return stopping.index(min(stopping)) + 1 if stopping else len(history)
 
 
-def validation_loss(
-    module: nn.Module, pool: PatchPool, index: NDArray[np.intp], labels: NDArray[np.int64], options: FitOptions
-) -> float:
-    """Log loss of the images' mean logits, both classes weighing the same."""
-    means = torch.tensor([float(patch_logits(module, pool, int(i), options).mean()) for i in index])
-    truth = torch.from_numpy(labels[index]).float()
-    losses = functional.binary_cross_entropy_with_logits(means, truth, reduction="none")
-    present = [losses[truth == label].mean() for label in (0, 1) if (truth == label).any()]
-    return float(torch.stack(present).mean())
+def _tell(watch: Watcher | None, epoch: Epoch) -> None:
+    if watch is not None:
+        watch(epoch)
 
 
-@torch.inference_mode()
-def patch_logits(module: nn.Module, pool: PatchPool, index: int, options: FitOptions) -> NDArray[np.float64]:
-    """Malignant minus benign logit of each patch of one image."""
-    module.eval()
-    normalisation = networks.spec(options.network).normalisation
-    parts = []
-    for patches in torch.split(pool.grid_patches(index), _PATCHES_AT_ONCE.get(pool.device.type, 60)):
-        logits = module(normalisation.apply(patches).contiguous(memory_format=torch.channels_last))
-        parts.append((logits[:, 1] - logits[:, 0]).double().cpu().numpy())
-    return np.concatenate(parts)
+def _finished(history: Sequence[Epoch], patience: int) -> bool:
+    return bool(history) and len(history) - best_epoch(history) >= patience
 
 
-class _Loop:
-    """Optimiser, schedule and sampling of one training."""
+class _Training:
+    """Network, optimiser, schedule, sampling, and the moving average of the weights."""
 
-    def __init__(self, module: nn.Module, pool: PatchPool, images: TrainingImages, options: FitOptions) -> None:
-        self._module, self._pool, self._images, self._options = module, pool, images, options
+    def __init__(self, pool: PatchPool, images: TrainingImages, options: FitOptions, hardware: Hardware) -> None:
+        self._pool, self._images, self._options, self._hardware = pool, images, options, hardware
+        self._module = networks.create(
+            options.network, classes=images.classes, weights="imagenet" if options.pretrained else None
+        )
+        self._module.to(pool.device).to(memory_format=torch.channels_last)
+        self._average = AveragedModel(self._module, avg_fn=_decaying(options.ema), use_buffers=True)
+        self._average.eval()
+        if hardware.compiled:
+            self._module.compile()
         self._normalisation = networks.spec(options.network).normalisation
         self._random = torch.Generator().manual_seed(options.seed)
         self._steps = max(1, math.ceil(options.draws * len(images.index) / options.batch_size))
-        self._optimiser = torch.optim.AdamW(_rates(module, options), weight_decay=_WEIGHT_DECAY)
-        total = self._steps * options.epochs
-        self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimiser, total)
+        self._optimiser = _optimiser(_rates(self._module, options), options)
+        horizon = self._steps * options.epochs
+        self._schedule: torch.optim.lr_scheduler.LRScheduler = (
+            torch.optim.lr_scheduler.CosineAnnealingLR(self._optimiser, horizon)
+            if options.schedule == "cosine"
+            else torch.optim.lr_scheduler.ConstantLR(self._optimiser, factor=1)
+        )
+        self._best: dict[str, Tensor] | None = None
 
-    def epoch(self) -> float:
-        """One epoch; the mean loss of its steps."""
+    @property
+    def _kept(self) -> nn.Module:
+        """The network that is scored and kept: the moving average where there is one."""
+        return self._average.module if self._options.ema else self._module
+
+    def epoch(self, number: int, before: Sequence[Epoch]) -> Epoch:
+        """Train for one epoch, then look at the validation images."""
         self._module.train()
-        losses = [self._step() for _ in range(self._steps)]
-        return float(torch.stack(losses).mean())
+        steps = [self._step() for _ in range(self._steps)]
+        losses, right = torch.stack([loss for loss, _ in steps]), torch.cat([right for _, right in steps])
+        if not bool(torch.isfinite(losses).all()):
+            raise FloatingPointError(
+                f"The loss of {self._options.network} is no number any more in epoch {number}. Choose a lower "
+                f"--learning-rate than {self._options.learning_rate:g}."
+            )
+        self._module.eval()
+        training = PatchFigures(accuracy=float(right.double().mean()), loss=float(losses.double().mean()))
+        validation, stopping = self._validate()
+        epoch = Epoch(number=number, training=training, validation=validation, stopping_loss=stopping)
+        if best_epoch([*before, epoch]) == number:
+            self._best = {name: tensor.detach().clone() for name, tensor in self._kept.state_dict().items()}
+        return epoch
 
-    def _step(self) -> Tensor:
+    def best(self) -> nn.Module:
+        """The network with the weights of the best epoch."""
+        if self._best is not None:
+            self._module.load_state_dict(self._best)
+        return self._module.eval()
+
+    def state(self, history: Sequence[Epoch]) -> dict[str, Any]:
+        """All that the next epochs depend on."""
+        return {
+            "module": self._module.state_dict(),
+            "average": self._average.state_dict(),
+            "best": self._best,
+            "optimiser": self._optimiser.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "sampling": self._random.get_state(),
+            "dropout": torch.get_rng_state(),
+            "dropout_cuda": torch.cuda.get_rng_state(self._pool.device) if self._pool.device.type == "cuda" else None,
+            "history": [epoch.model_dump() for epoch in history],
+        }
+
+    def resume(self, checkpoint: Checkpoint) -> list[Epoch]:
+        """Take up the kept state, and return its epochs; none where nothing was kept."""
+        kept = checkpoint.load()
+        if kept is None:
+            return []
+        self._module.load_state_dict(kept["module"])
+        self._average.load_state_dict(kept["average"])
+        self._best = {name: tensor.to(self._pool.device) for name, tensor in kept["best"].items()}
+        self._optimiser.load_state_dict(kept["optimiser"])
+        self._schedule.load_state_dict(kept["schedule"])
+        self._random.set_state(kept["sampling"])
+        torch.set_rng_state(kept["dropout"])
+        if kept["dropout_cuda"] is not None:
+            torch.cuda.set_rng_state(kept["dropout_cuda"], self._pool.device)
+        return [Epoch.model_validate(epoch) for epoch in kept["history"]]
+
+    def _step(self) -> tuple[Tensor, Tensor]:
+        """The loss of one batch, and which of its patches were called right."""
+        options, device = self._options, self._pool.device
         weights = torch.from_numpy(self._images.weights)
-        picked = torch.multinomial(weights, self._options.batch_size, replacement=True, generator=self._random)
+        picked = torch.multinomial(weights, options.batch_size, replacement=True, generator=self._random)
         chosen = torch.from_numpy(self._images.index)[picked]
-        labels = torch.from_numpy(self._images.labels)[chosen].to(self._pool.device)
-        patches = augment(self._pool.draw(chosen, self._random), self._random)
+        labels = torch.from_numpy(self._images.labels)[chosen].to(device)
+        patches = self._pool.draw(chosen, self._random, anywhere=options.anywhere)
+        patches = augment(patches, self._random, turn_them=options.turn, stain=options.stain)
         inputs = self._normalisation.apply(patches).contiguous(memory_format=torch.channels_last)
-        on_gpu = self._pool.device.type == "cuda"
-        with torch.autocast(self._pool.device.type, dtype=torch.bfloat16, enabled=on_gpu):
+        with self._hardware.autocast():
             logits = self._module(inputs)
         loss = functional.cross_entropy(logits.float(), labels)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()
         self._schedule.step()
-        return loss.detach()
+        if options.ema:
+            self._average.update_parameters(self._module)
+        return loss.detach(), logits.detach().argmax(dim=1) == labels
+
+    def _validate(self) -> tuple[PatchFigures | None, float | None]:
+        """Figures of the validation patches, and the loss of their images' mean logits, all classes weighing equal."""
+        index, labels = self._images.validation, self._images.labels
+        if not index.size:
+            return None, None
+        logits = [patch_logits([self._kept], self._pool, int(i), self._options, self._hardware) for i in index]
+        figures = patch_figures(np.concatenate(logits), np.repeat(labels[index], [len(part) for part in logits]))
+        means = torch.from_numpy(np.stack([part.mean(axis=0) for part in logits]))
+        losses = functional.cross_entropy(means, torch.from_numpy(labels[index]), reduction="none").numpy()
+        return figures, float(np.mean([losses[labels[index] == label].mean() for label in np.unique(labels[index])]))
+
+
+def _decaying(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """The moving average, faster at first, so that the random start does not linger in it."""
+
+    def average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        if not averaged.is_floating_point():
+            return current
+        now = min(decay, (1 + int(count)) / (10 + int(count)))
+        return torch.lerp(averaged, current, 1 - now)
+
+    return average
+
+
+def _optimiser(rates: list[dict[str, object]], options: FitOptions) -> torch.optim.Optimizer:
+    if options.optimiser == "sgd":
+        return torch.optim.SGD(rates, momentum=_MOMENTUM, weight_decay=options.weight_decay)
+    return torch.optim.AdamW(rates, weight_decay=options.weight_decay)
 
 
 def _rates(module: nn.Module, options: FitOptions) -> list[dict[str, object]]:
-    """The head at the full learning rate, a pretrained backbone at a tenth of it."""
+    """The head at the full learning rate, a pretrained backbone at its share of it."""
     head = list(networks.head(module, options.network).parameters())
     ours = {id(parameter) for parameter in head}
     backbone = [parameter for parameter in module.parameters() if id(parameter) not in ours]
-    rate = options.learning_rate * (_BACKBONE_RATE if options.pretrained else 1)
+    rate = options.learning_rate * (options.backbone_rate if options.pretrained else 1)
     return [{"params": head, "lr": options.learning_rate}, {"params": backbone, "lr": rate}]
 
 
@@ -204,9 +255,12 @@ def _rates(module: nn.Module, options: FitOptions) -> list[dict[str, object]]:
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seeded and repeatable inside; PyTorch's own random state is as before afterwards."""
     devices = [device] if device.type == "cuda" else []
+    python_state = python_random.getstate()  # timm's initialisers may draw from it
     with (
         torch.random.fork_rng(devices=devices),
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
     ):
         torch.manual_seed(seed)
+        python_random.seed(seed)
         yield
+    python_random.setstate(python_state)

@@ -1,25 +1,30 @@
-"""The two ways to make a model, in the shape that cross-validation uses: a head on frozen features, or fine-tuning."""
+"""The ways to make a model, in the shape that cross-validation uses: a head on frozen features, or a whole network."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 from torch import nn
 
 from classifier import networks
-from trainer.crossval import ImageScores
-from trainer.datasets import DataSet, decode_pixels
+from trainer.checkpoints import Checkpoint
+from trainer.crossval import Watcher, fold_result, patch_figures
+from trainer.datasets import DataSet
 from trainer.features import PatchFeatures, extract, shrink
-from trainer.finetune import Epoch, PatchPool, TrainingImages, best_epoch, patch_logits, train
-from trainer.heads import TrainingTable, fit_head, sample_weights
+from trainer.finetune import TrainingImages, best_epoch, train
+from trainer.folds import Epoch, FoldResult
+from trainer.hardware import Hardware
+from trainer.heads import LinearHead, TrainingTable, fit_head, sample_weights
 from trainer.options import FitOptions
-from trainer.splits import Split, refuse_leaks
-
-_VALIDATION_FOLDS = 5
+from trainer.pixels import PixelCache
+from trainer.pool import PatchPool
+from trainer.scoring import patch_logits
+from trainer.splits import Split, hold_out, refuse_leaks
 
 
 @dataclass(frozen=True)
@@ -34,10 +39,14 @@ class TrainingData:
     main: DataSet
     auxiliary: DataSet
 
-    @property
+    @cached_property
     def everything(self) -> DataSet:
         """All images: the main ones first, so that indices into them remain true."""
-        return DataSet((*self.main.images, *self.auxiliary.images), self.main.synthetic or self.auxiliary.synthetic)
+        return DataSet(
+            (*self.main.images, *self.auxiliary.images),
+            self.main.task,
+            self.main.synthetic or self.auxiliary.synthetic,
+        )
 
     @property
     def is_auxiliary(self) -> NDArray[np.bool_]:
@@ -47,17 +56,22 @@ class TrainingData:
     def extend(self, split: Split) -> Split:
         """Add to a split's training images the auxiliary ones of patients that it does not test.
 
+        Neither are those added of patients whose main images the split leaves out: a search within training patients
+        cuts splits that know nothing of the patients set aside for its own test.
+
         Raises:
             LeakError: If the split then trains on what it tests on.
         """
-        tested = set(self.main.patients[split.test])
+        patients = self.main.patients
+        withheld = set(patients[split.test]) | (set(patients) - set(patients[split.train]))
         extra = [
-            len(self.main) + index for index, image in enumerate(self.auxiliary.images) if image.patient not in tested
+            len(self.main) + index for index, image in enumerate(self.auxiliary.images) if image.patient not in withheld
         ]
         extended = Split(
             split.name,
             np.concatenate([split.train, np.array(extra, dtype=np.intp)]),
             split.test,
+            split.repeat,
             leaks_patients=split.leaks_patients,
         )
         refuse_leaks(self.everything.images, extended)
@@ -68,22 +82,29 @@ class FrozenFitter:
     """A logistic head on ImageNet features."""
 
     def __init__(
-        self, data: TrainingData, options: FitOptions, *, device: str, cache: Path, progress: bool = False
+        self,
+        data: TrainingData,
+        options: FitOptions,
+        hardware: Hardware,
+        *,
+        cache: Path,
+        features: PatchFeatures | None = None,
+        progress: bool = False,
     ) -> None:
-        """Compute the features of all images, or read them from the cache.
+        """Compute the features of all images, or read them from the cache, unless they are given.
 
         Raises:
-            ValueError: If the network's last layer is not linear.
             WeightsUnavailableError: If the ImageNet weights cannot be had.
         """
-        self._data, self._options = data, options
-        self._features: PatchFeatures = extract(
+        self._data, self._options, self._hardware, self._cache = data, options, hardware, cache
+        self._features: PatchFeatures = features or extract(
             data.everything,
             options.network,
             grid=options.grid,
             cache=cache,
-            device=device,
-            magnification=options.magnification,
+            device=hardware.device,
+            magnification="" if options.magnification == "all" else options.magnification,
+            test_time_flips=options.test_time_flips,
             progress=progress,
         )
         everything = data.everything
@@ -96,18 +117,42 @@ class FrozenFitter:
             balance=options.balance,
         )
 
-    def out_of_fold(self, split: Split) -> ImageScores:
-        """Fit on the split's training images and score its test images, in their order."""
-        head = fit_head(self._table.rows(self._data.extend(split).train), c=self._options.c)
-        patches = [np.flatnonzero(self._features.image == image) for image in split.test]
-        logits = head.logits(self._features.values[np.concatenate(patches)])
-        return ImageScores.of_patches(logits, np.repeat(np.arange(len(patches)), [len(p) for p in patches]))
+    def with_options(self, options: FitOptions) -> FrozenFitter:
+        """The same with other options; the features are taken over where these do not change them."""
+        same = _same(self._options, options, "network", "grid", "magnification", "test_time_flips")
+        features = self._features if same else None
+        return FrozenFitter(self._data, options, self._hardware, cache=self._cache, features=features)
 
-    def final(self) -> nn.Module:
+    def out_of_fold(self, split: Split, *, work: Path | None = None, watch: Watcher | None = None) -> FoldResult:
+        """Fit on the split's training images and score its test images, in their order."""
+        del work, watch  # a head takes a moment: nothing to go on with, no epochs
+        head = self._head(self._data.extend(split).train)
+        trained = np.isin(self._features.image, split.train)
+        labels = self._data.main.labels
+        return fold_result(
+            split.name,
+            split.test,
+            labels[split.test],
+            [head.logits(self._features.of(image)) for image in split.test],
+            training=patch_figures(head.logits(self._features.values[trained]), labels[self._features.image[trained]]),
+        )
+
+    def final(
+        self, folds: Sequence[FoldResult], *, work: Path | None = None, watch: Watcher | None = None
+    ) -> nn.Module:
         """The network with a head fitted on all images, on the CPU."""
-        module = networks.create(self._options.network, weights="imagenet")
-        fit_head(self._table, c=self._options.c).fold_into(networks.head(module, self._options.network))
+        del folds, work, watch
+        module = networks.create(self._options.network, classes=self._classes, weights="imagenet")
+        head = self._head(np.arange(self._table.labels.size))
+        head.fold_into(networks.head(module, self._options.network))
         return module
+
+    @property
+    def _classes(self) -> int:
+        return len(self._data.main.task.classes)
+
+    def _head(self, rows: NDArray[np.intp]) -> LinearHead:
+        return fit_head(self._table.rows(rows), c=self._options.c, classes=self._classes)
 
 
 @dataclass
@@ -115,66 +160,114 @@ class FinetuneFitter:
     """A whole network, trained end to end.
 
     Attributes:
-        histories: The epochs of every split so far, for curves and for the length of the final training.
+        data: The images.
+        options: How to train.
+        hardware: On what.
+        pixels: Reads the images.
+        read: The images, where they have been read already.
     """
 
     data: TrainingData
     options: FitOptions
-    device: str
-    progress: bool = False
-    histories: list[list[Epoch]] = field(default_factory=list)
+    hardware: Hardware
+    pixels: PixelCache
+    read: PatchPool | None = None
 
-    def __post_init__(self) -> None:
-        target = self.options.magnification
-        pixels = [decode_pixels(image) for image in self.data.main.images]
-        pixels += [
-            shrink(decode_pixels(image), image.magnification, target, self.options.grid.size)
+    def with_options(self, options: FitOptions) -> FinetuneFitter:
+        """The same with other options; the images are not read anew where these do not change them."""
+        same = _same(self.options, options, "grid", "magnification")
+        return replace(self, options=options, read=self._pool if same else None)
+
+    @cached_property
+    def _pool(self) -> PatchPool:
+        if self.read is not None:
+            return self.read
+        options = self.options
+        images = [self.pixels.read(image) for image in self.data.main.images]
+        images += [
+            shrink(self.pixels.read(image), image.magnification, options.magnification, options.grid.size)
             for image in self.data.auxiliary.images
         ]
-        self._pool = PatchPool(pixels, self.options.grid, self.device)
-        self._everything = self.data.everything
+        return PatchPool(images, options.grid, self.hardware.device)
 
-    def out_of_fold(self, split: Split) -> ImageScores:
+    def out_of_fold(self, split: Split, *, work: Path | None = None, watch: Watcher | None = None) -> FoldResult:
         """Train on most of the split's training patients, stop by the others, and score its test images."""
-        training, validation = self._hold_out(self.data.extend(split))
-        module, history = train(
-            self._pool, self._images(training), self.options, validation=validation, progress=self.progress
+        images = self._images(*self._hold_out(split))
+        modules: list[nn.Module] = []
+        histories: list[list[Epoch]] = []
+        for seed in range(self.options.seeds):
+            kept = self._checkpoint(work, split, images, seed)
+            module, history = self._train(images, seed, checkpoint=kept, watch=watch)
+            modules.append(module)
+            histories.append(history)
+        best = best_epoch(histories[0])
+        return fold_result(
+            split.name,
+            split.test,
+            self.data.main.labels[split.test],
+            [patch_logits(modules, self._pool, int(image), self.options, self.hardware) for image in split.test],
+            training=histories[0][best - 1].training,
+            validation=histories[0][best - 1].validation,
+            epochs=histories[0],
+            best_epoch=best,
         )
-        self.histories.append(history)
-        logits = [patch_logits(module, self._pool, int(image), self.options) for image in split.test]
-        numbers = np.repeat(np.arange(len(logits)), [len(part) for part in logits])
-        return ImageScores.of_patches(np.concatenate(logits), numbers)
 
-    def final(self) -> nn.Module:
-        """The network trained on all images, for as many epochs as were best in the median split, on the CPU."""
-        epochs = int(np.median([best_epoch(history) for history in self.histories]))
-        everyone = np.arange(len(self._everything))
-        module, _ = train(self._pool, self._images(everyone), self.options, stop_after=epochs, progress=self.progress)
-        return module.cpu()
+    def final(
+        self, folds: Sequence[FoldResult], *, work: Path | None = None, watch: Watcher | None = None
+    ) -> nn.Module:
+        """The network trained on all images, for as many epochs as were best in the median fold, on the CPU."""
+        epochs = max(1, int(np.median([fold.best_epoch or 1 for fold in folds])))
+        everyone = np.arange(len(self.data.everything))
+        images = self._images(everyone, np.array([], dtype=np.intp))
+        split = Split("all images", everyone, np.array([], dtype=np.intp))
+        members = []
+        for seed in range(self.options.seeds):
+            kept = self._checkpoint(work, split, images, seed)
+            members.append(self._train(images, seed, stop_after=epochs, checkpoint=kept, watch=watch)[0].cpu())
+        return networks.ensemble(members)
 
-    def _images(self, index: NDArray[np.intp]) -> TrainingImages:
-        labels = self._everything.labels
+    def _train(
+        self,
+        images: TrainingImages,
+        seed: int,
+        *,
+        checkpoint: Checkpoint,
+        watch: Watcher | None,
+        stop_after: int | None = None,
+    ) -> tuple[nn.Module, list[Epoch]]:
+        options = self.options.changed(seed=self.options.seed + seed)
+        return train(
+            self._pool, images, options, self.hardware, stop_after=stop_after, checkpoint=checkpoint, watch=watch
+        )
+
+    def _checkpoint(self, work: Path | None, split: Split, images: TrainingImages, seed: int) -> Checkpoint:
+        return Checkpoint(
+            None if work is None else work / f"seed{seed}.pt",
+            self.options.model_dump(), self.hardware, split.name, self.data.everything.fingerprint,
+            images.index.tolist(), images.validation.tolist(),
+        )  # fmt: skip
+
+    def _images(self, index: NDArray[np.intp], validation: NDArray[np.intp]) -> TrainingImages:
+        labels = self.data.everything.labels
         weights = sample_weights(
             labels[index],
-            self._everything.patients[index],
+            self.data.everything.patients[index],
             self.data.is_auxiliary[index],
             auxiliary_weight=self.options.also_weight,
             balance=self.options.balance,
         )
-        return TrainingImages(index, labels, weights)
+        return TrainingImages(index, labels, weights, validation, len(self.data.main.task.classes))
 
     def _hold_out(self, split: Split) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Part the training images, by patient, into those trained on and those that stop the training."""
-        main = split.train[split.train < len(self.data.main)]
-        labels, patients = self.data.main.labels[main], self.data.main.patients[main]
-        folds = min(_VALIDATION_FOLDS, *(len(set(patients[labels == label])) for label in (0, 1)))
-        if folds < 2:  # noqa: PLR2004 (one to train on, one to stop by)
-            raise ValueError(f"In {split.name}, too few patients are left to hold some out for early stopping.")
-        splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=self.options.seed)
-        _, held_out = next(splitter.split(labels, labels, patients))
-        validation = main[held_out]
-        held_out_patients = self.data.main.patients[validation]
-        rest = split.train[~np.isin(self._everything.patients[split.train], held_out_patients)]
+        extended = self.data.extend(split)
+        validation = hold_out(self.data.main, split, seed=self.options.seed)
+        patients = self.data.everything.patients
+        rest = extended.train[~np.isin(patients[extended.train], patients[validation])]
         inner = Split(f"the validation part of {split.name}", rest, validation)
-        refuse_leaks(self._everything.images, inner)
+        refuse_leaks(self.data.everything.images, inner)
         return rest, validation
+
+
+def _same(one: FitOptions, other: FitOptions, *names: str) -> bool:
+    return all(getattr(one, name) == getattr(other, name) for name in names)

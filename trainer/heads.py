@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-Balance = Literal["class", "patient"]
-"""`class`: both classes weigh the same. `patient`: and within a class, all patients weigh the same."""
+Balance = Literal["none", "class", "patient"]
+"""`none`: all images weigh the same. `class`: all classes do. `patient`: and within a class, all patients do."""
 
 BALANCES: tuple[Balance, ...] = get_args(Balance)
 
 _SMALLEST_SCALE = 1e-6
+_NEVER = -100.0
+"""Bias of a class without training images: in leave-one-patient-out a type may have its only patient left out."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class TrainingTable:
 
     Attributes:
         features: Mean patch features, of shape (images, width).
-        labels: 1 for malignant, 0 for benign, of shape (images,).
+        labels: Class numbers, of shape (images,).
         patients: Of shape (images,).
         auxiliary: True for images that are trained on, never tested on, of shape (images,).
         auxiliary_weight: Their share of the weight within each class, 0..1.
@@ -63,25 +65,29 @@ class TrainingTable:
 
 @dataclass(frozen=True)
 class LinearHead:
-    """The difference of the logits (malignant minus benign) as a linear function of raw features."""
+    """The logits as linear functions of raw features.
+
+    Attributes:
+        weight: Of shape (classes, width).
+        bias: Of shape (classes,).
+    """
 
     weight: Floats
-    bias: float
+    bias: Floats
 
     def logits(self, features: NDArray[np.float32] | Floats) -> Floats:
-        """Of shape (rows,), for features of shape (rows, width)."""
-        differences: Floats = features @ self.weight + self.bias
-        return differences
+        """Of shape (rows, classes), for features of shape (rows, width)."""
+        values: Floats = features @ self.weight.T + self.bias
+        return values
 
     def fold_into(self, layer: nn.Module) -> None:
-        """Write the head into a network's last layer of two logits, half to each side."""
+        """Write the head into a network's last layer."""
         import torch
 
-        weight = torch.from_numpy(self.weight).float()
         with torch.no_grad():
             parameters = dict(layer.named_parameters())
-            parameters["weight"].copy_(torch.stack([-weight / 2, weight / 2]).view_as(parameters["weight"]))
-            parameters["bias"].copy_(torch.tensor([-self.bias / 2, self.bias / 2]))
+            parameters["weight"].copy_(torch.from_numpy(self.weight).float().view_as(parameters["weight"]))
+            parameters["bias"].copy_(torch.from_numpy(self.bias).float())
 
 
 def sample_weights(
@@ -92,10 +98,10 @@ def sample_weights(
     auxiliary_weight: float,
     balance: Balance,
 ) -> Floats:
-    """Weights under which both classes have the same sum, and auxiliary images their share of it.
+    """Weights under which all classes have the same sum, and auxiliary images their share of it.
 
     Args:
-        labels: 1 for malignant, 0 for benign, of shape (images,).
+        labels: Class numbers, of shape (images,).
         patients: Of shape (images,).
         auxiliary: Of shape (images,).
         auxiliary_weight: Share of a class's weight that its auxiliary images get; all of it where it has no others.
@@ -105,8 +111,9 @@ def sample_weights(
         Of shape (images,), with the number of images as their sum.
     """
     weights = np.zeros(labels.size)
-    for label in (0, 1):
-        mine, extra = (labels == label) & ~auxiliary, (labels == label) & auxiliary
+    classes = labels if balance != "none" else np.zeros_like(labels)
+    for label in np.unique(classes):
+        mine, extra = (classes == label) & ~auxiliary, (classes == label) & auxiliary
         share = auxiliary_weight if mine.any() else 1.0
         for group, total in ((mine, 1.0 - share if extra.any() else 1.0), (extra, share)):
             if group.any():
@@ -117,22 +124,23 @@ def sample_weights(
 
 def _even(patients: NDArray[np.str_], balance: Balance) -> Floats:
     """Weights of one group's images, summing to one."""
-    if balance == "class":
+    if balance != "patient":
         return np.full(patients.size, 1 / patients.size)
     _, index, counts = np.unique(patients, return_inverse=True, return_counts=True)
     weights: Floats = 1 / counts[index] / counts.size
     return weights
 
 
-def fit_head(table: TrainingTable, *, c: float) -> LinearHead:
+def fit_head(table: TrainingTable, *, c: float, classes: int = 2) -> LinearHead:
     """Fit class-balanced logistic regression on standardised features.
 
     C is not searched for: with a dozen patients, an inner cross-validation chose worse than it was left alone
-    (see the model card).
+    (see docs/experiments.md).
 
     Args:
-        table: The training images.
+        table: The training images; a class that none of them has is never predicted.
         c: scikit-learn's C: the smaller, the stronger the regularisation.
+        classes: Number of classes.
 
     Returns:
         The head for raw features: the standardisation is folded into it.
@@ -143,5 +151,10 @@ def fit_head(table: TrainingTable, *, c: float) -> LinearHead:
     left, singular, right = np.linalg.svd((table.features - mean) / scale, full_matrices=False)
     model = LogisticRegression(C=c, max_iter=1000)
     model.fit(left * singular, table.labels, sample_weight=table.weights)
-    weight = (right.T @ model.coef_[0]) / scale
-    return LinearHead(weight, float(model.intercept_[0] - mean @ weight))
+    rows, intercepts = model.coef_, model.intercept_
+    if len(model.classes_) == 2:  # noqa: PLR2004 (scikit-learn then gives their difference: half to each side)
+        rows, intercepts = np.vstack([-rows / 2, rows / 2]), np.concatenate([-intercepts / 2, intercepts / 2])
+    weight, bias = np.zeros((classes, mean.size)), np.full(classes, _NEVER)
+    weight[model.classes_] = (rows @ right) / scale
+    bias[model.classes_] = intercepts - weight[model.classes_] @ mean
+    return LinearHead(weight, bias)

@@ -59,7 +59,7 @@ class Predictions:
         labels: 1 for malignant, 0 for benign.
         patients: Whose image each is.
         shares: Of malignant votes.
-        verdicts: True for malignant.
+        thresholds: The share above which each verdict is malignant.
         logits: Mean over the patches of malignant minus benign logit.
         probabilities: Of malignancy, calibrated.
     """
@@ -67,7 +67,7 @@ class Predictions:
     labels: NDArray[np.int64]
     patients: NDArray[np.str_]
     shares: Floats
-    verdicts: NDArray[np.bool_]
+    thresholds: Floats
     logits: Floats
     probabilities: Floats
 
@@ -76,6 +76,11 @@ class Predictions:
             raise ValueError("All arrays of the predictions must have the same length.")
         if set(np.unique(self.labels)) != {0, 1}:
             raise ValueError("Both classes are needed to measure anything.")
+
+    @property
+    def verdicts(self) -> NDArray[np.bool_]:
+        """True for malignant."""
+        return self.shares > self.thresholds
 
 
 def evaluate(predictions: Predictions, *, draws: int = _DRAWS, seed: int = 0) -> Metrics:
@@ -90,16 +95,13 @@ def evaluate(predictions: Predictions, *, draws: int = _DRAWS, seed: int = 0) ->
         seed: Of the bootstrap.
     """
     labels, patients = predictions.labels, predictions.patients
-    values = _measures(np.ones((1, labels.size)), predictions)
-    samples = _measures(_draw(labels, patients, draws, seed), predictions)
+    values = measures(np.ones((1, labels.size)), predictions)
+    samples = measures(draw_patients(labels, patients, draws, seed), predictions)
     truth, verdicts = labels == 1, predictions.verdicts
     return Metrics(
         predictions=int(labels.size),
         patients=int(np.unique(patients).size),
-        measures={
-            name: Estimate(float(value[0]), *(float(q) for q in np.percentile(samples[name], _INTERVAL)))
-            for name, value in values.items()
-        },
+        measures={name: estimate(float(value[0]), samples[name]) for name, value in values.items()},
         confusion={
             "tn": int((~truth & ~verdicts).sum()),
             "fp": int((~truth & verdicts).sum()),
@@ -109,11 +111,29 @@ def evaluate(predictions: Predictions, *, draws: int = _DRAWS, seed: int = 0) ->
     )
 
 
-def _draw(labels: NDArray[np.int64], patients: NDArray[np.str_], draws: int, seed: int) -> Floats:
-    """How often each image occurs in each bootstrap sample, of shape (draws, images)."""
+def estimate(value: float, samples: Floats) -> Estimate:
+    """A value with the 95 % interval of its bootstrap samples, of shape (draws,)."""
+    low, high = np.percentile(samples, _INTERVAL)
+    return Estimate(value, float(low), float(high))
+
+
+def draw_patients(labels: NDArray[np.int64], patients: NDArray[np.str_], draws: int, seed: int) -> Floats:
+    """Draw patients with replacement, those of each class apart, so that no draw lacks a class.
+
+    A patient with images of two classes is drawn for each of them apart.
+
+    Args:
+        labels: Class numbers, of shape (images,).
+        patients: Whose image each is, of shape (images,).
+        draws: Number of bootstrap samples.
+        seed: Of the random numbers.
+
+    Returns:
+        How often each image occurs in each sample, of shape (draws, images).
+    """
     random = np.random.default_rng(seed)
     weights = np.zeros((draws, labels.size))
-    for label in (0, 1):
+    for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         _, index = np.unique(patients[members], return_inverse=True)
         count = int(index.max()) + 1
@@ -121,8 +141,16 @@ def _draw(labels: NDArray[np.int64], patients: NDArray[np.str_], draws: int, see
     return weights
 
 
-def _measures(weights: Floats, predictions: Predictions) -> dict[str, Floats]:
-    """Every measure under every row of image weights (draws, images): arrays of shape (draws,)."""
+def measures(weights: Floats, predictions: Predictions) -> dict[str, Floats]:
+    """Every measure of `Metrics` under every row of image weights.
+
+    Args:
+        weights: How often each image counts, of shape (draws, images); both classes must count in every row.
+        predictions: Of the images.
+
+    Returns:
+        By the measure's name, of shape (draws,).
+    """
     truth = (predictions.labels == 1).astype(float)
     right = (predictions.verdicts == (predictions.labels == 1)).astype(float)
     total = weights.sum(axis=1)
@@ -135,26 +163,35 @@ def _measures(weights: Floats, predictions: Predictions) -> dict[str, Floats]:
         "specificity": specificity,
         "auc": _auc(weights, truth, predictions.logits),
         "share_auc": _auc(weights, truth, predictions.shares),
-        "patient_score": _patient_score(weights, right, predictions.patients),
-        "ece": _ece(weights, truth, predictions.probabilities),
+        "patient_score": patient_score(weights, right, predictions.patients),
+        "ece": calibration_error(weights, truth, predictions.probabilities),
         "brier": weights @ (predictions.probabilities - truth) ** 2 / total,
     }
 
 
 def _auc(weights: Floats, truth: Floats, scores: Floats) -> Floats:
     """The chance that a malignant image outranks a benign one, ties counting half."""
-    _, rank = np.unique(scores, return_inverse=True)
-    at_rank = np.eye(int(rank.max()) + 1)[rank]
-    malignant = (weights * truth) @ at_rank
-    benign = (weights * (1 - truth)) @ at_rank
+    order = np.argsort(scores, kind="stable")
+    _, first_of_rank = np.unique(scores[order], return_index=True)
+    malignant = np.add.reduceat((weights * truth)[:, order], first_of_rank, axis=1)
+    benign = np.add.reduceat((weights * (1 - truth))[:, order], first_of_rank, axis=1)
     below = np.cumsum(benign, axis=1) - benign
     wins = (malignant * (below + benign / 2)).sum(axis=1)
     area: Floats = wins / (malignant.sum(axis=1) * benign.sum(axis=1))
     return area
 
 
-def _patient_score(weights: Floats, right: Floats, patients: NDArray[np.str_]) -> Floats:
-    """The mean over patients of the share of their images that are right."""
+def patient_score(weights: Floats, right: Floats, patients: NDArray[np.str_]) -> Floats:
+    """The mean over patients of the share of their images that are right.
+
+    Args:
+        weights: How often each image counts, of shape (draws, images).
+        right: 1 where a verdict is right, else 0, of shape (images,).
+        patients: Whose image each is, of shape (images,).
+
+    Returns:
+        Of shape (draws,).
+    """
     _, index = np.unique(patients, return_inverse=True)
     # A patient drawn twice counts twice, whatever the number of his or her images.
     each = weights / np.bincount(index)[index]
@@ -162,8 +199,17 @@ def _patient_score(weights: Floats, right: Floats, patients: NDArray[np.str_]) -
     return score
 
 
-def _ece(weights: Floats, truth: Floats, probabilities: Floats) -> Floats:
-    """Expected calibration error: the gap of mean probability and truth in ten equal bins, by their weight."""
+def calibration_error(weights: Floats, truth: Floats, probabilities: Floats) -> Floats:
+    """Expected calibration error: the gap of mean probability and truth in ten equal bins, by their weight.
+
+    Args:
+        weights: How often each image counts, of shape (draws, images).
+        truth: 1 where what the probability speaks of is so, else 0, of shape (images,).
+        probabilities: From 0 to 1, of shape (images,).
+
+    Returns:
+        Of shape (draws,).
+    """
     bins = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
     in_bin = np.eye(_BINS)[bins]
     gap = np.abs((weights * (truth - probabilities)) @ in_bin)

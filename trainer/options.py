@@ -1,8 +1,8 @@
-"""What a fit can be asked for."""
+"""What a fit can be asked for: each option's default and meaning in one place, for commands, bundles and reports."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,56 +10,99 @@ from classifier.grid import PatchGrid
 from trainer.calibration import ThresholdRule
 from trainer.heads import Balance
 from trainer.splits import Protocol
+from trainer.tasks import TaskName
 
-Mode = Literal["frozen", "finetune"]
-"""`frozen`: a linear head on ImageNet features. `finetune`: the whole network."""
+Mode = Literal["frozen", "finetune", "scratch"]
+"""`frozen`: a linear head on ImageNet features. `finetune`: the whole network, from ImageNet weights. `scratch`: the
+whole network, from a random start."""
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 
-class FitOptions(BaseModel):
-    """All options of a fit; they are kept in the bundle.
+def _field(default: Any, meaning: str, **bounds: Any) -> Any:
+    return Field(default=default, description=meaning, **bounds)
 
-    Attributes:
-        network: A key of `classifier.networks.NETWORKS`.
-        mode: See `Mode`.
-        pretrained: Start from ImageNet weights; `frozen` needs them.
-        protocol: How the model is measured; see `trainer.splits.Protocol`.
-        folds: Of the protocols `patient` and `thesis`.
-        repeats: How often the folds are drawn anew.
-        magnification: Of the images that the model is for.
-        also: Higher magnifications whose images are trained on too, shrunk, and never tested on.
-        also_weight: The share of each class's weight that these images get.
-        balance: See `trainer.heads.Balance`.
-        threshold_rule: See `trainer.calibration.ThresholdRule`.
-        grid: How images are cut.
-        seed: Of everything random.
-        c: scikit-learn's C of the head's logistic regression, the inverse of its regularisation; `frozen` only.
-        epochs: At most; `finetune` only, as are the following.
-        learning_rate: Of the head; a pretrained backbone learns ten times slower.
-        draws: Patches drawn for each image in an epoch.
-        batch_size: Patches in one step.
-        patience: Epochs without a better validation loss before training stops.
+
+class FitOptions(BaseModel):
+    """All options of a fit; they are kept in the bundle and in a study's results.
+
+    Each field's description is also the help of the command's option of the same name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    network: str = "efficientnet_lite0"
-    mode: Mode = "frozen"
-    pretrained: bool = True
-    protocol: Protocol = "patient"
-    folds: int = Field(default=5, ge=2)
-    repeats: int = Field(default=1, ge=1)
-    magnification: str = "40X"
-    also: tuple[str, ...] = ()
-    also_weight: float = Field(default=0.1, ge=0, le=1)
-    balance: Balance = "class"
-    threshold_rule: ThresholdRule = "balanced_accuracy"
-    grid: PatchGrid = PatchGrid()
-    seed: int = Field(default=0, ge=0)
-    c: float = Field(default=1e-5, gt=0)
-    epochs: int = Field(default=20, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    draws: int = Field(default=15, ge=1)
-    batch_size: int = Field(default=64, ge=2)
-    patience: int = Field(default=5, ge=1)
+    network: str = _field("efficientnet_lite0", "A network of the registry; `python -m trainer networks` lists them.")
+    mode: Mode = _field(
+        "frozen",
+        "frozen fits only the last layer, on features of an ImageNet network: minutes on a CPU. finetune trains the "
+        "whole network from ImageNet weights, scratch from a random start as the thesis did: both want a GPU.",
+    )
+    task: TaskName = _field("malignancy", "What to tell apart: benign from malignant, or the eight tumour types.")
+    protocol: Protocol = _field(
+        "patient",
+        "How the model is measured: folds by patient, leave one patient out, folds by image as in the thesis (whose "
+        "numbers are too high, because patients leak), or BreakHis's official lists (which share cases).",
+    )
+    folds: int = _field(5, "Folds of the protocols patient and thesis.", ge=2)
+    repeats: int = _field(1, "Draw the folds anew so many times.", ge=1)
+    magnification: str = _field("40X", "Of the images that the model is for; `all` takes all of them together.")
+    also: tuple[str, ...] = _field(
+        (), "Train on images of this higher magnification too, shrunk (never tested on). May be repeated."
+    )
+    also_weight: float = _field(0.1, "Share of the training weight that these images get.", ge=0, le=1)
+    balance: Balance = _field(
+        "class",
+        "What weighs the same in training: nothing (every image counts once), the classes, or within each class also "
+        "all patients.",
+    )
+    threshold_rule: ThresholdRule = _field(
+        "balanced_accuracy",
+        "How the share of malignant votes that makes a verdict malignant is chosen on out-of-fold predictions: best "
+        "balanced accuracy (smoothed), Youden's best index, 95 % sensitivity, or always 0.90 as in the thesis.",
+    )
+    grid: PatchGrid = _field(
+        PatchGrid(),
+        "How images are cut: 225 pixels so that every pixel is read, or 224 in steps of 112 as the thesis's code did.",
+    )
+    seed: int = _field(0, "Of everything random.", ge=0)
+    seeds: int = _field(1, "Train so many networks that differ in their seed, and average their logits.", ge=1)
+    test_time_flips: bool = _field(False, "Average each patch's logits over its four mirrored variants.")
+    c: float = _field(1e-5, "frozen: scikit-learn's C of the head, the inverse of its regularisation.", gt=0)
+    epochs: int = _field(20, "finetune, scratch: at most so many epochs.", ge=1)
+    patience: int = _field(
+        5, "finetune, scratch: stop after so many epochs without a better loss on validation patients.", ge=1
+    )
+    learning_rate: float = _field(1e-3, "finetune, scratch: the highest learning rate.", gt=0)
+    backbone_rate: float = _field(
+        0.1, "finetune: share of the learning rate that the pretrained layers get.", gt=0, le=1
+    )
+    schedule: Literal["cosine", "constant"] = _field("cosine", "finetune, scratch: how the learning rate goes on.")
+    optimiser: Literal["adamw", "sgd"] = _field("adamw", "finetune, scratch: AdamW, or SGD with momentum 0.9.")
+    weight_decay: float = _field(1e-2, "finetune, scratch: of the optimiser.", ge=0)
+    ema: float = _field(
+        0.99, "finetune, scratch: decay of the moving average of the weights that is kept; 0 for none.", ge=0, lt=1
+    )
+    draws: int = _field(15, "finetune, scratch: patches drawn of each image in an epoch.", ge=1)
+    anywhere: bool = _field(True, "finetune, scratch: draw patches from anywhere in an image, not from the grid alone.")
+    turn: bool = _field(True, "finetune, scratch: turn and mirror each patch by chance.")
+    stain: float = _field(
+        0.2, "finetune, scratch: strengthen or weaken each patch's stains by up to this share; 0 for never.", ge=0, lt=1
+    )
+    batch_size: int = _field(64, "finetune, scratch: patches in one step.", ge=2)
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the network starts from ImageNet weights."""
+        return self.mode != "scratch"
+
+    def changed(self, **values: Any) -> Self:
+        """A checked copy with other values."""
+        return type(self).model_validate({**self.model_dump(), **values})
+
+
+THESIS = FitOptions(
+    mode="scratch", protocol="thesis", folds=4, threshold_rule="thesis", balance="none",
+    epochs=20, patience=20, learning_rate=1e-3, schedule="constant", optimiser="sgd", weight_decay=0, ema=0,
+    anywhere=False, turn=False, stain=0,
+)  # fmt: skip
+"""The thesis's method, its leaking folds included."""

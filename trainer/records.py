@@ -24,7 +24,7 @@ SYNTHETIC_MARKER = "SYNTHETIC.txt"
 """A file of this name beside the manifest or at the tree's root says that no patient is behind the images."""
 
 _MANDATORY = ("path", "label", "patient")
-_SUBTYPES = {
+_SUBTYPE_CODES = {
     "A": "adenosis",
     "F": "fibroadenoma",
     "PT": "phyllodes_tumor",
@@ -34,6 +34,8 @@ _SUBTYPES = {
     "MC": "mucinous_carcinoma",
     "PC": "papillary_carcinoma",
 }
+SUBTYPES = tuple(_SUBTYPE_CODES.values())
+"""BreakHis's eight tumour types, the four benign ones first."""
 _BREAKHIS_NAME = re.compile(
     r"[A-Z]+_(?P<label>[BM])_(?P<subtype>[A-Z]+)-(?P<year>\d\d)-(?P<case>\d+)(?P<suffix>[A-Z]*)"
     r"-(?P<magnification>\d+)-\d+"
@@ -67,6 +69,8 @@ class LabelledImage:
         magnification: One of `MAGNIFICATIONS`, or "" where nobody says.
         whole: False for a crop of a micrograph.
         sha256: Of the decoded pixels, in hexadecimal; "" until the image has been checked.
+        width: In pixels; 0 until the image has been checked.
+        height: In pixels; 0 until the image has been checked.
     """
 
     path: Path
@@ -77,6 +81,8 @@ class LabelledImage:
     magnification: str = ""
     whole: bool = True
     sha256: str = ""
+    width: int = 0
+    height: int = 0
 
 
 @dataclass(frozen=True)
@@ -162,7 +168,7 @@ def _from_row(row: Mapping[str, str], folder: Path) -> tuple[LabelledImage | Non
         path=folder / value["path"],
         label=label,
         patient=value["patient"],
-        subtype=value["subtype"],
+        subtype=re.sub(r"[\s-]+", "_", value["subtype"].lower()),
         slide=value["slide"],
         magnification=magnification,
         whole=whole in _YES,
@@ -203,14 +209,14 @@ def from_breakhis_name(path: Path) -> LabelledImage | None:
     patient.
     """
     match = _BREAKHIS_NAME.fullmatch(path.stem)
-    if match is None or match["subtype"] not in _SUBTYPES or f"{match['magnification']}X" not in MAGNIFICATIONS:
+    if match is None or match["subtype"] not in _SUBTYPE_CODES or f"{match['magnification']}X" not in MAGNIFICATIONS:
         return None
     patient = f"{match['year']}-{match['case']}"
     return LabelledImage(
         path=path,
         label="benign" if match["label"] == "B" else "malignant",
         patient=patient,
-        subtype=_SUBTYPES[match["subtype"]],
+        subtype=_SUBTYPE_CODES[match["subtype"]],
         slide=patient + match["suffix"],
         magnification=f"{match['magnification']}X",
     )

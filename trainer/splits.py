@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold, StratifiedKFold
 
+from trainer import official
 from trainer.datasets import DataSet
-from trainer.records import CLASSES, LabelledImage
+from trainer.records import LabelledImage
 
-Protocol = Literal["patient", "lopo", "thesis"]
-"""`patient`: folds by patient. `lopo`: every patient is a fold. `thesis`: folds by image: patients leak."""
+Protocol = Literal["patient", "lopo", "thesis", "official"]
+"""`patient`: folds by patient. `lopo`: every patient is a fold. `thesis`: folds by image: patients leak. `official`:
+BreakHis's own lists: cases leak."""
 
 PROTOCOL_NOTES: dict[Protocol, str] = {
     "patient": "cross-validation with folds by patient, stratified by class",
@@ -23,7 +27,14 @@ PROTOCOL_NOTES: dict[Protocol, str] = {
         "cross-validation with folds by image, as in the thesis: images of one patient are on both sides, "
         "so these numbers are too high for new patients"
     ),
+    "official": (
+        "BreakHis's official fold lists: they part slides, not cases, so images of one patient are on both sides, "
+        "and these numbers are too high for new patients"
+    ),
 }
+
+
+_VALIDATION_FOLDS = 5
 
 
 class LeakError(ValueError):
@@ -38,39 +49,120 @@ class Split:
         name: For people, such as `fold 2 of 5` or `patient 14-22549`.
         train: Indices into the data set's images.
         test: Indices into the data set's images, none of them in `train`.
-        leaks_patients: True for the thesis's protocol, where a patient may be on both sides by design.
+        repeat: Number of the repeat that it belongs to, from 0.
+        leaks_patients: True for protocols where a patient may be on both sides by design.
     """
 
     name: str
     train: NDArray[np.intp]
     test: NDArray[np.intp]
+    repeat: int = 0
     leaks_patients: bool = False
 
 
 def make_splits(
-    data: DataSet, protocol: Protocol = "patient", *, folds: int = 5, repeats: int = 1, seed: int = 0
+    data: DataSet,
+    protocol: Protocol = "patient",
+    *,
+    folds: int = 5,
+    repeats: int = 1,
+    seed: int = 0,
+    lists: Path | None = None,
 ) -> list[Split]:
-    """Cut a data set into folds; each image is tested once in every repeat.
+    """Cut a data set into folds; each image is tested once in every repeat (but see `official`).
 
     Args:
         data: The data set.
         protocol: How; see `Protocol`.
-        folds: Number of folds; not used by `lopo`.
-        repeats: How often the folds are drawn anew; `lopo` has only one way.
+        folds: Number of folds; not used by `lopo` and `official`.
+        repeats: How often the folds are drawn anew; the same two have only one way.
         seed: Of the first repeat; the others count up from it.
+        lists: Folder with `dsfold1.txt` and so on, for `official` alone.
 
     Raises:
-        ValueError: If the data set has too few patients (or images) of a class for so many folds.
+        ValueError: Listing what is wrong; see `split_problems`.
         LeakError: If a split trains on what it tests on.
     """
+    problems = split_problems(data, protocol, folds=folds, lists=lists)
+    if problems:
+        raise ValueError("\n".join(problems))
     if protocol == "lopo":
         splits = _leave_one_patient_out(data)
+    elif protocol == "official":
+        splits = _official(data, official.read(lists))
     else:
-        _require_enough(data, protocol, folds)
         splits = [split for repeat in range(repeats) for split in _folds(data, protocol, folds, repeat, seed)]
     for split in splits:
         refuse_leaks(data.images, split)
     return splits
+
+
+def split_problems(data: DataSet, protocol: Protocol, *, folds: int = 5, lists: Path | None = None) -> list[str]:
+    """Why a data set cannot be cut so, in sentences; empty where it can."""
+    if protocol == "official":
+        return official.problems(data, lists)
+    if protocol != "lopo" and folds < 2:  # noqa: PLR2004 (a fold to test on and one to train on)
+        return ["Cross-validation needs at least 2 folds."]
+    if protocol == "thesis":
+        counts = {name: int((data.labels == index).sum()) for index, name in enumerate(data.task.classes)}
+        return _too_few(counts, folds, "images", f"{folds} folds need {folds} images")
+    counts = patients_by_class(data)
+    if protocol == "lopo":
+        return _too_few(counts, 2, "patients", "Leave-one-patient-out needs 2 patients")
+    # Of eight types few have as many patients as there are folds: there it is enough that one can be trained on.
+    least = folds if data.task.binary else 2
+    wrong = _too_few(counts, least, "patients", f"{folds} folds need {least} patients")
+    return wrong or ([] if len(set(data.patients)) >= folds else [f"There are fewer patients than {folds} folds."])
+
+
+def hold_out(data: DataSet, split: Split, *, seed: int) -> NDArray[np.intp]:
+    """Choose patients of a split's training images by whose images a training stops.
+
+    Args:
+        data: The images that the split indexes.
+        split: The split.
+        seed: Of the draw.
+
+    Returns:
+        Indices of about a fifth of the training images, such that each class keeps a patient to train on.
+
+    Raises:
+        ValueError: If there are too few patients for that.
+    """
+    labels, patients = data.labels[split.train], data.patients[split.train]
+    classes = set(labels)
+    most = min(_VALIDATION_FOLDS, len(set(patients)), int(np.bincount(labels).max()))
+    for folds in range(most, 1, -1):
+        splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+        parts = [(split.train[rest], split.train[out]) for rest, out in _quietly(splitter, labels, patients)]
+        possible = [out for rest, out in parts if set(data.labels[rest]) == classes]
+        # Of eight types some may have no patient to spare; of two classes both are wanted on both sides.
+        possible.sort(key=lambda out: -len(set(data.labels[out])))
+        if possible and (not data.task.binary or set(data.labels[possible[0]]) == classes):
+            return possible[0]
+    raise ValueError(f"In {split.name}, too few patients are left to hold some out for early stopping.")
+
+
+def _quietly(
+    splitter: StratifiedGroupKFold | StratifiedKFold, labels: NDArray[np.int64], patients: NDArray[np.str_] | None
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """The splitter's folds. A type with fewer patients than there are folds is named in the report's notes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        return list(splitter.split(labels, labels, patients))
+
+
+def patients_by_class(data: DataSet) -> dict[str, int]:
+    """How many patients have an image of each class."""
+    return {name: len(set(data.patients[data.labels == index])) for index, name in enumerate(data.task.classes)}
+
+
+def _too_few(counts: dict[str, int], least: int, unit: str, need: str) -> list[str]:
+    few = [f"{count} {name}" for name, count in counts.items() if 0 < count < least]
+    if not few:
+        return []
+    remedy = f"Bring more {unit}, choose fewer folds, or leave a small subtype out with --without."
+    return [f"{need} of each class; the data set has only {' and '.join(few)}. {remedy}"]
 
 
 def refuse_leaks(images: Sequence[LabelledImage], split: Split) -> None:
@@ -90,9 +182,6 @@ def refuse_leaks(images: Sequence[LabelledImage], split: Split) -> None:
 
 
 def _leave_one_patient_out(data: DataSet) -> list[Split]:
-    for name, count in _patients_by_class(data).items():
-        if count < 2:  # noqa: PLR2004 (one to hold out, one to train on)
-            raise ValueError(f"Leave-one-patient-out needs 2 {name} patients; the data set has {count}.")
     splitter = LeaveOneGroupOut().split(data.labels, data.labels, data.patients)
     return [Split(f"patient {data.patients[test[0]]}", train, test) for train, test in splitter]
 
@@ -100,29 +189,18 @@ def _leave_one_patient_out(data: DataSet) -> list[Split]:
 def _folds(data: DataSet, protocol: Protocol, folds: int, repeat: int, seed: int) -> list[Split]:
     thesis = protocol == "thesis"
     splitter = (StratifiedKFold if thesis else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed + repeat)
-    pairs = splitter.split(data.labels, data.labels, None if thesis else data.patients)
+    pairs = _quietly(splitter, data.labels, None if thesis else data.patients)
     again = f", repeat {repeat + 1}" if repeat else ""
     return [
-        Split(f"fold {number} of {folds}{again}", train, test, leaks_patients=thesis)
+        Split(f"fold {number} of {folds}{again}", train, test, repeat, leaks_patients=thesis)
         for number, (train, test) in enumerate(pairs, 1)
     ]
 
 
-def _require_enough(data: DataSet, protocol: Protocol, folds: int) -> None:
-    if folds < 2:  # noqa: PLR2004 (a fold to test on and one to train on)
-        raise ValueError("Cross-validation needs at least 2 folds.")
-    if protocol == "thesis":
-        counts = {name: int((data.labels == index).sum()) for index, name in enumerate(CLASSES)}
-        unit = "images"
-    else:
-        counts, unit = _patients_by_class(data), "patients"
-    few = [f"{count} {name}" for name, count in counts.items() if count < folds]
-    if few:
-        raise ValueError(
-            f"{folds} folds need {folds} {unit} of each class; the data set has only {' and '.join(few)}. "
-            "Choose fewer folds."
-        )
-
-
-def _patients_by_class(data: DataSet) -> dict[str, int]:
-    return {name: len(set(data.patients[data.labels == index])) for index, name in enumerate(CLASSES)}
+def _official(data: DataSet, lists: list[dict[str, str]]) -> list[Split]:
+    splits = []
+    for number, roles in enumerate(lists, 1):
+        role = np.array([roles[image.path.stem] for image in data.images])
+        train, test = np.flatnonzero(role == "train"), np.flatnonzero(role == "test")
+        splits.append(Split(f"official fold {number}", train, test, leaks_patients=True))
+    return splits

@@ -1,11 +1,15 @@
 """Many images, one batch, the same votes."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from scipy.special import logit
 
-from classifier import votes
-from classifier.bundle import SHIPPED, Bundle
+from classifier import bundle, networks, votes
+from classifier.bundle import SHIPPED, Bundle, BundleError
 from classifier.decode import decode
 from classifier.engine import Engine
 from classifier.patches import cut
@@ -77,3 +81,38 @@ def test_the_shipped_model_tells_real_images_apart(breakhis) -> None:
         predictions = predictor.predict([decode(path).pixels for path in paths])
         right += sum(prediction.verdict == label for prediction in predictions)
     assert right >= 12
+
+
+def save(folder: Path, module: torch.nn.Module, like: Bundle, **changes: Any) -> Bundle:
+    return bundle.save(folder, module.state_dict(), like.metadata.model_copy(update=changes))
+
+
+def margins(prediction: votes.Prediction) -> np.ndarray:
+    return logit([vote.malignant_probability for vote in prediction.votes])
+
+
+def test_mirrored_variants_are_averaged(tiny_bundle: Bundle, predictor: Predictor, tmp_path: Path) -> None:
+    flipping = save(tmp_path / "flips", tiny_bundle.module(), tiny_bundle, test_time_flips=True)
+    image = noise(225, 225)
+    variants = [image, image[:, ::-1], image[::-1], image[::-1, ::-1]]
+    alone = [margins(predictor.predict([np.ascontiguousarray(variant)])[0]) for variant in variants]
+    [together] = Predictor(flipping, device="cpu", precision="float32").predict([image])
+    np.testing.assert_allclose(margins(together), np.mean(alone, axis=0), atol=2e-3)
+
+
+def test_members_are_averaged(tiny_bundle: Bundle, predictor: Predictor, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    other = networks.create(tiny_bundle.metadata.network)
+    pair = save(tmp_path / "pair", networks.ensemble([tiny_bundle.module(), other]), tiny_bundle, members=2)
+    second = save(tmp_path / "second", other, tiny_bundle)
+    alone = [
+        margins(p.predict([noise()])[0]) for p in (predictor, Predictor(second, device="cpu", precision="float32"))
+    ]
+    [together] = Predictor(Bundle.load(pair.folder), device="cpu", precision="float32").predict([noise()])
+    np.testing.assert_allclose(margins(together), np.mean(alone, axis=0), atol=2e-3)
+
+
+def test_a_number_of_members_that_the_weights_contradict_is_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    wrong = save(tmp_path / "wrong", tiny_bundle.module(), tiny_bundle, members=2)
+    with pytest.raises(BundleError, match="do not fit"):
+        Predictor(wrong, device="cpu")

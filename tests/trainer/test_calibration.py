@@ -65,6 +65,19 @@ def test_the_temperature_is_found_again(true: float) -> None:
     random = rng(1)
     calibrated = random.normal(0, 2, 20000)
     labels = (random.random(20000) < expit(calibrated)).astype(int)
-    temperature = fit_temperature(labels, calibrated * true)
+    logits = np.stack([-calibrated / 2, calibrated / 2], axis=1)
+    temperature = fit_temperature(labels, logits * true)
     assert temperature == pytest.approx(true, rel=0.05)
-    assert probabilities(calibrated * true, temperature) == pytest.approx(expit(calibrated), abs=0.03)
+    assert probabilities(logits * true, temperature)[:, 1] == pytest.approx(expit(calibrated), abs=0.03)
+
+
+def test_youdens_index_is_taken_as_it_is() -> None:
+    random = rng(3)
+    labels = np.arange(200) % 2
+    shares = np.clip(np.round((random.normal(0.4, 0.2, 200) + 0.25 * labels) * 15), 0, 15) / 15
+    threshold = choose_threshold(labels, shares, "youden")
+
+    def index(at: float) -> float:
+        return (shares[labels == 1] > at).mean() - (shares[labels == 0] > at).mean()
+
+    assert index(threshold) == max(index(at) for at in np.linspace(0, 0.999, 1000))

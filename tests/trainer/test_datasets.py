@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.trainer.conftest import Write
-from trainer.datasets import DataSet, decode_pixels, load
+from trainer.datasets import DataSet, load
+from trainer.pixels import decode_pixels
 from trainer.records import DataSetError
 from trainer.synthetic import sample, write_tree
 

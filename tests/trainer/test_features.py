@@ -12,8 +12,9 @@ from classifier import networks
 from classifier.grid import PatchGrid
 from classifier.patches import cut
 from trainer import features
-from trainer.datasets import DataSet, decode_pixels, load
+from trainer.datasets import DataSet, load
 from trainer.features import PatchFeatures, extract, shrink
+from trainer.pixels import decode_pixels
 from trainer.synthetic import sample
 
 NETWORK = "efficientnet_lite0"

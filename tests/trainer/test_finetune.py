@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+from classifier import networks
 from classifier.grid import PatchGrid
 from trainer import finetune
-from trainer.finetune import PatchPool, TrainingImages, best_epoch, patch_logits, train
+from trainer.checkpoints import Checkpoint
+from trainer.finetune import TrainingImages, best_epoch, train
+from trainer.folds import Epoch, PatchFigures
+from trainer.hardware import Hardware
 from trainer.options import FitOptions
+from trainer.pool import PatchPool
+from trainer.scoring import patch_logits
 
 GRID = PatchGrid(size=64, stride=64)
 OPTIONS = FitOptions(
-    network="resnet18", mode="finetune", pretrained=False, grid=GRID,
+    network="resnet18", mode="scratch", grid=GRID, ema=0,
     epochs=2, draws=6, batch_size=16, learning_rate=3e-3, seed=1,
 )  # fmt: skip
 
@@ -28,57 +38,142 @@ def pool() -> PatchPool:
 
 
 LABELS = np.arange(12) % 2
-TRAINING = TrainingImages(np.arange(8), LABELS, np.ones(8))
-VALIDATION = np.arange(8, 12)
+CPU = Hardware("cpu")
+TRAINING = TrainingImages(np.arange(8), LABELS, np.ones(8), validation=np.arange(8, 12))
+UNSTOPPED = replace(TRAINING, validation=np.array([], dtype=np.intp))
 
 
 def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return module.state_dict()
 
 
-def test_it_learns() -> None:
-    images = pool()
-    module, history = train(images, TRAINING, OPTIONS.model_copy(update={"epochs": 4}), validation=VALIDATION)
+@pytest.mark.parametrize("ema", [0, 0.9])
+def test_it_learns(ema: float) -> None:
+    images, options = pool(), OPTIONS.changed(epochs=4, ema=ema)
+    module, history = train(images, TRAINING, options, CPU)
     assert not module.training
-    assert history[-1].training_loss < history[0].training_loss
-    means = [patch_logits(module, images, image, OPTIONS).mean() for image in range(12)]
-    assert min(np.array(means)[LABELS == 1]) > max(np.array(means)[LABELS == 0])
+    assert history[-1].training.loss < history[0].training.loss
+    assert history[-1].training.accuracy > 0.8
+    means = np.array([patch_logits([module], images, image, options, CPU).mean(axis=0) for image in range(12)])
+    margins = means[:, 1] - means[:, 0]
+    assert min(margins[LABELS == 1]) > max(margins[LABELS == 0])
 
 
 def test_the_same_seed_gives_the_same_weights_and_leaves_pytorchs_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    first, history = train(pool(), TRAINING, OPTIONS, validation=VALIDATION)
+    first, history = train(pool(), TRAINING, OPTIONS, CPU)
     assert torch.equal(torch.rand(3), expected)
-    second, again = train(pool(), TRAINING, OPTIONS, validation=VALIDATION)
+    second, again = train(pool(), TRAINING, OPTIONS, CPU)
     assert history == again
-    assert all(torch.equal(a, b) for a, b in zip(weights(first).values(), weights(second).values(), strict=True))
-    other, _ = train(pool(), TRAINING, OPTIONS.model_copy(update={"seed": 2}), validation=VALIDATION)
+    assert same(first, second)
+    other, _ = train(pool(), TRAINING, OPTIONS.changed(seed=2), CPU)
     assert not torch.equal(weights(first)["fc.weight"], weights(other)["fc.weight"])
+
+
+def same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(weights(first).values(), weights(second).values(), strict=True))
 
 
 def test_it_stops_early_and_gives_back_the_best_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([0.9, 0.4, 0.6, 0.5, 0.1])
     seen: list[torch.Tensor] = []
 
-    def scripted(module: torch.nn.Module, *_: object) -> float:
-        seen.append(weights(module)["fc.weight"].clone())
-        return next(losses)
+    def scripted(training: finetune._Training) -> tuple[PatchFigures, float]:
+        seen.append(weights(training._kept)["fc.weight"].clone())
+        return PatchFigures(accuracy=0.5, loss=1), next(losses)
 
-    monkeypatch.setattr(finetune, "validation_loss", scripted)
-    options = OPTIONS.model_copy(update={"epochs": 5, "patience": 2, "draws": 2})
-    module, history = train(pool(), TRAINING, options, validation=VALIDATION)
-    assert [epoch.validation_loss for epoch in history] == [0.9, 0.4, 0.6, 0.5]
+    monkeypatch.setattr(finetune._Training, "_validate", scripted)
+    module, history = train(pool(), TRAINING, OPTIONS.changed(epochs=5, patience=2, draws=2), CPU)
+    assert [epoch.stopping_loss for epoch in history] == [0.9, 0.4, 0.6, 0.5]
     assert best_epoch(history) == 2
     assert torch.equal(weights(module)["fc.weight"], seen[1])
     assert not torch.equal(seen[1], seen[3])
 
 
 def test_without_validation_it_runs_as_long_as_it_is_told() -> None:
-    _, history = train(pool(), TRAINING, OPTIONS.model_copy(update={"draws": 2}), stop_after=2)
+    _, history = train(pool(), UNSTOPPED, OPTIONS.changed(draws=2), CPU, stop_after=2)
     assert [epoch.number for epoch in history] == [1, 2]
-    assert all(np.isnan(epoch.validation_loss) for epoch in history)
+    assert all(epoch.validation is None and epoch.stopping_loss is None for epoch in history)
+    assert best_epoch(history) == 2
+
+
+class KilledError(Exception):
+    """Stands for the death of the process."""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": "squeezenet", "ema": 0.9},  # dropout draws from PyTorch's own generator
+        {"optimiser": "sgd", "schedule": "constant"},
+        {"patience": 1},
+    ],
+)
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_training_that_was_killed_ends_as_if_it_had_not_been(
+    changes: dict[str, Any], after: int, tmp_path: Path
+) -> None:
+    options = OPTIONS.changed(epochs=4, draws=2, **changes)
+    expected, history = train(pool(), TRAINING, options, CPU)
+    path = tmp_path / "state.pt"
+
+    def die(epoch: Epoch) -> None:
+        if epoch.number == after:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(pool(), TRAINING, options, CPU, checkpoint=Checkpoint(path, options), watch=die)
+    told: list[int] = []
+    resumed, again = train(
+        pool(), TRAINING, options, CPU,
+        checkpoint=Checkpoint(path, options), watch=lambda epoch: told.append(epoch.number),
+    )  # fmt: skip
+    assert again == history
+    assert told == [epoch.number for epoch in history]
+    assert same(expected, resumed)
+
+
+def test_a_state_of_another_training_or_a_damaged_one_is_not_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    train(pool(), TRAINING, OPTIONS.changed(draws=1, epochs=1), CPU, checkpoint=Checkpoint(path, "this"))
+    assert Checkpoint(path, "this").load() is not None
+    assert Checkpoint(path, "that").load() is None
+    path.write_bytes(path.read_bytes()[:1000])
+    assert Checkpoint(path, "this").load() is None
+
+
+def test_a_loss_that_is_no_number_ends_the_training_with_a_sentence() -> None:
+    options = OPTIONS.changed(learning_rate=1e30, optimiser="sgd", epochs=3)
+    with pytest.raises(FloatingPointError, match="Choose a lower --learning-rate"):
+        train(pool(), TRAINING, options, CPU)
+
+
+def test_mirrored_variants_and_networks_are_averaged() -> None:
+    images = pool()
+    modules = [networks.create("resnet18") for _ in range(2)]
+    flipped = OPTIONS.changed(test_time_flips=True)
+    both = patch_logits(modules, images, 0, flipped, CPU)
+    alone = [patch_logits([module], images, 0, flipped, CPU) for module in modules]
+    np.testing.assert_allclose(both, np.mean(alone, axis=0), atol=1e-5)
+    assert not np.allclose(alone[0], patch_logits(modules[:1], images, 0, OPTIONS, CPU))
+
+
+@pytest.mark.slow
+def test_bfloat16_learns_too() -> None:
+    images, options = pool(), OPTIONS.changed(epochs=4)
+    _, history = train(images, TRAINING, options, Hardware("cpu", "bfloat16"))
+    assert history[-1].training.accuracy > 0.8
+
+
+def test_patches_can_be_drawn_from_the_grid_alone() -> None:
+    ramp = np.zeros((128, 192, 3), np.uint8)
+    ramp[:, :, 0], ramp[:, :, 1] = np.arange(128)[:, None], np.arange(192)
+    images = PatchPool([ramp], GRID, "cpu")
+    zeros = torch.zeros(60, dtype=torch.int64)
+    drawn = images.draw(zeros, torch.Generator().manual_seed(0), anywhere=False)
+    assert {(int(p[0, 0, 0]), int(p[1, 0, 0])) for p in drawn} == {(y, x) for y in (0, 64) for x in (0, 64, 128)}
 
 
 def test_images_are_drawn_by_weight() -> None:
@@ -101,10 +196,8 @@ def test_every_pixel_of_an_image_can_be_drawn() -> None:
 
 
 def test_a_pretrained_backbone_learns_slower_than_its_head() -> None:
-    from classifier import networks
-
     module = networks.create("resnet18")
-    groups = finetune._rates(module, OPTIONS.model_copy(update={"pretrained": True}))
+    groups = finetune._rates(module, OPTIONS.changed(mode="finetune"))
     assert [group["lr"] for group in groups] == [3e-3, pytest.approx(3e-4)]
     assert sum(len(group["params"]) for group in groups) == len(list(module.parameters()))  # type: ignore[misc, arg-type]
     assert [group["lr"] for group in finetune._rates(module, OPTIONS)] == [3e-3, 3e-3]

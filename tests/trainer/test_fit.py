@@ -12,10 +12,12 @@ import pytest
 from classifier.bundle import SHIPPED, Bundle
 from classifier.grid import PatchGrid
 from classifier.predictor import Predictor
-from trainer.datasets import decode_pixels, load
-from trainer.fit import BREAKHIS_CITATION, SYNTHETIC_CITATION, Fitted, OptionsError, fit
+from trainer.datasets import load
+from trainer.fit import Fitted, fit
 from trainer.fitters import TrainingData
 from trainer.options import FitOptions
+from trainer.pixels import decode_pixels
+from trainer.prepare import BREAKHIS_CITATION, SYNTHETIC_CITATION, OptionsError
 from trainer.records import DataSetError
 from trainer.splits import make_splits
 from trainer.synthetic import write_tree
@@ -23,7 +25,7 @@ from trainer.synthetic import write_tree
 GRID = PatchGrid(size=112, stride=112)
 FROZEN = FitOptions(grid=GRID, folds=2)
 FINETUNE = FitOptions(
-    network="squeezenet", mode="finetune", pretrained=False, grid=PatchGrid(size=64, stride=80),
+    network="squeezenet", mode="scratch", grid=PatchGrid(size=64, stride=80),
     folds=2, epochs=2, draws=1, batch_size=8,
 )  # fmt: skip
 
@@ -120,9 +122,10 @@ def test_auxiliary_images_of_a_tested_patient_are_left_out(small: Path) -> None:
     ("wrong", "words"),
     [
         ({"network": "resnet9000"}, "There is no network 'resnet9000'"),
-        ({"pretrained": False}, "use finetune"),
+        ({"seeds": 2}, "no seeds to average"),
+        ({"task": "subtype"}, "study --task subtype"),
         ({"network": "squeezenet"}, "SqueezeNet"),
-        ({"also": ("100X",), "protocol": "thesis"}, "Folds by image"),
+        ({"also": ("100X",), "protocol": "thesis"}, "Folds that share patients"),
         ({"also": ("40X",)}, "own magnification"),
         ({"magnification": "41X"}, "41X is not a magnification"),
     ],
@@ -131,7 +134,7 @@ def test_options_that_cannot_work_are_refused_before_any_work(
     wrong: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     with pytest.raises(OptionsError, match=words):
-        fit(tmp_path / "nowhere", tmp_path / "out", FROZEN.model_copy(update=wrong), cache=tmp_path)
+        fit(tmp_path / "nowhere", tmp_path / "out", FROZEN.changed(**wrong), cache=tmp_path)
 
 
 def test_all_wrong_options_are_named_at_once(tmp_path: Path) -> None:
@@ -144,8 +147,8 @@ def test_all_wrong_options_are_named_at_once(tmp_path: Path) -> None:
 
 def test_a_data_set_without_the_models_magnification_is_refused(tmp_path: Path, tree: Path) -> None:
     with pytest.raises(DataSetError, match="no whole image at 200X"):
-        fit(tree, tmp_path / "out", FROZEN.model_copy(update={"magnification": "200X"}), cache=tmp_path)
-    options = FROZEN.model_copy(update={"magnification": "200X", "also": ("40X",)})
+        fit(tree, tmp_path / "out", FROZEN.changed(magnification="200X"), cache=tmp_path)
+    options = FROZEN.changed(magnification="200X", also=("40X",))
     with pytest.raises(DataSetError, match="no benign image at 200X"):
         fit(tree, tmp_path / "out", options, cache=tmp_path)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -30,7 +33,29 @@ def test_it_is_logistic_regression_on_standardised_features(width: int) -> None:
     expected = model.fit(scaler.transform(rows.features), rows.labels).decision_function(
         scaler.transform(rows.features)
     )
-    np.testing.assert_allclose(fit_head(rows, c=0.01).logits(rows.features), expected, atol=2e-3)
+    logits = fit_head(rows, c=0.01).logits(rows.features)
+    np.testing.assert_allclose(logits[:, 1] - logits[:, 0], expected, atol=2e-3)
+
+
+def test_it_is_multinomial_regression_for_more_classes() -> None:
+    rows = table()
+    rows = replace(rows, labels=np.arange(60) % 3, balance="none")
+    features = StandardScaler().fit_transform(rows.features)
+    expected = LogisticRegression(C=0.1, max_iter=1000).fit(features, rows.labels).predict_log_proba(features)
+    found = log_softmax(fit_head(rows, c=0.1, classes=3).logits(rows.features), axis=1)
+    np.testing.assert_allclose(found, expected, atol=5e-3)
+
+
+def test_a_class_without_training_images_is_never_predicted() -> None:
+    head = fit_head(table(), c=0.1, classes=4)
+    logits = head.logits(table().features)
+    assert logits.shape == (60, 4)
+    assert logits[:, 2:].max() < logits[:, :2].min()
+
+
+def test_without_balance_all_images_weigh_the_same() -> None:
+    rows = replace(table(), balance="none")
+    np.testing.assert_allclose(rows.weights, 1)
 
 
 def test_a_constant_feature_does_no_harm() -> None:
@@ -78,4 +103,4 @@ def test_a_folded_network_gives_the_heads_logits(network: str) -> None:
         head = fit_head(rows, c=1.0)
         head.fold_into(networks.head(module, network))
         logits = module(batch)
-    np.testing.assert_allclose((logits[:, 1] - logits[:, 0]).numpy(), head.logits(features), atol=1e-4)
+    np.testing.assert_allclose(logits.numpy(), head.logits(features), atol=1e-4)

@@ -21,8 +21,9 @@ def invented(patients: int = 20, images: int = 15, seed: int = 0) -> Predictions
     # Images of one patient resemble each other.
     logits = 1.6 * labels - 0.8 + np.repeat(random.normal(0, 1, patients), images) + random.normal(0, 1, labels.size)
     shares = np.round(expit(logits) * 15) / 15
+    thresholds = np.full(labels.size, 0.6)
     return Predictions(
-        labels=labels, patients=names, shares=shares, verdicts=shares > 0.6, logits=logits, probabilities=expit(logits)
+        labels=labels, patients=names, shares=shares, thresholds=thresholds, logits=logits, probabilities=expit(logits)
     )
 
 
@@ -53,7 +54,7 @@ def by_hand() -> Predictions:
         labels=np.array([0, 0, 0, 1]),
         patients=np.array(["a", "a", "b", "c"]),
         shares=np.array([0.0, 1.0, 0.0, 1.0]),
-        verdicts=np.array([False, True, False, True]),
+        thresholds=np.full(4, 0.5),
         logits=np.array([-1.0, 1.0, -1.0, 2.0]),
         probabilities=np.array([0.1, 0.9, 0.15, 0.95]),
     )

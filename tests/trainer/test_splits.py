@@ -80,7 +80,7 @@ def test_too_few_is_a_sentence(protocol: Protocol, folds: int, words: str | None
 
 
 def test_leaving_one_out_needs_two_of_each_class() -> None:
-    with pytest.raises(ValueError, match="needs 2 benign patients; the data set has 1"):
+    with pytest.raises(ValueError, match="needs 2 patients of each class; the data set has only 1 benign"):
         make_splits(listed(("benign", "b0", 5), ("malignant", "m0", 2), ("malignant", "m1", 2)), "lopo")
 
 

@@ -1,0 +1,83 @@
+"""What a training runs on: device and number format, chosen by rule, so that a machine always chooses the same."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where and how networks are trained.
+
+    Attributes:
+        device: In PyTorch's notation.
+        precision: Of the layers that autocast lowers; weights stay float32.
+        compiled: Whether networks go through `torch.compile`.
+    """
+
+    device: str
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compiled: bool = False
+
+    @property
+    def kind(self) -> str:
+        """`cpu` or `cuda`."""
+        return torch.device(self.device).type
+
+    def autocast(self) -> torch.autocast:
+        """The context in which networks run."""
+        return torch.autocast(self.kind, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def describe(self) -> str:
+        """The device in words."""
+        if self.kind == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return f"{_cpu_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+
+
+def choose(device: str = "auto", precision: Precision = "auto", *, compiled: bool = False) -> Hardware:
+    """Choose by rule, not by timing: a study that goes on tomorrow must choose as it did today.
+
+    Args:
+        device: `auto` (a GPU where there is one), or a device in PyTorch's notation.
+        precision: `auto` is bfloat16 where the hardware multiplies it, else float32.
+        compiled: Use `torch.compile`.
+
+    Raises:
+        ValueError: If the device is not there.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ValueError(f"There is no device {device!r}. Use auto, cpu, cuda or cuda:1.") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"The device {device} is not there: PyTorch finds no GPU. Use cpu.")
+    if precision == "auto":
+        able = torch.cuda.is_bf16_supported() if kind == "cuda" else _cpu_multiplies_bfloat16()
+        precision = "bfloat16" if able else "float32"
+    return Hardware(device, precision, compiled)
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,179 @@
+"""Before any training: options that can work, data that can be used, and the fitter for them."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from classifier import networks
+from trainer import datasets
+from trainer.crossval import Fitter
+from trainer.datasets import DataSet
+from trainer.fitters import FinetuneFitter, FrozenFitter, TrainingData
+from trainer.hardware import Hardware
+from trainer.options import FitOptions
+from trainer.pixels import PixelCache
+from trainer.records import MAGNIFICATIONS, SUBTYPES, DataSetError, from_breakhis_name
+from trainer.splits import hold_out, make_splits, split_problems
+from trainer.tasks import TASKS
+
+BREAKHIS_CITATION = (
+    "Spanhol, Oliveira, Petitjean, Heutte: A Dataset for Breast Cancer Histopathological Image Classification. "
+    "IEEE Transactions on Biomedical Engineering 63(7), 2016."
+)
+SYNTHETIC_CITATION = "Synthetic images made by trainer.synthetic: no patient is behind them."
+ALL = "all"
+"""The magnification of a model that is for all of them."""
+
+
+class OptionsError(ValueError):
+    """Options that cannot be used.
+
+    Attributes:
+        problems: Everything that is wrong, one sentence each.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        """Keep all problems; the message holds one a line."""
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def option_problems(options: FitOptions) -> list[str]:
+    """What cannot work, whatever the data: sentences, none where all is well."""
+    problems = []
+    if options.network not in networks.NETWORKS:
+        problems.append(f"There is no network {options.network!r}. There are: {', '.join(networks.NETWORKS)}.")
+    if options.mode == "frozen" and options.network == "squeezenet":
+        problems.append("SqueezeNet's logits pass a ReLU, so no linear head can replace its last layer: use finetune.")
+    if options.mode == "frozen" and options.seeds > 1:
+        problems.append("A head on frozen features has no random start: there are no seeds to average.")
+    if options.also and options.protocol in {"thesis", "official"}:
+        problems.append("Folds that share patients leave no patient whose other magnifications could be added.")
+    if options.also and options.magnification == ALL:
+        problems.append("All magnifications are the model's own already; there is no other one to add.")
+    if options.magnification in options.also:
+        problems.append(f"{options.magnification} is the model's own magnification, not another one.")
+    known = (*MAGNIFICATIONS, ALL)
+    problems += [
+        f"{wanted} is not a magnification; there are {', '.join(known)}."
+        for wanted in (options.magnification, *options.also)
+        if wanted not in known
+    ]
+    return problems
+
+
+def read(
+    source: str | Path,
+    options: FitOptions,
+    *,
+    cache: Path,
+    lists: Path | None = None,
+    without: Sequence[str] = (),
+    progress: bool = False,
+) -> TrainingData:
+    """Read and check the images that options ask for.
+
+    Args:
+        source: A manifest, a folder with a `manifest.csv`, or a BreakHis folder tree.
+        options: Task, magnifications and protocol; and whether a training will hold patients out.
+        cache: Folder for what was decoded.
+        lists: Folder of the official fold lists.
+        without: Subtypes to leave out.
+        progress: Show progress bars.
+
+    Raises:
+        DataSetError: Listing everything that is wrong, the protocol's needs included.
+    """
+    unknown = [name for name in without if name not in SUBTYPES]
+    if unknown:
+        raise DataSetError([f"{name} is no subtype; there are {', '.join(SUBTYPES)}." for name in unknown])
+    everywhere = options.magnification == ALL
+
+    def own(data: DataSet) -> DataSet:
+        return data.subset(lambda image: image.magnification not in options.also)
+
+    data = datasets.load(
+        source,
+        magnifications=() if everywhere else (options.magnification, *options.also),
+        whole_only=True,
+        task=TASKS[options.task],
+        without=without,
+        smallest=options.grid.size,
+        require=lambda data: _problems(own(data), options, lists),
+        cache=PixelCache(cache),
+        progress=progress,
+    )
+    return TrainingData(own(data), data.subset(lambda image: image.magnification in options.also))
+
+
+def _problems(main: DataSet, options: FitOptions, lists: Path | None) -> list[str]:
+    present = {main.task.class_of(image) for image in main.images}
+    missing = [name for name in main.task.classes if name not in present]
+    if missing and main.task.binary:
+        return [f"The data set has no {name} image at {options.magnification}." for name in missing]
+    problems = split_problems(main, options.protocol, folds=options.folds, lists=lists)
+    if problems or options.mode == "frozen":
+        return problems
+    for split in make_splits(main, options.protocol, folds=options.folds, seed=options.seed, lists=lists):
+        try:
+            hold_out(main, split, seed=options.seed)
+        except ValueError as error:
+            problems.append(str(error))
+    return problems
+
+
+def make_fitter(
+    data: TrainingData, options: FitOptions, hardware: Hardware, *, cache: Path, progress: bool = False
+) -> Fitter:
+    """The way to make a model that options ask for.
+
+    Raises:
+        WeightsUnavailableError: If ImageNet weights were asked for and cannot be had.
+    """
+    if options.mode == "frozen":
+        return FrozenFitter(data, options, hardware, cache=cache, progress=progress)
+    return FinetuneFitter(data, options, hardware, PixelCache(cache))
+
+
+def describe_data(data: TrainingData, citation: str = "") -> dict[str, Any]:
+    """Fingerprint, citation, notes and counts.
+
+    Args:
+        data: The images.
+        citation: Known for BreakHis and for synthetic images when "".
+    """
+    everything = data.everything
+    if not citation and everything.synthetic:
+        citation = SYNTHETIC_CITATION
+    elif not citation and all(from_breakhis_name(image.path) for image in everything.images):
+        citation = BREAKHIS_CITATION
+    return {
+        "fingerprint": everything.fingerprint,
+        "citation": citation or "unknown",
+        "notes": list(data.main.notes),
+        **_count(data.main),
+        "auxiliary": _count(data.auxiliary),
+    }
+
+
+def weights_in_words(options: FitOptions) -> str:
+    """Where a network's first weights come from."""
+    return networks.spec(options.network).weights_source if options.pretrained else "random start"
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the libraries that figures depend on."""
+    packages = ("patchvote", "torch", "torchvision", "timm", "scikit-learn", "numpy", "scipy", "pillow")
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+
+
+def _count(data: DataSet) -> dict[str, Any]:
+    return {
+        "images": len(data),
+        "patients": len(set(data.patients)),
+        **{label: int((data.labels == index).sum()) for index, label in enumerate(data.task.classes)},
+    }

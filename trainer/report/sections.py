@@ -1,0 +1,251 @@
+"""What a report says, in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trainer.calibration import ThresholdRule
+from trainer.report import breakdown, classes, curves, figures, provenance, tables, thesis, thresholds
+from trainer.report.breakdown import Pictures
+from trainer.report.document import Block, Document, Facts, Group, Section, Table, Text
+from trainer.report.scored import Scored, best
+from trainer.report.words import RULES, counted, interval, listed, number, plain
+from trainer.results import Candidate, Run, StudyResults
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that a report is made of.
+
+    Attributes:
+        results: What was found.
+        run: When and where.
+        scored: The measured candidates of the comparison (or all, where none is compared), in the study's order.
+        rules: How the thresholds of each of them were chosen.
+        diverged: Names of the candidates that could not be measured.
+    """
+
+    results: StudyResults
+    run: Run
+    scored: Sequence[Scored]
+    rules: Sequence[ThresholdRule]
+    diverged: Sequence[str]
+
+    @property
+    def best(self) -> Scored:
+        """By balanced accuracy, then AUC."""
+        return best(list(self.scored))
+
+    @property
+    def rule(self) -> ThresholdRule:
+        """Of the best candidate."""
+        return self.rules[list(self.scored).index(self.best)]
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """Of `scored`."""
+        return [one.candidate for one in self.scored]
+
+
+def document(study: Study, pictures: Pictures) -> Document:
+    """The whole report."""
+    results = study.results
+    what = listed([plain(name) for name in results.classes]) if results.kind.binary else "tumour types"
+    return Document(
+        title=f"Study: {what} in micrographs at {', '.join(results.magnifications) or 'an unknown magnification'}",
+        warnings=_warnings(results),
+        lead=_lead(study),
+        sections=[
+            _how(study),
+            Section("The leaders", _leaders(study)),
+            Section("The thesis's tables", _tables(study)),
+            Section("The thesis's figures", _figures(study)),
+            Section("Beyond the thesis", _beyond(study, pictures)),
+            provenance.this_run(study.results, study.run),
+            provenance.options(study.results),
+        ],
+    )
+
+
+def _warnings(results: StudyResults) -> list[str]:
+    found = []
+    if results.leaks:
+        found.append(
+            f"This protocol leaks: {results.protocol_note}. Patients on both sides in the worst fold: "
+            f"{max((split.shared_patients for split in results.splits), default=0)}."
+        )
+    if results.synthetic:
+        found.append("The images are synthetic: no patient is behind them, and these numbers say nothing about tissue.")
+    return found
+
+
+def _lead(study: Study) -> str:
+    results, first = study.results, study.best
+    lead = ["balanced_accuracy", "auc"] if results.kind.binary else ["balanced_accuracy", "accuracy"]
+    names = {"balanced_accuracy": "a balanced accuracy of", "auc": "an AUC of", "accuracy": "an accuracy of"}
+    said = " and ".join(
+        f"{names[name]} {number(first.measures[name].value)} (95 % interval {interval(first.measures[name])})"
+        for name in lead
+    )
+    several = len(study.scored) > 1
+    picked = f", the best of {len(study.scored)} candidates," if several else ""
+    chosen = " Being picked as the best by these very numbers flatters it a little." if several else ""
+    tested = len(set(first.found.image.tolist()))
+    patients = len(set(first.found.patients.tolist()))
+    return (
+        f"{first.name}{picked} reaches {said} on {counted(tested, 'image')} of {counted(patients, 'patient')}, "
+        f"measured by {results.protocol_note}.{chosen} {results.intended_use}"
+    )
+
+
+def _how(study: Study) -> Section:
+    results = study.results
+    repeats = len({split.repeat for split in results.splits})
+    pairs: list[tuple[str, str | Sequence[str]]] = [
+        ("Protocol", f"{results.protocol}: {results.protocol_note}"),
+        ("Folds", f"{len(results.splits)}" + (f", in {repeats} repeats" if repeats > 1 else "")),
+        ("Data fingerprint", str(results.data.get("fingerprint", "unknown"))),
+        ("Citation", str(results.data.get("citation", "unknown"))),
+        ("Magnifications", ", ".join(results.magnifications) or "unknown"),
+        ("Seed", str(results.seed)),
+        ("Intervals", "95 %, by 2,000 bootstrap samples of patients, those of each class apart"),
+        ("Probabilities", "calibrated by a temperature that each fold gets from its repeat's other folds"),
+        ("Verdict", _verdict(study)),
+    ]
+    extra = results.data.get("auxiliary") or {}
+    if extra.get("images"):
+        words = f"{counted(extra['images'], 'image')} of {counted(extra['patients'], 'patient')}"
+        pairs.append(("Trained on besides", f"{words} at other magnifications, never tested on"))
+    notes = [*results.notes, *(f"{name} diverged in training and could not be measured." for name in study.diverged)]
+    if notes:
+        pairs.append(("Notes", notes))
+    return Section("How it was measured", [Facts(pairs), _counts(results)])
+
+
+def _verdict(study: Study) -> str:
+    if not study.results.kind.binary:
+        return "the class with the most votes of an image's patches; the mean logit decides between equals"
+    rules = listed(list(dict.fromkeys(RULES[rule] for rule in study.rules)))
+    return (
+        "malignant where the share of malignant votes is above a threshold; each fold's threshold is chosen on the "
+        f"repeat's other folds by {rules}"
+    )
+
+
+def _counts(results: StudyResults) -> Table:
+    rows = []
+    for label, name in enumerate(results.classes):
+        mine = results.labels == label
+        rows.append([plain(name), f"{mine.sum():,}", f"{len(set(results.patients[mine])):,}"])
+    rows.append(["all", f"{len(results.images):,}", f"{len(set(results.patients)):,}"])
+    return Table("Images and patients", ["class", "images", "patients"], [Group("", rows)])
+
+
+def _leaders(study: Study) -> list[Block]:
+    blocks: list[Block] = [tables.leaders(study.scored)]
+    if study.results.kind.binary:
+        blocks.append(thresholds.own(study.scored, study.rules))
+        return blocks
+    first = study.best
+    warning = classes.warning(study.results)
+    if warning:
+        blocks.append(Text(warning))
+    blocks += [
+        classes.recall_and_precision(study.results, first),
+        classes.confusion(study.results, first),
+        tables.matrix(f"The same counts: verdicts of {first.name}", study.results.classes, first.confusion),
+    ]
+    return blocks
+
+
+def _tables(study: Study) -> list[Block]:
+    results = study.results
+    patches = [candidate for candidate in results.candidates if candidate.purpose == "comparison"] or study.candidates
+    blocks: list[Block] = [
+        Text(thesis.comparability(results.protocol, len(results.images), synthetic=results.synthetic)),
+        Text(f"The thesis: {thesis.CITATION}."),
+        tables.rates(results)
+        or Text(
+            "Table 1 compares learning rates; this study tried one alone for each candidate. The option --rates "
+            "adds others."
+        ),
+        tables.patches(patches),
+        *tables.confusion(results, patches),
+    ]
+    if results.kind.binary:
+        blocks += [
+            tables.sensitivity(patches),
+            tables.times(patches, study.run),
+            thresholds.table(study.best, study.rule),
+            thresholds.curve(study.best),
+        ]
+    else:
+        blocks += [
+            Text("Tables 4 and 6 (sensitivity and specificity, thresholds) need two classes; this study has more."),
+            tables.times(patches, study.run),
+        ]
+    return blocks
+
+
+def _figures(study: Study) -> list[Block]:
+    compared = figures.epochs_compared(study.results)
+    blocks: list[Block] = [*compared]
+    if not compared:
+        blocks.append(
+            Text(
+                "Figure 17 compares numbers of epochs; this study has no such pair of runs. The option --fewer-epochs "
+                "adds one."
+            )
+        )
+    without = []
+    for number_, candidate in enumerate(study.results.candidates, 1):
+        if candidate.purpose != "comparison" and study.results.compared:
+            continue
+        drawn = figures.learning_curves(candidate, f"learning-{number_}")
+        if drawn is None:
+            without.append(candidate.name)
+        else:
+            blocks.append(drawn)
+    if without:
+        blocks.append(
+            Text(
+                f"Figure 18 shows learning curves. {listed(without)}: no epochs and so no curves, because only a "
+                "linear head was fitted on frozen features."
+            )
+        )
+    blocks.append(figures.confusions(study.results, study.scored))
+    return blocks
+
+
+def _beyond(study: Study, pictures: Pictures) -> list[Block]:
+    results, first = study.results, study.best
+    images = breakdown.tested(results, first)
+    wrong = breakdown.most_wrong(images)
+    ranking: list[Block]
+    if results.kind.binary:
+        ranking = [
+            curves.roc(study.scored),
+            curves.precision_recall(study.scored),
+            curves.reliability(study.scored, first),
+        ]
+    else:
+        ranking = [Text("ROC, precision-recall and reliability curves need two classes; this study has more.")]
+    average = "; means over the repeats" if len({split.repeat for split in results.splits}) > 1 else ""
+    worst: list[Block] = [Text(breakdown.wrong_in_words(images))]
+    if wrong:
+        worst.append(breakdown.gallery(results, wrong, pictures))
+    return [
+        Section("Rankings and probabilities", ranking),
+        Section(
+            "Leaving images to a pathologist", [curves.risk_coverage(study.scored), curves.referrals(study.scored)]
+        ),
+        Section(
+            "Tumour types and patients",
+            [
+                breakdown.by_subtype(results, images, f"{first.name}{average}"),
+                breakdown.by_patient(results, images, f"{first.name}{average}"),
+            ],
+        ),
+        Section("The images most wrong", worst),
+    ]

@@ -1,0 +1,263 @@
+"""The study: several ways to make a model, measured on the same folds."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from classifier import networks
+from trainer import prepare
+from trainer.datasets import DataSet
+from trainer.fitters import TrainingData
+from trainer.hardware import Hardware
+from trainer.options import MODES, FitOptions, Mode
+from trainer.pixels import write_atomically
+from trainer.prepare import OptionsError
+from trainer.results import (
+    RESULTS_FILE,
+    RUN_FILE,
+    Candidate,
+    ImageRecord,
+    Purpose,
+    Run,
+    SplitRecord,
+    StudyResults,
+)  # fmt: skip
+from trainer.runner import FinishedFold, FoldStore, run_folds
+from trainer.splits import PROTOCOL_NOTES, Split, make_splits, patients_by_class
+
+THESIS_NETWORKS = ("alexnet", "resnet18", "shufflenet_v2", "squeezenet")
+_FEW_PATIENTS = 10
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A candidate before it was run; see `trainer.results.Candidate`."""
+
+    name: str
+    options: FitOptions
+    purpose: Purpose = "comparison"
+
+    @property
+    def epochs(self) -> int:
+        """Of one fold at the most; 0 for frozen features."""
+        return 0 if self.options.mode == "frozen" else self.options.epochs * self.options.seeds
+
+
+@dataclass(frozen=True)
+class Study:
+    """Results and run of a finished study; see `trainer.results`."""
+
+    results: StudyResults
+    run: Run
+
+
+def plan(
+    entries: Sequence[str],
+    options: FitOptions,
+    *,
+    mode: Mode | None = None,
+    rates: Sequence[float] = (),
+    fewer_epochs: int | None = None,
+) -> list[Planned]:
+    """List the candidates of a study.
+
+    Args:
+        entries: `NETWORK` or `NETWORK:MODE` each.
+        options: All else, the same for every candidate.
+        mode: Of entries that name none. When None: `frozen` for networks whose ImageNet weights are installed with
+            Patchvote, `scratch` for the others, as in the thesis.
+        rates: More learning rates for the first network that is trained (the thesis's Table 1).
+        fewer_epochs: Another number of epochs for it (the thesis's Figure 17).
+
+    Raises:
+        OptionsError: Listing everything that is wrong with all candidates.
+    """
+    planned, problems = [], []
+    for entry in entries:
+        network, _, given = entry.partition(":")
+        chosen = given or mode or ("frozen" if networks.weights_installed(network) else "scratch")
+        if chosen not in MODES:
+            problems.append(f"{entry}: there is no mode {chosen!r}. There are: {', '.join(MODES)}.")
+            continue
+        planned.append(Planned(f"{network} {chosen}", options.changed(network=network, mode=chosen)))
+    names = [candidate.name for candidate in planned]
+    problems += [f"{name} is asked for twice." for name in dict.fromkeys(names) if names.count(name) > 1]
+    trained = next((candidate for candidate in planned if candidate.epochs), None)
+    if (rates or fewer_epochs) and trained is None:
+        problems.append("Learning rates and epochs can only be compared where a network is trained, not frozen.")
+    elif trained is not None:
+        planned += [
+            Planned(f"{trained.name}, rate {rate:g}", trained.options.changed(learning_rate=rate), "rate")
+            for rate in dict.fromkeys(rates)
+            if rate != trained.options.learning_rate
+        ]
+        if fewer_epochs and fewer_epochs != trained.options.epochs:
+            other = trained.options.changed(epochs=fewer_epochs)
+            planned.append(Planned(f"{trained.name}, {fewer_epochs} epochs", other, "epochs"))
+    problems += [f"{c.name}: {sentence}" for c in planned for sentence in prepare.option_problems(c.options)]
+    if not entries:
+        problems.append("Name at least one network.")
+    if problems:
+        raise OptionsError(list(dict.fromkeys(problems)))
+    return planned
+
+
+def study(
+    source: str | Path,
+    out: Path,
+    candidates: Sequence[Planned],
+    machine: Hardware,
+    *,
+    lists: Path | None = None,
+    without: Sequence[str] = (),
+    cache: Path,
+    progress: bool = False,
+) -> Study:
+    """Run all candidates over the same folds and write what they gave.
+
+    A study that was broken off goes on where it was when the same folder is named again; candidates may be added.
+
+    Args:
+        source: A manifest, a folder with a `manifest.csv`, or a BreakHis folder tree.
+        out: Folder for results and for the state of what is under way.
+        candidates: From `plan`; they share task, protocol, magnifications and seed.
+        machine: Where networks are trained.
+        lists: Folder of the official fold lists, for that protocol.
+        without: Subtypes to leave out.
+        cache: Folder for decoded images and computed features.
+        progress: Show progress bars.
+
+    Raises:
+        DataSetError: Listing everything that is wrong with the data set.
+        WeightsUnavailableError: If ImageNet weights were asked for and cannot be had.
+    """
+    strictest = max((candidate.options for candidate in candidates), key=lambda options: options.mode != "frozen")
+    data = prepare.read(source, strictest, cache=cache, lists=lists, without=without, progress=progress)
+    splits = make_splits(
+        data.main, strictest.protocol,
+        folds=strictest.folds, repeats=strictest.repeats, seed=strictest.seed, lists=lists,
+    )  # fmt: skip
+    # Before hours of training, learn that the last candidate's weights cannot be had.
+    parameters = {
+        candidate.name: _parameters(candidate.options, len(data.main.task.classes)) for candidate in candidates
+    }
+    finished: list[Candidate] = []
+    seconds: dict[str, list[float]] = {}
+    for candidate in candidates:
+        folds = _run(candidate, data, splits, machine, out=out, cache=cache, progress=progress)
+        seconds[candidate.name] = [round(fold.seconds, 3) for fold in folds]
+        finished.append(
+            Candidate(
+                name=candidate.name,
+                purpose=candidate.purpose,
+                options=candidate.options,
+                weights=prepare.weights_in_words(candidate.options),
+                parameters=parameters[candidate.name],
+                folds=[fold.result for fold in folds],
+            )
+        )
+    results = _results(Path(source), strictest, data, splits, finished)
+    run = Run(
+        device=machine.describe(),
+        precision=machine.precision,
+        versions=prepare.versions(),
+        finished=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        seconds=seconds,
+    )
+    write_atomically(out / RESULTS_FILE, lambda file: file.write(results.model_dump_json(indent=1).encode()))
+    write_atomically(out / RUN_FILE, lambda file: file.write(run.model_dump_json(indent=1).encode()))
+    return Study(results, run)
+
+
+def _run(
+    candidate: Planned,
+    data: TrainingData,
+    splits: Sequence[Split],
+    machine: Hardware,
+    *,
+    out: Path,
+    cache: Path,
+    progress: bool,
+) -> list[FinishedFold]:
+    store = FoldStore.of(
+        out / "folds", candidate.name, candidate.options.model_dump(), data.everything.fingerprint,
+        machine.device, machine.precision, machine.compiled, prepare.versions(),
+        [(split.train.tolist(), split.test.tolist()) for split in splits],
+    )  # fmt: skip
+    fitter = prepare.make_fitter(data, candidate.options, machine, cache=cache, progress=progress)
+    return run_folds(fitter, splits, store, epochs=candidate.epochs, title=candidate.name, progress=progress)
+
+
+def _parameters(options: FitOptions, classes: int) -> int:
+    module = networks.create(options.network, classes=classes, weights="imagenet" if options.pretrained else None)
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _results(
+    source: Path, options: FitOptions, data: TrainingData, splits: Sequence[Split], finished: list[Candidate]
+) -> StudyResults:
+    main = data.main
+    root = source if source.is_dir() else source.parent
+    magnifications = sorted({image.magnification for image in main.images if image.magnification}, key=_zoom)
+    return StudyResults(
+        task=options.task,
+        protocol=options.protocol,
+        protocol_note=PROTOCOL_NOTES[options.protocol],
+        leaks=any(split.leaks_patients for split in splits),
+        seed=options.seed,
+        magnifications=magnifications,
+        synthetic=main.synthetic,
+        data=prepare.describe_data(data),
+        notes=[*main.notes, *_warnings(main, splits)],
+        images=[
+            ImageRecord(
+                file=Path(os.path.relpath(image.path, root)).as_posix(),
+                sha256=image.sha256,
+                label=main.task.class_of(image),
+                patient=image.patient,
+                subtype=image.subtype,
+                slide=image.slide,
+                magnification=image.magnification,
+            )
+            for image in main.images
+        ],
+        splits=[_describe(main, split) for split in splits],
+        candidates=finished,
+    )
+
+
+def _zoom(magnification: str) -> int:
+    return int(magnification[:-1])
+
+
+def _describe(main: DataSet, split: Split) -> SplitRecord:
+    tested, trained = set(main.patients[split.test]), set(main.patients[split.train])
+    return SplitRecord(
+        name=split.name,
+        repeat=split.repeat,
+        test_images=split.test.size,
+        test_patients=len(tested),
+        shared_patients=len(tested & trained),
+    )
+
+
+def _warnings(main: DataSet, splits: Sequence[Split]) -> list[str]:
+    warnings = []
+    few = {name: count for name, count in patients_by_class(main).items() if count < _FEW_PATIENTS}
+    if few:
+        counted = ", ".join(f"{name} {count}" for name, count in few.items())
+        warnings.append(
+            f"Few patients stand behind some classes ({counted}): one more or fewer changes their figures a lot."
+        )
+    if any(split.leaks_patients for split in splits):
+        shared = sum(len(set(main.patients[s.test]) & set(main.patients[s.train])) for s in splits)
+        tested = sum(len(set(main.patients[s.test])) for s in splits)
+        warnings.append(
+            f"Of {tested} patients tested, counted fold by fold, {shared} are also trained on in the same fold: these "
+            "figures do not say how well new patients would be judged."
+        )
+    return warnings
