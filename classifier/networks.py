@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 from urllib.error import URLError
 
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.shufflenetv2 import InvertedResidual
 
 from classifier.normalisation import Normalisation
 
@@ -128,9 +130,22 @@ def features(module: nn.Module, name: str, batch: Tensor) -> Tensor:
     return taken.mean(dim=(2, 3)) if taken.dim() == 4 else taken  # noqa: PLR2004 (a map, not a vector)
 
 
-def _torchvision(name: str, layer: str) -> NetworkSpec:
+class _ChannelsLastUnit(InvertedResidual):  # type: ignore[misc]  # torchvision has no types
+    """ShuffleNet's unit, its shuffle in channels-last memory: torchvision's goes through the other layout each time."""
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """As torchvision's, of shape (N, channels, height, width)."""
+        first, second = batch.chunk(2, dim=1) if self.stride == 1 else (self.branch1(batch), batch)
+        joined = torch.cat((first, self.branch2(second)), dim=1)
+        count, channels, height, width = joined.shape
+        by_pixel = joined.permute(0, 2, 3, 1).reshape(count, height, width, 2, channels // 2)
+        return by_pixel.transpose(3, 4).reshape(count, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _torchvision(name: str, layer: str, **settings: Any) -> NetworkSpec:
     def build(classes: int, weights: Weights) -> nn.Module:
-        factory: Callable[..., nn.Module] = getattr(torchvision.models, _FACTORIES.get(name, name))
+        torchvisions: Callable[..., nn.Module] = getattr(torchvision.models, _FACTORIES.get(name, name))
+        factory = partial(torchvisions, **settings)
         # GoogLeNet-like start-up options do not occur here; `weights="DEFAULT"` is torchvision's best set.
         if weights is None:
             return factory(weights=None, num_classes=classes)
@@ -193,7 +208,7 @@ NETWORKS: dict[str, NetworkSpec] = {
     for entry in (
         _torchvision("alexnet", "classifier.6"),
         _torchvision("resnet18", "fc"),
-        _torchvision("shufflenet_v2", "fc"),
+        _torchvision("shufflenet_v2", "fc", inverted_residual=_ChannelsLastUnit),
         _torchvision("squeezenet", "classifier.1"),
         _torchvision("vgg16", "classifier.6"),
         _torchvision("resnet50", "fc"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -172,6 +172,71 @@ def study(
     for note in done.results.notes:
         click.echo(note)
     click.echo(f"\nThe report: {out / 'report.html'}. {INTENDED_USE}")
+
+
+@main.command()
+@cli.shared_options
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder; a search in it is gone on with.")
+@click.option("--trials", default=20, show_default=True, help="Options tried for each fold.")
+@click.option(
+    "--inner-folds", default=4, show_default=True, help="By which a trial is judged; 0 leaves one patient out."
+)
+@click.option(
+    "--objective",
+    type=click.Choice(["log_loss", "auc"]),
+    default="log_loss",
+    show_default=True,
+    help="What a trial is judged by, classes weighing the same.",
+)
+@click.option("--only", multiple=True, help="Search for this option alone. May be repeated.")
+@click.option(
+    "--outer/--no-outer",
+    default=True,
+    show_default=True,
+    help="Also search inside each fold's training patients, so that the figures are honest.",
+)
+@click.option("--without", multiple=True, help="Leave images of this subtype out. May be repeated.")
+@click.option("--compile", "compiled", is_flag=True, help="Compile networks with torch.compile before training.")
+@cli.fit_options("network", "mode", *_COMMON_SENSE)
+@click.pass_context
+def search(
+    context: click.Context,
+    /,
+    *,
+    data: Path,
+    fold_lists: Path | None,
+    options_file: Path | None,
+    device: str,
+    precision: Precision,
+    cache: Path | None,
+    out: Path,
+    trials: int,
+    inner_folds: int,
+    objective: Literal["log_loss", "auc"],
+    only: tuple[str, ...],
+    outer: bool,
+    without: tuple[str, ...],
+    compiled: bool,
+    **_options: object,
+) -> None:
+    """Look for better options, inside training patients alone.
+
+    Every fold searches anew without the patients that it tests; `best.json` comes from a last search on all
+    patients: `fit` and `study` take it as --options. Ctrl-C loses nothing: the same command goes on.
+    """
+    with cli.sentences():
+        from trainer import hardware
+        from trainer.options import FitOptions
+        from trainer.search import search as look
+        from trainer.search import space_for
+
+        base = cli.options_of(context, FitOptions(), options_file)
+        look(
+            data, out, base, hardware.choose(device, precision, compiled=compiled),
+            trials=trials, inner_folds=inner_folds, objective=objective, space=space_for(base, only), nested=outer,
+            lists=fold_lists, without=without, cache=cache or cli.default_cache(), progress=True,
+        )  # fmt: skip
+    click.echo(f"\nThe report: {out / 'search.html'}. The options: {out / 'best.json'}. {INTENDED_USE}")
 
 
 @main.command()

@@ -195,7 +195,8 @@ def _sizes(images: list[LabelledImage]) -> list[str]:
     sizes = Counter((image.width, image.height) for image in images)
     if len(sizes) < 2:  # noqa: PLR2004 (one size is none to speak of)
         return []
-    listed = ", ".join(f"{width}x{height} ({count})" for (width, height), count in sizes.most_common(_SIZES_NAMED))
+    ranked = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))  # the same text whatever the images' order
+    listed = ", ".join(f"{width}x{height} ({count})" for (width, height), count in ranked[:_SIZES_NAMED])
     more = f" and {len(sizes) - _SIZES_NAMED} more" if len(sizes) > _SIZES_NAMED else ""
     return [f"The images have {len(sizes)} sizes: {listed}{more}. Each is cut by its own grid and counts once."]
 

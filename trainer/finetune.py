@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from classifier import networks
+from trainer import cpu
 from trainer.augment import augment
 from trainer.checkpoints import Checkpoint
 from trainer.crossval import Watcher, patch_figures
@@ -24,7 +25,7 @@ from trainer.folds import Epoch, PatchFigures
 from trainer.hardware import Hardware
 from trainer.options import FitOptions
 from trainer.pool import PatchPool
-from trainer.scoring import patch_logits
+from trainer.scoring import logits_of_images
 
 _MOMENTUM = 0.9
 
@@ -116,6 +117,10 @@ class _Training:
             options.network, classes=images.classes, weights="imagenet" if options.pretrained else None
         )
         self._module.to(pool.device).to(memory_format=torch.channels_last)
+        if hardware.kind == "cpu":
+            cpu.keep_freed_memory()
+            if hardware.precision == "bfloat16":
+                cpu.depthwise_in_float32(self._module)
         self._average = AveragedModel(self._module, avg_fn=_decaying(options.ema), use_buffers=True)
         self._average.eval()
         if hardware.compiled:
@@ -217,7 +222,7 @@ class _Training:
         index, labels = self._images.validation, self._images.labels
         if not index.size:
             return None, None
-        logits = [patch_logits([self._kept], self._pool, int(i), self._options, self._hardware) for i in index]
+        logits = logits_of_images([self._kept], self._pool, index.tolist(), self._options, self._hardware)
         figures = patch_figures(np.concatenate(logits), np.repeat(labels[index], [len(part) for part in logits]))
         means = torch.from_numpy(np.stack([part.mean(axis=0) for part in logits]))
         losses = functional.cross_entropy(means, torch.from_numpy(labels[index]), reduction="none").numpy()

@@ -23,7 +23,7 @@ from trainer.heads import LinearHead, TrainingTable, fit_head, sample_weights
 from trainer.options import FitOptions
 from trainer.pixels import PixelCache
 from trainer.pool import PatchPool
-from trainer.scoring import patch_logits
+from trainer.scoring import logits_of_images
 from trainer.splits import Split, hold_out, refuse_leaks
 
 
@@ -205,7 +205,7 @@ class FinetuneFitter:
             split.name,
             split.test,
             self.data.main.labels[split.test],
-            [patch_logits(modules, self._pool, int(image), self.options, self.hardware) for image in split.test],
+            logits_of_images(modules, self._pool, split.test.tolist(), self.options, self.hardware),
             training=histories[0][best - 1].training,
             validation=histories[0][best - 1].validation,
             epochs=histories[0],

@@ -25,7 +25,14 @@ class PatchPool:
         """Take images, each RGB of shape (height, width, 3), of any sizes."""
         self.device = torch.device(device)
         self.grid = grid
-        self._images = [torch.from_numpy(np.array(image)).to(self.device) for image in pixels]
+        # Images of one size lie in one tensor, so that one indexing operation cuts all patches of a batch.
+        shapes = [image.shape for image in pixels]
+        sizes = sorted(set(shapes))
+        members = [[index for index, shape in enumerate(shapes) if shape == size] for size in sizes]
+        self._stacks = [_Stack(np.stack([pixels[index] for index in group]), grid, self.device) for group in members]
+        self._stack, self._row = torch.zeros(2, len(pixels), dtype=torch.int64)
+        for number, group in enumerate(members):
+            self._stack[group], self._row[group] = number, torch.arange(len(group))
 
     def draw(self, chosen: Tensor, random: torch.Generator, *, anywhere: bool = True) -> Tensor:
         """One patch of each chosen image.
@@ -38,21 +45,42 @@ class PatchPool:
         Returns:
             uint8, of shape (N, 3, side, side), in channels-last memory.
         """
-        side = self.grid.size
-        patches = []
-        for index, across, down in zip(chosen.tolist(), *torch.rand(2, len(chosen), generator=random), strict=True):
-            image = self._images[index]
-            height, width = image.shape[:2]
-            if anywhere:
-                x, y = int(across * (width - side + 1)), int(down * (height - side + 1))
-            else:
-                boxes = self.grid.boxes(width=width, height=height)
-                box = boxes[int(across * len(boxes))]
-                x, y = box.x, box.y
-            patches.append(image[y : y + side, x : x + side])
-        return torch.stack(patches).permute(0, 3, 1, 2)
+        across, down = torch.rand(2, len(chosen), generator=random)
+        stack, row = self._stack[chosen], self._row[chosen]
+        if len(self._stacks) == 1:
+            patches = self._stacks[0].cut(row, across, down, anywhere=anywhere)
+        else:
+            side = self.grid.size
+            patches = torch.empty(len(chosen), side, side, 3, dtype=torch.uint8, device=self.device)
+            for number, images in enumerate(self._stacks):
+                here = (stack == number).nonzero().squeeze(1)
+                part = images.cut(row[here], across[here], down[here], anywhere=anywhere)
+                patches[here.to(self.device)] = part
+        return patches.permute(0, 3, 1, 2)
 
     def grid_patches(self, index: int) -> Tensor:
         """All patches of one image: uint8, of shape (patches, 3, side, side)."""
-        image = self._images[index]
+        image = self._stacks[int(self._stack[index])].images[int(self._row[index])]
         return cut(image, self.grid.boxes(width=image.shape[1], height=image.shape[0]))
+
+
+class _Stack:
+    """Images of one size."""
+
+    def __init__(self, pixels: NDArray[np.uint8], grid: PatchGrid, device: torch.device) -> None:
+        self.images = torch.from_numpy(pixels).to(device)
+        _, height, width, _ = pixels.shape
+        self._room = height - grid.size + 1, width - grid.size + 1
+        self._corners = torch.tensor([(box.y, box.x) for box in grid.boxes(width=width, height=height)])
+        # Every patch of every image, by its image and its upper left corner: a view, no copy.
+        windows = self.images.unfold(1, grid.size, 1).unfold(2, grid.size, 1)
+        self._windows = windows.permute(0, 1, 2, 4, 5, 3)
+
+    def cut(self, row: Tensor, across: Tensor, down: Tensor, *, anywhere: bool) -> Tensor:
+        """One patch of each image at a place given by two numbers from 0 to 1: of shape (N, side, side, 3)."""
+        if anywhere:
+            place = torch.stack([(down * self._room[0]).long(), (across * self._room[1]).long()])
+        else:
+            place = self._corners[(across * len(self._corners)).long()].T
+        image, y, x = torch.stack([row, *place]).to(self._windows.device)
+        return self._windows[image, y, x]

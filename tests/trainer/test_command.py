@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from click.testing import CliRunner, Result
 from classifier.bundle import Bundle
 from classifier.grid import THESIS
 from trainer.__main__ import main
+from trainer.options import FitOptions
 from trainer.records import read_records
 
 
@@ -26,7 +28,7 @@ def refused(result: Result) -> list[str]:
     return [line for line in result.stderr.splitlines() if line.startswith(("Error: ", "--"))]
 
 
-@pytest.mark.parametrize("command", [(), ("fit",), ("synthetic",)])
+@pytest.mark.parametrize("command", [(), ("fit",), ("study",), ("search",), ("synthetic",)])
 def test_help_explains(command: tuple[str, ...]) -> None:
     result = run(*command, "--help")
     assert result.exit_code == 0
@@ -105,3 +107,71 @@ def test_synthetic_does_not_mix_with_other_files(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
     (sentence,) = refused(run("synthetic", "--out", tmp_path))
     assert "is not empty" in sentence
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data and a study of it."""
+    folder = tmp_path_factory.mktemp("studied")
+    run("synthetic", "--out", folder / "data", "--patients", 2, "--images", 2)
+    made = run("study", "--data", folder / "data", "--out", folder / "out", "--folds", 2, "--cache", folder / "cache")
+    assert made.exit_code == 0, made.output
+    assert "report.html" in made.output
+    assert "Research use only, not a diagnosis." in made.output
+    return folder
+
+
+def test_a_study_without_options_gives_a_report(studied: Path) -> None:
+    written = {path.name for path in (studied / "out").iterdir()}
+    assert {"report.html", "report.md", "results.json", "run.json", "predictions.csv", "metrics.csv"} <= written
+    page = (studied / "out" / "report.html").read_text(encoding="utf-8")
+    assert "efficientnet_lite0 frozen" in page
+    assert "The images are synthetic" in page
+
+
+def test_two_studies_are_compared(studied: Path) -> None:
+    result = run("compare", studied / "out", studied / "out", "--out", studied / "comparison")
+    assert result.exit_code == 0, result.output
+    assert "0 of 8 verdicts differ" in result.output
+    assert (studied / "comparison" / "comparison.html").is_file()
+    (sentence,) = refused(run("compare", studied / "out", studied / "data"))
+    assert "holds no finished study" in sentence
+    (sentence,) = refused(run("compare", studied / "out", studied / "out", "--candidate-a", "nobody"))
+    assert "efficientnet_lite0 frozen" in sentence
+
+
+def test_options_come_from_a_file_and_what_is_typed_counts_more(studied: Path, tmp_path: Path) -> None:
+    file = tmp_path / "best.json"
+    file.write_text(FitOptions(folds=2, c=0.01, balance="patient").model_dump_json(), encoding="utf-8")
+    options = ("--data", studied / "data", "--cache", studied / "cache", "--options", file)
+    made = run("fit", *options, "--out", tmp_path / "model", "--c", 0.1)
+    assert made.exit_code == 0, made.output
+    kept = Bundle.load(tmp_path / "model").metadata.training["options"]
+    assert (kept["folds"], kept["c"], kept["balance"]) == (2, 0.1, "patient")
+    file.write_text('{"learning_rat": 1}', encoding="utf-8")
+    assert "does not hold options" in refused(run("fit", *options, "--out", tmp_path / "other"))[0]
+
+
+def test_networks_are_listed_with_their_weights() -> None:
+    lines = run("networks").output.splitlines()
+    assert len(lines) == 8
+    assert any(line.startswith("efficientnet_lite0") and "Apache-2.0" in line for line in lines)
+
+
+def test_the_thesis_stands_for_its_four_networks(studied: Path, tmp_path: Path) -> None:
+    """Refused in one go: SqueezeNet cannot be frozen, and weights of the others are never looked for."""
+    options = ("--data", studied / "data", "--out", tmp_path / "out", "--network", "thesis", "--mode", "frozen")
+    (sentence,) = refused(run("study", *options))
+    assert sentence.startswith("Error: squeezenet frozen: ")
+
+
+def test_a_planted_leak_is_refused(studied: Path, tmp_path: Path) -> None:
+    """One image under two names, of two patients."""
+    shutil.copytree(studied / "data", tmp_path / "data")
+    first = min((tmp_path / "data").rglob("SOB_B*.png"))
+    year_and_case = first.name.split("-", 2)[2].rsplit("-", 2)[0]
+    second = first.with_name(first.name.replace(year_and_case, "99999"))
+    shutil.copy(first, second)
+    (sentence,) = refused(run("study", "--data", tmp_path / "data", "--out", tmp_path / "out", "--folds", 2))
+    assert "Equal pixels under different patients" in sentence
+    assert first.name in sentence and second.name in sentence

@@ -15,6 +15,7 @@ from trainer.datasets import DataSet, load
 from trainer.pixels import decode_pixels
 from trainer.records import DataSetError
 from trainer.synthetic import sample, write_tree
+from trainer.tasks import TASKS
 
 
 def problems_of(source: Path, **options: object) -> list[str]:
@@ -166,3 +167,32 @@ def test_the_shared_images_are_as_described(breakhis: Path) -> None:
     data = load(breakhis, magnifications=("40X",), whole_only=True)
     assert data.summary() == "323 images: 110 benign of 6 patients, 213 malignant of 11 patients"
     assert data.notes == ()
+
+
+def test_among_the_types_a_case_filed_under_two_is_left_out(tmp_path: Path) -> None:
+    """Nobody knows which of the two names of case 13412 is true."""
+    for seed, name in enumerate(("M_DC-14-13412", "M_MC-14-1", "B_A-14-22549AB", "B_F-14-2")):
+        sample("malignant" if name[0] == "M" else "benign", seed, (240, 230)).save(tmp_path / f"SOB_{name}-40-001.png")
+    shutil.copy(tmp_path / "SOB_M_DC-14-13412-40-001.png", tmp_path / "SOB_M_LC-14-13412-40-001.png")
+    data = load(tmp_path, task=TASKS["subtype"])
+    assert {image.patient for image in data.images} == {"14-1", "14-22549", "14-2"}
+    assert "under two subtypes" in data.notes[0] and "patient 14-13412" in data.notes[0]
+    assert data.labels.tolist() == [data.task.classes.index(image.subtype) for image in data.images]
+
+
+def test_images_outside_the_task_are_sentences(write: Write) -> None:
+    problems = problems_of(write([*two(subtype="Ductal Carcinoma")]), task=TASKS["subtype"])
+    assert problems == ["All images are of one class; there is nothing to tell apart."]
+    rows = [*two(subtype="adenosis"), {"path": "c.png", "label": "benign", "patient": "p3", "subtype": "lipoma"}]
+    rows.append({"path": "d.png", "label": "benign", "patient": "p4"})
+    text = "\n".join(problems_of(write(rows), task=TASKS["subtype"]))
+    assert "c.png has the subtype 'lipoma'; the task needs one of adenosis" in text
+    assert "d.png has no subtype" in text
+
+
+def test_several_sizes_are_noted(write: Write) -> None:
+    folder = write(two())
+    sample("benign", 5, (300, 260)).save(folder / "a.png")
+    assert load(folder).notes == (
+        "The images have 2 sizes: 240x230 (1), 300x260 (1). Each is cut by its own grid and counts once.",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,14 @@ import torch
 
 from classifier import networks
 from classifier.grid import PatchGrid
-from trainer import finetune
+from trainer import cpu, finetune
 from trainer.checkpoints import Checkpoint
 from trainer.finetune import TrainingImages, best_epoch, train
 from trainer.folds import Epoch, PatchFigures
 from trainer.hardware import Hardware
 from trainer.options import FitOptions
 from trainer.pool import PatchPool
-from trainer.scoring import patch_logits
+from trainer.scoring import logits_of_images
 
 GRID = PatchGrid(size=64, stride=64)
 OPTIONS = FitOptions(
@@ -54,7 +55,7 @@ def test_it_learns(ema: float) -> None:
     assert not module.training
     assert history[-1].training.loss < history[0].training.loss
     assert history[-1].training.accuracy > 0.8
-    means = np.array([patch_logits([module], images, image, options, CPU).mean(axis=0) for image in range(12)])
+    means = np.array([patches.mean(axis=0) for patches in logits_of_images([module], images, range(12), options, CPU)])
     margins = means[:, 1] - means[:, 0]
     assert min(margins[LABELS == 1]) > max(margins[LABELS == 0])
 
@@ -154,10 +155,51 @@ def test_mirrored_variants_and_networks_are_averaged() -> None:
     images = pool()
     modules = [networks.create("resnet18") for _ in range(2)]
     flipped = OPTIONS.changed(test_time_flips=True)
-    both = patch_logits(modules, images, 0, flipped, CPU)
-    alone = [patch_logits([module], images, 0, flipped, CPU) for module in modules]
+    [both] = logits_of_images(modules, images, [0], flipped, CPU)
+    alone = [logits_of_images([module], images, [0], flipped, CPU)[0] for module in modules]
     np.testing.assert_allclose(both, np.mean(alone, axis=0), atol=1e-5)
-    assert not np.allclose(alone[0], patch_logits(modules[:1], images, 0, OPTIONS, CPU))
+    assert not np.allclose(alone[0], logits_of_images(modules[:1], images, [0], OPTIONS, CPU)[0])
+
+
+def test_images_of_any_size_are_scored_together_as_alone() -> None:
+    random = np.random.default_rng(1)
+    sizes = [(96, 128), (64, 64), (400, 700), (96, 128), (70, 300)]
+    images = PatchPool([random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes], GRID, "cpu")
+    modules = [networks.create("resnet18")]
+    order = [3, 0, 2, 4, 1]
+    together = logits_of_images(modules, images, order, OPTIONS, CPU)
+    for image, patches in zip(order, together, strict=True):
+        assert len(patches) == len(GRID.boxes(width=sizes[image][1], height=sizes[image][0]))
+        [alone] = logits_of_images(modules, images, [image], OPTIONS, CPU)
+        np.testing.assert_allclose(patches, alone, atol=1e-4)
+
+
+def test_patches_of_images_of_any_size_are_drawn_from_their_own() -> None:
+    sizes = [(96, 128), (64, 64), (96, 128)]
+    images = PatchPool([np.full((*size, 3), number, np.uint8) for number, size in enumerate(sizes)], GRID, "cpu")
+    chosen = torch.tensor([2, 0, 1, 1, 2])
+    for anywhere in (True, False):
+        drawn = images.draw(chosen, torch.Generator().manual_seed(0), anywhere=anywhere)
+        assert [patch.unique().tolist() for patch in drawn] == [[2], [0], [1], [1], [2]]
+
+
+@pytest.mark.parametrize("network", ["shufflenet_v2", "efficientnet_lite0"])
+def test_depthwise_convolutions_keep_float32_and_their_names(network: str) -> None:
+    torch.manual_seed(0)
+    module = networks.create(network)
+    expected, batch = module(torch.ones(2, 3, 64, 64)), torch.ones(2, 3, 64, 64)
+    names = list(module.state_dict())
+    cpu.depthwise_in_float32(module)
+    cpu.depthwise_in_float32(module)
+    assert list(module.state_dict()) == names
+    torch.testing.assert_close(module(batch), expected)
+    seen: list[torch.dtype] = []
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.Conv2d) and layer.groups > 1:
+            layer.register_forward_hook(lambda _layer, _inputs, output: seen.append(output.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        copy.deepcopy(module)(batch)
+    assert seen and set(seen) == {torch.float32}
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -284,3 +285,31 @@ def test_seeds_are_averaged(tree: Path, tmp_path: Path) -> None:
     # The folds are drawn by the first seed: those of seed 4 alone are others, so only seed 3's curves can be compared.
     assert together.folds[0].epochs == alone[0].folds[0].epochs
     assert together.folds[0].logits != alone[0].folds[0].logits
+
+
+@pytest.mark.slow
+def test_a_tree_with_breakhis_names_works_without_options(tmp_path: Path) -> None:
+    """Full names of the data set, all magnifications, slides of one case, and case 13412 filed twice."""
+    from trainer.synthetic import sample
+
+    names = [
+        f"SOB_{code}-14-{case}{slide}-{magnification}-{number:03}.png"
+        for code, cases in {"B_A": (1, 2, 3), "B_F": (4, 5), "M_DC": (6, 7, 8), "M_PC": (9, 10)}.items()
+        for case in cases
+        for slide, magnification, number in [("AB", 40, 1), ("CD", 40, 2), ("AB", 100, 1)]
+    ]
+    for seed, name in enumerate([*names, "SOB_M_DC-14-13412-40-001.png"]):
+        folder = tmp_path / "breast" / ("benign" if name[4] == "B" else "malignant") / "SOB"
+        folder.mkdir(parents=True, exist_ok=True)
+        sample("benign" if name[4] == "B" else "malignant", seed, (480, 320)).save(folder / name)
+    twice = next(tmp_path.rglob("SOB_M_DC-14-13412-40-001.png"))
+    shutil.copy(twice, twice.with_name("SOB_M_LC-14-13412-40-001.png"))
+    command = [sys.executable, "-m", "trainer", "study", "--data", tmp_path / "breast", "--out", tmp_path / "out"]
+    environment = {**os.environ, "PATCHVOTE_DATA": str(tmp_path / "var")}
+    done = subprocess.run([str(part) for part in command], env=environment, check=True, capture_output=True, text=True)
+    results, _ = load(tmp_path / "out")
+    assert results.magnifications == ["40X"]
+    assert len(results.images) == 21
+    assert len(set(results.patients)) == 11
+    assert "patient 14-13412" in done.stdout
+    assert (tmp_path / "out" / "report.html").stat().st_size > 50_000

@@ -1,0 +1,64 @@
+"""The whole of the thesis's Table 5: four networks, four folds, 20 epochs, 1,995 images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.images import drawings, write_data_set
+from benchmarks.ways import OurWay
+from trainer.hardware import Hardware
+from trainer.options import THESIS
+from trainer.pool import PatchPool
+from trainer.report import thesis
+from trainer.study import plan, study
+
+_HELD_OUT = 1 / 5
+"""Of a fold's training images: by these a training stops."""
+
+
+def run(
+    folder: Path, networks: Sequence[str], hardware: Hardware, *, batch_size: int, workers: int
+) -> dict[str, float]:
+    """Run the study with the thesis's own options on synthetic tissue.
+
+    Args:
+        folder: New; gets the images and the study.
+        networks: Of the registry.
+        hardware: On what.
+        batch_size: Patches in one step.
+        workers: Processes that draw the images, which is not timed.
+
+    Returns:
+        Seconds of all folds by network, and under `total` those of the whole study, with reading and decoding.
+    """
+    write_data_set(folder / "tissue", drawings(thesis.IMAGES), workers)
+    planned = plan(networks, THESIS.changed(batch_size=batch_size), mode="scratch")
+    started = time.perf_counter()
+    done = study(folder / "tissue", folder / "study", planned, hardware, cache=folder / "cache", progress=True)
+    total = time.perf_counter() - started
+    seconds = {one.options.network: done.run.total(one.name) for one in planned}
+    return {**seconds, "total": total}
+
+
+def extrapolate(
+    pool: PatchPool, labels: NDArray[np.int64], networks: Sequence[str], hardware: Hardware, *, batch_size: int
+) -> dict[str, float]:
+    """Guess what `run` would take from one epoch of each network, scoring held-out images included.
+
+    Left out: reading the images and scoring each fold's test images, once, which is about a hundredth.
+
+    Returns:
+        Seconds by network, and their sum under `total`.
+    """
+    seconds = {}
+    patches = THESIS.draws * round(thesis.IMAGES * (1 - 1 / THESIS.folds) * (1 - _HELD_OUT))
+    for network in networks:
+        options = THESIS.changed(network=network, batch_size=batch_size)
+        way = OurWay(pool, labels, options, hardware, held_out=max(2, round(len(labels) * _HELD_OUT)))
+        seconds[network] = THESIS.folds * THESIS.epochs * patches / way.turn().rate
+    return {**seconds, "total": sum(seconds.values())}
