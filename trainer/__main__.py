@@ -14,7 +14,18 @@ if TYPE_CHECKING:  # PyTorch is slow to import: --help needs none of it
     from trainer.hardware import Precision
     from trainer.options import Mode
 
-_MEASURED = ("protocol", "folds", "repeats", "magnification", "also", "also_weight", "threshold_rule", "grid", "seed")
+_MEASURED = (
+    "protocol",
+    "folds",
+    "repeats",
+    "magnification",
+    "also",
+    "also_weight",
+    "crops",
+    "threshold_rule",
+    "grid",
+    "seed",
+)
 _TRAINED = (
     "balance", "c", "epochs", "patience", "learning_rate", "backbone_rate", "schedule", "optimiser", "weight_decay",
     "ema", "draws", "anywhere", "turn", "stain", "batch_size", "seeds", "test_time_flips",

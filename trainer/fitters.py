@@ -33,7 +33,7 @@ class TrainingData:
 
     Attributes:
         main: The images that splits index.
-        auxiliary: Images of other magnifications, possibly none.
+        auxiliary: Images of other magnifications, and crops; possibly none.
     """
 
     main: DataSet
@@ -50,8 +50,9 @@ class TrainingData:
 
     @property
     def is_auxiliary(self) -> NDArray[np.bool_]:
-        """Of shape (all images,)."""
-        return np.arange(len(self.main) + len(self.auxiliary)) >= len(self.main)
+        """Images of other magnifications, which share a part of the weight: of shape (all images,)."""
+        own = {image.magnification for image in self.main.images}
+        return np.array([image.magnification not in own for image in self.everything.images])
 
     def extend(self, split: Split) -> Split:
         """Add to a split's training images the auxiliary ones of patients that it does not test.

@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-Balance = Literal["none", "class", "patient"]
-"""`none`: all images weigh the same. `class`: all classes do. `patient`: and within a class, all patients do."""
+Balance = Literal["none", "class", "square_root", "patient"]
+"""`none`: all images weigh the same. `class`: all classes do. `patient`: and within a class, all patients do.
+`square_root`: between the two: within a class, patients weigh as the square root of the number of their images."""
 
 BALANCES: tuple[Balance, ...] = get_args(Balance)
+
+_EXPONENTS: dict[Balance, float] = {"none": 0.0, "class": 0.0, "square_root": 0.5, "patient": 1.0}
+"""Of the number of a patient's images, by which each of them weighs less."""
 
 _SMALLEST_SCALE = 1e-6
 _NEVER = -100.0
@@ -32,7 +36,7 @@ class TrainingTable:
         features: Mean patch features, of shape (images, width).
         labels: Class numbers, of shape (images,).
         patients: Of shape (images,).
-        auxiliary: True for images that are trained on, never tested on, of shape (images,).
+        auxiliary: True for images of other magnifications, of shape (images,).
         auxiliary_weight: Their share of the weight within each class, 0..1.
         balance: How the images are weighted.
     """
@@ -105,7 +109,7 @@ def sample_weights(
         patients: Of shape (images,).
         auxiliary: Of shape (images,).
         auxiliary_weight: Share of a class's weight that its auxiliary images get; all of it where it has no others.
-        balance: `patient` also gives all patients of a group the same sum.
+        balance: See `Balance`; patients are balanced within each group.
 
     Returns:
         Of shape (images,), with the number of images as their sum.
@@ -124,18 +128,16 @@ def sample_weights(
 
 def _even(patients: NDArray[np.str_], balance: Balance) -> Floats:
     """Weights of one group's images, summing to one."""
-    if balance != "patient":
-        return np.full(patients.size, 1 / patients.size)
     _, index, counts = np.unique(patients, return_inverse=True, return_counts=True)
-    weights: Floats = 1 / counts[index] / counts.size
-    return weights
+    weights: Floats = counts[index] ** -_EXPONENTS[balance]
+    return weights / weights.sum()
 
 
 def fit_head(table: TrainingTable, *, c: float, classes: int = 2) -> LinearHead:
     """Fit class-balanced logistic regression on standardised features.
 
-    C is not searched for: with a dozen patients, an inner cross-validation chose worse than it was left alone
-    (see docs/experiments.md).
+    With a dozen patients, a search for C inside the training patients chose no better than the default (see
+    docs/experiments.md).
 
     Args:
         table: The training images; a class that none of them has is never predicted.

@@ -50,10 +50,11 @@ class FitOptions(BaseModel):
         (), "Train on images of this higher magnification too, shrunk (never tested on). May be repeated."
     )
     also_weight: float = _field(0.1, "Share of the training weight that these images get.", ge=0, le=1)
+    crops: bool = _field(False, "Train on crops of micrographs too (never tested on).")
     balance: Balance = _field(
         "class",
-        "What weighs the same in training: nothing (every image counts once), the classes, or within each class also "
-        "all patients.",
+        "What weighs the same in training: images (none), classes, or within each class also patients; square_root is "
+        "between the last two: patients weigh as the square root of the number of their images.",
     )
     threshold_rule: ThresholdRule = _field(
         "balanced_accuracy",

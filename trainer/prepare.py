@@ -94,12 +94,12 @@ def read(
     everywhere = options.magnification == ALL
 
     def own(data: DataSet) -> DataSet:
-        return data.subset(lambda image: image.magnification not in options.also)
+        return data.subset(lambda image: image.whole and image.magnification not in options.also)
 
     data = datasets.load(
         source,
         magnifications=() if everywhere else (options.magnification, *options.also),
-        whole_only=True,
+        whole_only=not options.crops,
         task=TASKS[options.task],
         without=without,
         smallest=options.grid.size,
@@ -107,7 +107,7 @@ def read(
         cache=PixelCache(cache),
         progress=progress,
     )
-    return TrainingData(own(data), data.subset(lambda image: image.magnification in options.also))
+    return TrainingData(own(data), data.subset(lambda image: not image.whole or image.magnification in options.also))
 
 
 def _problems(main: DataSet, options: FitOptions, lists: Path | None) -> list[str]:

@@ -12,6 +12,8 @@ import pytest
 from classifier.bundle import SHIPPED, Bundle
 from classifier.grid import PatchGrid
 from classifier.predictor import Predictor
+from tests.trainer.conftest import Write
+from trainer import prepare
 from trainer.datasets import load
 from trainer.fit import Fitted, fit
 from trainer.fitters import TrainingData
@@ -176,3 +178,20 @@ def test_the_shipped_model_was_made_of_the_shared_images(breakhis: Path) -> None
     )
     right = [prediction.verdict == image.label for prediction, image in zip(predictions, some, strict=True)]
     assert np.mean(right) > 0.85
+
+
+def test_crops_are_trained_on_with_full_weight_and_never_tested(write: Write, tmp_path: Path) -> None:
+    rows = [
+        {"path": f"{label}{n}.png", "label": label, "patient": f"{label[0]}{n}", "magnification": "40X", "whole": "yes"}
+        for label in ("benign", "malignant")
+        for n in range(2)
+    ]
+    rows.append({**rows[0], "path": "crop.png", "patient": "b9", "whole": "no"})
+    folder = write(rows)
+    options = FitOptions(grid=GRID, protocol="lopo", crops=True)
+    data = prepare.read(folder, options, cache=tmp_path / "cache")
+    assert (len(data.main), len(data.auxiliary)) == (4, 1)
+    assert not data.is_auxiliary.any()
+    for split in make_splits(data.main, "lopo"):
+        assert 4 in data.extend(split).train
+    assert len(prepare.read(folder, options.changed(crops=False), cache=tmp_path / "cache").everything) == 4

@@ -75,6 +75,9 @@ def test_patients_weigh_the_same_within_a_class() -> None:
     patients = np.array(["a", "a", "a", "b", "c", "c"])
     weights = sample_weights(labels, patients, np.zeros(6, bool), auxiliary_weight=0, balance="patient")
     np.testing.assert_allclose(weights, [0.5, 0.5, 0.5, 1.5, 1.5, 1.5])
+    weights = sample_weights(labels, patients, np.zeros(6, bool), auxiliary_weight=0, balance="square_root")
+    assert [weights[:3].sum() / weights[3], weights[4] / weights[5]] == pytest.approx([np.sqrt(3), 1])
+    assert weights[:4].sum() == pytest.approx(3)
 
 
 def test_auxiliary_images_get_their_share() -> None:

@@ -116,7 +116,7 @@ def _how(study: Study) -> Section:
     extra = results.data.get("auxiliary") or {}
     if extra.get("images"):
         words = f"{counted(extra['images'], 'image')} of {counted(extra['patients'], 'patient')}"
-        pairs.append(("Trained on besides", f"{words} at other magnifications, never tested on"))
+        pairs.append(("Trained on besides", f"{words}: other magnifications or crops, never tested on"))
     notes = [*results.notes, *(f"{name} diverged in training and could not be measured." for name in study.diverged)]
     if notes:
         pairs.append(("Notes", notes))

@@ -1,0 +1,90 @@
+"""Searches on a data set without files, by a fitter that fits nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+from tests.trainer.conftest import many, rng
+from tests.trainer.test_report_pages import Page, check_page
+from trainer import prepare
+from trainer.crossval import fold_result
+from trainer.datasets import DataSet
+from trainer.fitters import TrainingData
+from trainer.folds import FoldResult, PatchFigures
+from trainer.hardware import Hardware
+from trainer.options import FitOptions
+from trainer.search import Found, search
+from trainer.splits import Split
+
+BASE = FitOptions(folds=3)
+TRAINED = FitOptions(network="resnet18", mode="scratch", folds=3)
+CPU = Hardware("cpu")
+
+
+@dataclass
+class FakeFitter:
+    """Sees the truth through noise, the better the closer C is to 1e-3 (or the learning rate is); keeps what it saw."""
+
+    data: TrainingData
+    options: FitOptions
+    seen: list[tuple[Split, FitOptions]] = field(default_factory=list)
+    kill_at: int = 0
+
+    def with_options(self, options: FitOptions) -> FakeFitter:
+        return FakeFitter(self.data, options, self.seen, self.kill_at)
+
+    def out_of_fold(self, split: Split, **_: Any) -> FoldResult:
+        self.seen.append((split, self.options))
+        if len(self.seen) == self.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        main = self.data.main
+        classes = len(main.task.classes)
+        rate = self.options.c if self.options.mode == "frozen" else self.options.learning_rate
+        if self.options.mode != "frozen" and rate > 1e-2:
+            raise FloatingPointError("The loss is no number any more.")
+        noise = rng(7).normal(0, 1, (len(main), 4, classes)) * (1 + abs(np.log10(rate) + 3) / 2)
+        logits = [0.2 * (np.eye(classes)[main.labels[at]] + noise[at]) for at in split.test]
+        figures = PatchFigures(accuracy=1, loss=0)
+        return fold_result(split.name, split.test, main.labels[split.test], logits, training=figures)
+
+
+Fake: TypeAlias = Callable[..., FakeFitter]
+
+
+def faking(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    """Makes searches work on a data set without files and with a fake fitter, which is returned."""
+
+    def use(data: DataSet | None = None, *, kill_at: int = 0) -> FakeFitter:
+        data = many(9, 2) if data is None else data
+        fitter = FakeFitter(TrainingData(data, data.subset(lambda _: False)), BASE, kill_at=kill_at)
+        monkeypatch.setattr(prepare, "read", lambda *_, **__: fitter.data)
+        monkeypatch.setattr(prepare, "make_fitter", lambda _, options, *__, **___: fitter.with_options(options))
+        return fitter
+
+    return use
+
+
+def run(out: Path, base: FitOptions = BASE, **options: Any) -> Found:
+    return search(
+        "nowhere", out, base, CPU, **{"trials": 6, "inner_folds": 3, "cache": out.parent / "cache", **options}
+    )
+
+
+def check_report(out: Path) -> Page:
+    """Check all that holds for any search's report."""
+    page = check_page((out / "search.html").read_text())
+    markdown = (out / "search.md").read_text()
+    for name in re.findall(r"\]\((figures/[^)]+)\)", markdown):
+        assert ET.parse(out / name).getroot().tag.endswith("svg")
+    assert len(list((out / "figures").iterdir())) == markdown.count("](figures/")
+    return page

@@ -1,0 +1,84 @@
+"""What a trial is worth: its out-of-fold predictions become one number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
+from sklearn.metrics import roc_auc_score
+from sklearn.utils.class_weight import compute_sample_weight
+
+from trainer.calibration import fit_temperature
+from trainer.crossval import join_scores
+from trainer.datasets import DataSet
+from trainer.folds import FoldResult
+from trainer.search.results import Objective
+from trainer.splits import Split
+
+Floats = NDArray[np.float64]
+
+_TEMPERATURES = (1e-3, 1e3)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Of one trial; see `trainer.search.results.Trial`."""
+
+    objective: float
+    temperature: float = 1.0
+    diverged: bool = False
+
+
+def judge(objective: Objective, labels: NDArray[np.int64], logits: Floats) -> float:
+    """Judge out-of-fold predictions.
+
+    `log_loss` is the mean cross-entropy after the best temperature, every class weighing the same, so that the common
+    class does not decide. Patients do not weigh the same: where some have one or two images, so few would
+    decide, and that chose badly (see docs/experiments.md). The temperature belongs to it because each
+    model gets one anyway, and without it a head would be chosen for the scale of its logits; one number for all images
+    can hardly overfit. It is smooth, and a confident error costs more than a doubtful one: with a dozen patients of a
+    class, `auc` moves in steps and hardly tells good options apart.
+
+    Args:
+        objective: Which one.
+        labels: Class numbers, of shape (images,).
+        logits: Of shape (images, classes).
+    """
+    if objective == "auc":
+        return float(roc_auc_score(labels, logits[:, 1] - logits[:, 0]))
+    weights = compute_sample_weight("balanced", labels) / labels.size
+    scaled = logits / _scale(logits)
+    own = scaled[np.arange(labels.size), labels]
+
+    def loss(log_temperature: float) -> float:
+        temperature = np.exp(log_temperature)
+        return float(weights @ (logsumexp(scaled / temperature, axis=1) - own / temperature))
+
+    return float(minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method="bounded").fun)
+
+
+def judge_folds(objective: Objective, data: DataSet, splits: Sequence[Split], folds: Sequence[FoldResult]) -> Judgement:
+    """Judge what the models of all splits said of their test images; the worst where that is no numbers."""
+    logits = join_scores(folds).logits
+    if not np.isfinite(logits).all():
+        return worst(objective, len(data.task.classes))
+    tested = np.concatenate([split.test for split in splits])
+    # Of eight types one may have its only patient tested: no options could have learnt it.
+    learnt = np.concatenate([np.isin(data.labels[split.test], data.labels[split.train]) for split in splits])
+    labels, logits = data.labels[tested[learnt]], logits[learnt]
+    scale = _scale(logits)
+    return Judgement(judge(objective, labels, logits), scale * fit_temperature(labels, logits / scale))
+
+
+def worst(objective: Objective, classes: int) -> Judgement:
+    """Of a trial that diverged: no AUC is lower, and at the best temperature no log loss higher."""
+    return Judgement(float(np.log(classes)) if objective == "log_loss" else 0.0, diverged=True)
+
+
+def _scale(logits: Floats) -> float:
+    """How large logits are, so that temperatures can be sought near one: heads of a tiny C have tiny logits."""
+    return float(np.sqrt(((logits - logits.mean(axis=1, keepdims=True)) ** 2).mean())) or 1.0
