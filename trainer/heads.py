@@ -129,8 +129,9 @@ def sample_weights(
 def _even(patients: NDArray[np.str_], balance: Balance) -> Floats:
     """Weights of one group's images, summing to one."""
     _, index, counts = np.unique(patients, return_inverse=True, return_counts=True)
-    weights: Floats = counts[index] ** -_EXPONENTS[balance]
-    return weights / weights.sum()
+    weights = counts[index].astype(np.float64) ** -_EXPONENTS[balance]
+    shares: Floats = weights / weights.sum()
+    return shares
 
 
 def fit_head(table: TrainingTable, *, c: float, classes: int = 2) -> LinearHead:
