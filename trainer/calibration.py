@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import OptimizeResult, minimize_scalar
 from scipy.special import expit, logsumexp, softmax
 
 Floats = NDArray[np.float64]
@@ -17,6 +17,9 @@ the best index of Youden (sensitivity plus specificity minus one), as it is. `se
 still finds 95 % of the malignant images. `thesis`: 0.90, whatever the data."""
 
 THRESHOLD_RULES: tuple[ThresholdRule, ...] = get_args(ThresholdRule)
+
+NEVER = -1e6
+"""Logit of a class that a model has not seen in training: no temperature is fitted to images of it."""
 
 _THESIS_THRESHOLD = 0.90
 _WANTED_SENSITIVITY = 0.95
@@ -73,16 +76,37 @@ def fit_temperature(labels: NDArray[np.int64], logits: Floats) -> float:
         logits: Out-of-fold mean logits of the same images, of shape (images, classes).
 
     Returns:
-        A temperature between 0.001 and 1000.
+        A temperature between 0.001 and 1000 times the logits' own scale.
     """
+    scale = _scale(logits)
+    learnt = logits[np.arange(labels.size), labels] > NEVER / 2
+    count = int(learnt.sum())
+    if not count:
+        return scale
+    return scale * float(np.exp(_best(labels[learnt], logits[learnt] / scale, np.full(count, 1 / count)).x))
+
+
+def least_log_loss(labels: NDArray[np.int64], logits: Floats, weights: Floats) -> float:
+    """The weighted log loss of the images at their best temperature; arrays as in `fit_temperature`."""
+    return float(_best(labels, logits / _scale(logits), weights).fun)
+
+
+def _scale(logits: Floats) -> float:
+    """How large logits are, so that temperatures can be sought near one: heads of a tiny C have tiny logits."""
+    possible = logits > NEVER / 2
+    centred = logits - logits.mean(axis=1, keepdims=True, where=possible)
+    return float(np.sqrt((centred**2).mean(where=possible))) or 1.0
+
+
+def _best(labels: NDArray[np.int64], logits: Floats, weights: Floats) -> OptimizeResult:
+    """The logarithm of the temperature with the least weighted log loss (`x`), and that loss (`fun`)."""
     own = logits[np.arange(labels.size), labels]
 
     def loss(log_temperature: float) -> float:
         temperature = np.exp(log_temperature)
-        return float((logsumexp(logits / temperature, axis=1) - own / temperature).mean())
+        return float(weights @ (logsumexp(logits / temperature, axis=1) - own / temperature))
 
-    low, high = np.log(_TEMPERATURES)
-    return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x))
+    return minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method="bounded")
 
 
 def probabilities(logits: Floats, temperature: float) -> Floats:

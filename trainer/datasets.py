@@ -58,6 +58,12 @@ class DataSet:
         lines = sorted(f"{image.sha256} {image.label} {image.patient}\n" for image in self.images)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
+    @property
+    def identity(self) -> str:
+        """SHA-256, in hexadecimal, of all that a training reads of the images, in their order."""
+        lines = [f"{i.sha256} {i.label} {i.patient} {i.subtype} {i.magnification} {i.whole}\n" for i in self.images]
+        return hashlib.sha256("".join([self.task.name, *lines]).encode()).hexdigest()
+
     def subset(self, keep: Callable[[LabelledImage], bool]) -> DataSet:
         """The images for which `keep` is true."""
         return replace(self, images=tuple(image for image in self.images if keep(image)))

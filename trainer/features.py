@@ -142,9 +142,11 @@ class _Extractor:
         return values
 
     def _hash(self) -> str:
-        digest = hashlib.sha256(
-            f"{_FORMAT} {self._grid.model_dump_json()} {self._spec.normalisation.model_dump_json()}".encode()
-        )
+        recipe = (
+            _FORMAT, torch.__version__, self._device.type,
+            self._grid.model_dump_json(), self._spec.normalisation.model_dump_json(),
+        )  # fmt: skip
+        digest = hashlib.sha256(" ".join(map(str, recipe)).encode())
         digest.update(b"flips" if self._flips else b"")
         for name, tensor in self._module.state_dict().items():
             if not name.startswith(f"{self._spec.head}."):  # the head's random start is not read

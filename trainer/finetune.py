@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import random as python_random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +58,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     watch: Watcher | None = None,
 ) -> tuple[nn.Module, list[Epoch]]:
-    """Train a network; the same seed, hardware and library versions give the same weights.
+    """Train a network; on a CPU the same seed, machine and library versions give the same weights to the last bit.
 
     With validation images, training stops when their loss has not fallen for `options.patience` epochs, and the
     weights of the best epoch are restored.
@@ -121,8 +120,7 @@ class _Training:
             cpu.keep_freed_memory()
             if hardware.precision == "bfloat16":
                 cpu.depthwise_in_float32(self._module)
-        self._average = AveragedModel(self._module, avg_fn=_decaying(options.ema), use_buffers=True)
-        self._average.eval()
+        self._average = _average(self._module, options.ema) if options.ema else None
         if hardware.compiled:
             self._module.compile()
         self._normalisation = networks.spec(options.network).normalisation
@@ -140,7 +138,7 @@ class _Training:
     @property
     def _kept(self) -> nn.Module:
         """The network that is scored and kept: the moving average where there is one."""
-        return self._average.module if self._options.ema else self._module
+        return self._module if self._average is None else self._average.module
 
     def epoch(self, number: int, before: Sequence[Epoch]) -> Epoch:
         """Train for one epoch, then look at the validation images."""
@@ -170,7 +168,7 @@ class _Training:
         """All that the next epochs depend on."""
         return {
             "module": self._module.state_dict(),
-            "average": self._average.state_dict(),
+            "average": None if self._average is None else self._average.state_dict(),
             "best": self._best,
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
@@ -186,7 +184,8 @@ class _Training:
         if kept is None:
             return []
         self._module.load_state_dict(kept["module"])
-        self._average.load_state_dict(kept["average"])
+        if self._average is not None:
+            self._average.load_state_dict(kept["average"])
         self._best = {name: tensor.to(self._pool.device) for name, tensor in kept["best"].items()}
         self._optimiser.load_state_dict(kept["optimiser"])
         self._schedule.load_state_dict(kept["schedule"])
@@ -213,7 +212,7 @@ class _Training:
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()
         self._schedule.step()
-        if options.ema:
+        if self._average is not None:
             self._average.update_parameters(self._module)
         return loss.detach(), logits.detach().argmax(dim=1) == labels
 
@@ -229,15 +228,21 @@ class _Training:
         return figures, float(np.mean([losses[labels[index] == label].mean() for label in np.unique(labels[index])]))
 
 
-def _decaying(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """The moving average, faster at first, so that the random start does not linger in it."""
+def _average(module: nn.Module, decay: float) -> AveragedModel:
+    """A moving average of a network, faster at first, so that the random start does not linger in it."""
 
-    def average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        if not averaged.is_floating_point():
-            return current
-        now = min(decay, (1 + int(count)) / (10 + int(count)))
-        return torch.lerp(averaged, current, 1 - now)
+    def approach(averaged: Sequence[Tensor], current: Sequence[Tensor], _count: Tensor | int) -> None:
+        count = int(average.n_averaged)  # lies on the CPU: `_count` would wait for a GPU
+        share = 1 - min(decay, (1 + count) / (10 + count))
+        with torch.no_grad():
+            for mean, now in zip(averaged, current, strict=True):
+                if mean.is_floating_point():
+                    mean.lerp_(now, share)
+                else:
+                    mean.copy_(now)
 
+    average = AveragedModel(module, multi_avg_fn=approach, use_buffers=True)
+    average.eval()
     return average
 
 
@@ -260,12 +265,9 @@ def _rates(module: nn.Module, options: FitOptions) -> list[dict[str, object]]:
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seeded and repeatable inside; PyTorch's own random state is as before afterwards."""
     devices = [device] if device.type == "cuda" else []
-    python_state = python_random.getstate()  # timm's initialisers may draw from it
     with (
         torch.random.fork_rng(devices=devices),
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
     ):
         torch.manual_seed(seed)
-        python_random.seed(seed)
         yield
-    python_random.setstate(python_state)

@@ -84,10 +84,7 @@ def fit(
     )
     fitter = prepare.make_fitter(data, options, machine, cache=cache, progress=progress)
     described = prepare.describe_data(data, citation)
-    store = FoldStore.of(
-        cache / "fits", options.network, options.model_dump(), described["fingerprint"], machine.device,
-        machine.precision, prepare.versions(), [split.test.tolist() for split in splits],
-    )  # fmt: skip
+    store = FoldStore.of(cache / "fits", options.network, prepare.identity(data, options, machine, splits))
     epochs = 0 if options.mode == "frozen" else options.epochs * options.seeds
     folds = run_folds(fitter, splits, store, epochs=epochs, title="Cross-validation", progress=progress)
     results = [fold.result for fold in folds]

@@ -244,7 +244,7 @@ class FinetuneFitter:
     def _checkpoint(self, work: Path | None, split: Split, images: TrainingImages, seed: int) -> Checkpoint:
         return Checkpoint(
             None if work is None else work / f"seed{seed}.pt",
-            self.options.model_dump(), self.hardware, split.name, self.data.everything.fingerprint,
+            self.options.model_dump(), self.hardware, split.name, self.data.everything.identity,
             images.index.tolist(), images.validation.tolist(),
         )  # fmt: skip
 

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from trainer.calibration import NEVER
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -24,8 +26,6 @@ _EXPONENTS: dict[Balance, float] = {"none": 0.0, "class": 0.0, "square_root": 0.
 """Of the number of a patient's images, by which each of them weighs less."""
 
 _SMALLEST_SCALE = 1e-6
-_NEVER = -100.0
-"""Bias of a class without training images: in leave-one-patient-out a type may have its only patient left out."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def fit_head(table: TrainingTable, *, c: float, classes: int = 2) -> LinearHead:
     rows, intercepts = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # noqa: PLR2004 (scikit-learn then gives their difference: half to each side)
         rows, intercepts = np.vstack([-rows / 2, rows / 2]), np.concatenate([-intercepts / 2, intercepts / 2])
-    weight, bias = np.zeros((classes, mean.size)), np.full(classes, _NEVER)
+    weight, bias = np.zeros((classes, mean.size)), np.full(classes, NEVER)
     weight[model.classes_] = (rows @ right) / scale
     bias[model.classes_] = intercepts - weight[model.classes_] @ mean
     return LinearHead(weight, bias)

@@ -17,7 +17,7 @@ from trainer.hardware import Hardware
 from trainer.options import FitOptions
 from trainer.pixels import PixelCache
 from trainer.records import MAGNIFICATIONS, SUBTYPES, DataSetError, from_breakhis_name
-from trainer.splits import hold_out, make_splits, split_problems
+from trainer.splits import Split, hold_out, make_splits, split_problems
 from trainer.tasks import TASKS
 
 BREAKHIS_CITATION = (
@@ -118,7 +118,9 @@ def _problems(main: DataSet, options: FitOptions, lists: Path | None) -> list[st
     problems = split_problems(main, options.protocol, folds=options.folds, lists=lists)
     if problems or options.mode == "frozen":
         return problems
-    for split in make_splits(main, options.protocol, folds=options.folds, seed=options.seed, lists=lists):
+    for split in make_splits(
+        main, options.protocol, folds=options.folds, repeats=options.repeats, seed=options.seed, lists=lists
+    ):
         try:
             hold_out(main, split, seed=options.seed)
         except ValueError as error:
@@ -137,6 +139,17 @@ def make_fitter(
     if options.mode == "frozen":
         return FrozenFitter(data, options, hardware, cache=cache, progress=progress)
     return FinetuneFitter(data, options, hardware, PixelCache(cache))
+
+
+def identity(data: TrainingData, options: FitOptions, machine: Hardware, splits: Sequence[Split]) -> list[Any]:
+    """All that the results of folds depend on, as plain data."""
+    return [
+        options.model_dump(mode="json"),
+        data.everything.identity,
+        [machine.device, machine.precision, machine.compiled],
+        versions(),
+        [(split.train.tolist(), split.test.tolist()) for split in splits],
+    ]
 
 
 def describe_data(data: TrainingData, citation: str = "") -> dict[str, Any]:

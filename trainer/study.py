@@ -183,11 +183,8 @@ def _run(
     cache: Path,
     progress: bool,
 ) -> list[FinishedFold]:
-    store = FoldStore.of(
-        out / "folds", candidate.name, candidate.options.model_dump(), data.everything.fingerprint,
-        machine.device, machine.precision, machine.compiled, prepare.versions(),
-        [(split.train.tolist(), split.test.tolist()) for split in splits],
-    )  # fmt: skip
+    identity = prepare.identity(data, candidate.options, machine, splits)
+    store = FoldStore.of(out / "folds", candidate.name, identity)
     fitter = prepare.make_fitter(data, candidate.options, machine, cache=cache, progress=progress)
     return run_folds(fitter, splits, store, epochs=candidate.epochs, title=candidate.name, progress=progress)
 

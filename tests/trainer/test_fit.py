@@ -168,11 +168,12 @@ def test_the_shipped_model_is_ours() -> None:
 
 
 @pytest.mark.slow
-def test_the_shipped_model_was_made_of_the_shared_images(breakhis: Path) -> None:
+def test_the_shipped_model_was_made_of_the_shared_images(breakhis: Path, tmp_path: Path) -> None:
     shipped = Bundle.load(SHIPPED)
-    data = load(breakhis, magnifications=("40X", "100X"), whole_only=True)
-    assert shipped.metadata.data["fingerprint"] == data.fingerprint
-    some = [image for image in data.images if image.magnification == "40X"][::12]
+    options = FitOptions.model_validate(shipped.metadata.training["options"])
+    data = prepare.read(breakhis, options, cache=tmp_path)
+    assert shipped.metadata.data["fingerprint"] == data.everything.fingerprint
+    some = data.main.images[::12]
     predictions = Predictor(shipped, device="cpu", precision="float32").predict(
         [decode_pixels(image) for image in some]
     )

@@ -59,11 +59,8 @@ class Models:
         if options.mode == "frozen":
             result = fitter.out_of_fold(split)
         else:
-            store = FoldStore.of(
-                self._store, split.name, options.model_dump(), self._data.everything.fingerprint,
-                self._machine.device, self._machine.precision, self._machine.compiled, prepare.versions(),
-                split.train.tolist(), split.test.tolist(),
-            )  # fmt: skip
+            identity = prepare.identity(self._data, options, self._machine, [split])
+            store = FoldStore.of(self._store, split.name, identity)
             result = run_folds(fitter, [split], store)[0].result
         return result.model_copy(update={"logits": (np.array(result.logits) / temperature).tolist()})
 

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 
-from trainer.calibration import fit_temperature
+from trainer.calibration import fit_temperature, least_log_loss
 from trainer.crossval import join_scores
 from trainer.datasets import DataSet
 from trainer.folds import FoldResult
@@ -20,8 +18,6 @@ from trainer.search.results import Objective
 from trainer.splits import Split
 
 Floats = NDArray[np.float64]
-
-_TEMPERATURES = (1e-3, 1e3)
 
 
 @dataclass(frozen=True)
@@ -50,15 +46,7 @@ def judge(objective: Objective, labels: NDArray[np.int64], logits: Floats) -> fl
     """
     if objective == "auc":
         return float(roc_auc_score(labels, logits[:, 1] - logits[:, 0]))
-    weights = compute_sample_weight("balanced", labels) / labels.size
-    scaled = logits / _scale(logits)
-    own = scaled[np.arange(labels.size), labels]
-
-    def loss(log_temperature: float) -> float:
-        temperature = np.exp(log_temperature)
-        return float(weights @ (logsumexp(scaled / temperature, axis=1) - own / temperature))
-
-    return float(minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method="bounded").fun)
+    return least_log_loss(labels, logits, compute_sample_weight("balanced", labels) / labels.size)
 
 
 def judge_folds(objective: Objective, data: DataSet, splits: Sequence[Split], folds: Sequence[FoldResult]) -> Judgement:
@@ -70,15 +58,9 @@ def judge_folds(objective: Objective, data: DataSet, splits: Sequence[Split], fo
     # Of eight types one may have its only patient tested: no options could have learnt it.
     learnt = np.concatenate([np.isin(data.labels[split.test], data.labels[split.train]) for split in splits])
     labels, logits = data.labels[tested[learnt]], logits[learnt]
-    scale = _scale(logits)
-    return Judgement(judge(objective, labels, logits), scale * fit_temperature(labels, logits / scale))
+    return Judgement(judge(objective, labels, logits), fit_temperature(labels, logits))
 
 
 def worst(objective: Objective, classes: int) -> Judgement:
     """Of a trial that diverged: no AUC is lower, and at the best temperature no log loss higher."""
     return Judgement(float(np.log(classes)) if objective == "log_loss" else 0.0, diverged=True)
-
-
-def _scale(logits: Floats) -> float:
-    """How large logits are, so that temperatures can be sought near one: heads of a tiny C have tiny logits."""
-    return float(np.sqrt(((logits - logits.mean(axis=1, keepdims=True)) ** 2).mean())) or 1.0

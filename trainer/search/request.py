@@ -45,7 +45,7 @@ class Request:
         splits = json.dumps([[split.train.tolist(), split.test.tolist()] for split in part.inner])
         hardware = [machine.device, machine.precision, machine.compiled]
         return {
-            "images": data.everything.fingerprint,
+            "images": data.everything.identity,
             "options": self.base.model_dump(mode="json"),
             "search space": spaces.as_data(self.space),
             "objective": self.objective,
