@@ -13,16 +13,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
+from torchvision import models
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import ToTensor
 
 from benchmarks import clock
-from classifier import networks
 from trainer.finetune import TrainingImages, train
 from trainer.folds import Epoch
 from trainer.hardware import Hardware
 from trainer.options import THESIS, FitOptions
 from trainer.pool import PatchPool
+
+_FACTORIES = {
+    "alexnet": models.alexnet,
+    "resnet18": models.resnet18,
+    "shufflenet_v2": models.shufflenet_v2_x1_0,
+    "squeezenet": models.squeezenet1_1,
+}
 
 THESIS_OUTPUTS = 1000
 """Its networks kept ImageNet's, for two classes."""
@@ -68,8 +75,7 @@ class ThesisWay:
         """
         self._device, self._batch_size = device, batch_size
         torch.manual_seed(0)
-        # Without weights, the registry's factory is torchvision's and nothing else.
-        self._module: nn.Module = networks.create(network, classes=THESIS_OUTPUTS).to(device).train()
+        self._module: nn.Module = _FACTORIES[network](num_classes=THESIS_OUTPUTS).to(device).train()
         self._optimiser = torch.optim.SGD(
             self._module.parameters(), lr=THESIS.learning_rate, momentum=0.9, weight_decay=THESIS.weight_decay
         )

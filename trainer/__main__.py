@@ -116,9 +116,8 @@ def fit(
     "--network",
     "networks",
     multiple=True,
-    default=("efficientnet_lite0",),
-    show_default=True,
-    help="NETWORK or NETWORK:MODE. May be repeated; `thesis` stands for the thesis's four.",
+    help="NETWORK or NETWORK:MODE. May be repeated; `thesis` stands for the thesis's four.  [default: what --options "
+    "says, the thesis's four with --as-thesis, else efficientnet_lite0]",
 )
 @click.option(
     "--mode",
@@ -164,12 +163,16 @@ def study(
         from trainer import study as studies
         from trainer.options import THESIS, FitOptions
 
+        if as_thesis and options_file is not None:
+            raise click.UsageError("--as-thesis and --options both say how to train: choose one.")
         options = cli.options_of(context, THESIS if as_thesis else FitOptions(), options_file)
-        entries = [one for entry in networks for one in (studies.THESIS_NETWORKS if entry == "thesis" else (entry,))]
+        if not networks:
+            recipe = f"{options.network}:{options.mode}"
+            networks = ("thesis",) if as_thesis else (recipe,) if options_file is not None else (options.network,)
         candidates = studies.plan(
-            entries,
+            [one for entry in networks for one in (studies.THESIS_NETWORKS if entry == "thesis" else (entry,))],
             options,
-            mode=mode,
+            mode="scratch" if as_thesis and mode is None else mode,
             rates=rates,
             fewer_epochs=fewer_epochs,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,6 +217,21 @@ def fold_result(
         patch_confusion=confusion.tolist(),
         test=patch_figures(patches, truth),
         **others,
+    )
+
+
+def diverged_fold(split: Split, classes: int) -> FoldResult:
+    """What is known of a fold whose training diverged: that its logits are no numbers."""
+    nothing = PatchFigures(accuracy=math.nan, loss=math.nan)
+    nowhere = [[math.nan] * classes] * split.test.size
+    return FoldResult(
+        name=split.name,
+        images=split.test.tolist(),
+        shares=nowhere,
+        logits=nowhere,
+        patch_confusion=[[0] * classes] * classes,
+        training=nothing,
+        test=nothing,
     )
 
 

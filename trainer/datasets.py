@@ -110,13 +110,16 @@ def load(
             images.
     """
     records = read_records(Path(source))
-    selected, notes = _select(records.images, magnifications, without, whole_only=whole_only)
+    selected, notes = _select(records.images, magnifications, whole_only=whole_only)
     problems = list(records.problems)
     if records.images and not selected:
         problems.append(_nothing_selected(records.images, magnifications))
     images, unusable = _check_pixels(selected, cache or PixelCache(None), smallest, progress=progress)
     images, foreign = _of_task(images, task)
     kept, duplicate_notes, conflicts = _drop_duplicates(images, task)
+    # Only now: of a case filed under two subtypes, leaving one out does not make the other one true.
+    notes += [f"{sum(i.subtype == name for i in kept)} images of {name} are left out, as asked." for name in without]
+    kept = [image for image in kept if image.subtype not in without]
     kept.sort(key=lambda image: (image.patient, image.sha256))
     notes += _sizes(kept)
     data = DataSet(tuple(kept), task=task, synthetic=records.synthetic, notes=(*notes, *duplicate_notes))
@@ -129,7 +132,7 @@ def load(
 
 
 def _select(
-    images: list[LabelledImage], magnifications: Sequence[str], without: Sequence[str], *, whole_only: bool
+    images: list[LabelledImage], magnifications: Sequence[str], *, whole_only: bool
 ) -> tuple[list[LabelledImage], list[str]]:
     notes = []
     selected = images
@@ -139,10 +142,7 @@ def _select(
         notes.append(f"No image states its magnification: all are taken to be {' or '.join(magnifications)}.")
     if whole_only:
         selected = [image for image in selected if image.whole]
-    for name in without:
-        count = sum(image.subtype == name for image in selected)
-        notes.append(f"{count} images of {name} are left out, as asked.")
-    return [image for image in selected if image.subtype not in without], notes
+    return selected, notes
 
 
 def _nothing_selected(images: list[LabelledImage], magnifications: Sequence[str]) -> str:

@@ -101,10 +101,10 @@ def shrink(pixels: NDArray[np.uint8], from_magnification: str, to: str, smallest
     Args:
         pixels: RGB, uint8, of shape (height, width, 3).
         from_magnification: Of the image, such as `100X`; "" or a lower one than `to` leaves it as it is.
-        to: The magnification wanted, such as `40X`.
+        to: The magnification wanted, such as `40X`; "" leaves the image as it is.
         smallest: Side of a patch, in pixels.
     """
-    if not from_magnification:
+    if not from_magnification or not to:
         return pixels
     height, width = pixels.shape[:2]
     scale = max(int(to[:-1]) / int(from_magnification[:-1]), smallest / min(height, width))

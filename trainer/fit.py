@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from classifier import bundle, networks
 from classifier.bundle import Bundle, BundleMetadata
 from trainer import hardware, prepare
-from trainer.crossval import OutOfFold
+from trainer.crossval import Fitter, OutOfFold
+from trainer.folds import Epoch, FoldResult
+from trainer.lock import alone_in
 from trainer.metrics import Metrics
-from trainer.options import FitOptions
+from trainer.options import ALL, FitOptions
 from trainer.prepare import OptionsError
 from trainer.records import MAGNIFICATIONS
 from trainer.runner import FoldStore, run_folds
@@ -85,12 +89,14 @@ def fit(
     fitter = prepare.make_fitter(data, options, machine, cache=cache, progress=progress)
     described = prepare.describe_data(data, citation)
     store = FoldStore.of(cache / "fits", options.network, prepare.identity(data, options, machine, splits))
-    epochs = 0 if options.mode == "frozen" else options.epochs * options.seeds
-    folds = run_folds(fitter, splits, store, epochs=epochs, title="Cross-validation", progress=progress)
-    results = [fold.result for fold in folds]
+    with alone_in(store.folder):
+        folds = run_folds(
+            fitter, splits, store, epochs=options.most_epochs, title="Cross-validation", progress=progress
+        )
+        results = [fold.result for fold in folds]
+        module = _final(fitter, results, store, len(splits), progress=progress and options.most_epochs > 0)
     predictions = OutOfFold.of_folds(data.main, splits, results)
     metrics = predictions.metrics(options.threshold_rule)
-    module = fitter.final(results, work=store.work(len(splits)))
     temperature = predictions.temperature()
     _sharpen(module, options.network, temperature)
     metadata = BundleMetadata(
@@ -101,7 +107,7 @@ def fit(
         threshold=predictions.threshold(options.threshold_rule),
         members=options.seeds,
         test_time_flips=options.test_time_flips,
-        magnifications=MAGNIFICATIONS if options.magnification == prepare.ALL else (options.magnification,),
+        magnifications=MAGNIFICATIONS if options.magnification == ALL else (options.magnification,),
         synthetic=data.everything.synthetic,
         metrics=_describe_metrics(metrics, options, len(splits)),
         data=described,
@@ -115,7 +121,18 @@ def fit(
             "seconds": round(math.fsum(fold.seconds for fold in folds)),
         },
     )
-    return Fitted(bundle.save(out, module.state_dict(), metadata), metrics, predictions)
+    saved = bundle.save(out, module.state_dict(), metadata)
+    store.forget(len(splits))
+    return Fitted(saved, metrics, predictions)
+
+
+def _final(fitter: Fitter, folds: Sequence[FoldResult], store: FoldStore, number: int, *, progress: bool) -> nn.Module:
+    with tqdm(desc="All images", unit="epoch", disable=not progress) as bar:
+
+        def watch(_: Epoch) -> None:
+            bar.update()
+
+        return fitter.final(folds, work=store.work(number), watch=watch)
 
 
 def _check(out: Path, name: str, options: FitOptions, device: str, precision: hardware.Precision) -> hardware.Hardware:

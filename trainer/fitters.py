@@ -104,7 +104,7 @@ class FrozenFitter:
             grid=options.grid,
             cache=cache,
             device=hardware.device,
-            magnification="" if options.magnification == "all" else options.magnification,
+            magnification=options.look,
             test_time_flips=options.test_time_flips,
             progress=progress,
         )
@@ -186,7 +186,7 @@ class FinetuneFitter:
         options = self.options
         images = [self.pixels.read(image) for image in self.data.main.images]
         images += [
-            shrink(self.pixels.read(image), image.magnification, options.magnification, options.grid.size)
+            shrink(self.pixels.read(image), image.magnification, options.look, options.grid.size)
             for image in self.data.auxiliary.images
         ]
         return PatchPool(images, options.grid, self.hardware.device)

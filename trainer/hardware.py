@@ -60,8 +60,11 @@ def choose(device: str = "auto", precision: Precision = "auto", *, compiled: boo
         kind = torch.device(device).type
     except RuntimeError as error:
         raise ValueError(f"There is no device {device!r}. Use auto, cpu, cuda or cuda:1.") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"The device {device} is not there: PyTorch finds no GPU. Use cpu.")
+    if kind not in {"cpu", "cuda"}:
+        raise ValueError(f"Networks are trained on cpu or cuda, not on {device}.")
+    if kind == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count() or "no"
+        raise ValueError(f"The device {device} is not there: PyTorch finds {found} GPU. Use cpu.")
     if precision == "auto":
         able = torch.cuda.is_bf16_supported() if kind == "cuda" else _cpu_multiplies_bfloat16()
         precision = "bfloat16" if able else "float32"

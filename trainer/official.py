@@ -47,6 +47,21 @@ def problems(data: DataSet, folder: Path | None) -> list[str]:
             if missing and data.task.binary:
                 absent = " and no ".join(missing)
                 found.append(f"In official fold {number}, the {role} images here have no {absent} one.")
+    return found or _without_others(data, lists)
+
+
+def _without_others(data: DataSet, lists: list[dict[str, str]]) -> list[str]:
+    """Lists whose threshold could not be chosen on the other lists' test images."""
+    found = []
+    tested = [{image.path.stem for image in data.images if roles[image.path.stem] == "test"} for roles in lists]
+    for number, mine in enumerate(tested, 1):
+        others = set().union(*tested) - mine
+        present = {data.task.class_of(image) for image in data.images if image.path.stem in others}
+        if len(present) < len(data.task.classes) and data.task.binary:
+            found.append(
+                f"Official fold {number} gets its threshold from the other folds' test images that it does not test "
+                "itself, and they are not of both classes. Give all five lists."
+            )
     return found
 
 

@@ -16,6 +16,9 @@ Mode = Literal["frozen", "finetune", "scratch"]
 """`frozen`: a linear head on ImageNet features. `finetune`: the whole network, from ImageNet weights. `scratch`: the
 whole network, from a random start."""
 
+ALL = "all"
+"""The magnification of a model that is for all of them."""
+
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 
@@ -66,7 +69,7 @@ class FitOptions(BaseModel):
         "How images are cut: 225 pixels so that every pixel is read, or 224 in steps of 112 as the thesis's code did.",
     )
     seed: int = _field(0, "Of everything random.", ge=0)
-    seeds: int = _field(1, "Train so many networks that differ in their seed, and average their logits.", ge=1)
+    seeds: int = _field(1, "Train so many networks that differ in their seed, and average their logits.", ge=1, le=32)
     test_time_flips: bool = _field(False, "Average each patch's logits over its four mirrored variants.")
     c: float = _field(1e-5, "frozen: scikit-learn's C of the head, the inverse of its regularisation.", gt=0)
     epochs: int = _field(20, "finetune, scratch: at most so many epochs.", ge=1)
@@ -90,6 +93,16 @@ class FitOptions(BaseModel):
         0.2, "finetune, scratch: strengthen or weaken each patch's stains by up to this share; 0 for never.", ge=0, lt=1
     )
     batch_size: int = _field(64, "finetune, scratch: patches in one step.", ge=2)
+
+    @property
+    def look(self) -> str:
+        """The magnification that images of higher ones are shrunk towards; "" where the model is for all of them."""
+        return "" if self.magnification == ALL else self.magnification
+
+    @property
+    def most_epochs(self) -> int:
+        """Of one fold, all seeds together; 0 for frozen features."""
+        return 0 if self.mode == "frozen" else self.epochs * self.seeds
 
     @property
     def pretrained(self) -> bool:

@@ -14,7 +14,7 @@ from trainer.crossval import Fitter
 from trainer.datasets import DataSet
 from trainer.fitters import FinetuneFitter, FrozenFitter, TrainingData
 from trainer.hardware import Hardware
-from trainer.options import FitOptions
+from trainer.options import ALL, FitOptions
 from trainer.pixels import PixelCache
 from trainer.records import MAGNIFICATIONS, SUBTYPES, DataSetError, from_breakhis_name
 from trainer.splits import Split, hold_out, make_splits, split_problems
@@ -25,8 +25,6 @@ BREAKHIS_CITATION = (
     "IEEE Transactions on Biomedical Engineering 63(7), 2016."
 )
 SYNTHETIC_CITATION = "Synthetic images made by trainer.synthetic: no patient is behind them."
-ALL = "all"
-"""The magnification of a model that is for all of them."""
 
 
 class OptionsError(ValueError):

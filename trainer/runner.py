@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,11 @@ class FoldStore:
     def finish(self, number: int, fold: FinishedFold) -> None:
         """Keep a fold's result; the state of its training is not needed any more."""
         write_atomically(self._result(number), lambda file: file.write(fold.model_dump_json().encode()))
-        for leftover in self.work(number).glob("*"):
-            leftover.unlink()
-        if self.work(number).is_dir():
-            self.work(number).rmdir()
+        self.forget(number)
+
+    def forget(self, number: int) -> None:
+        """Remove the state of a fold's training."""
+        shutil.rmtree(self.work(number), ignore_errors=True)
 
     def work(self, number: int) -> Path:
         """Where the state of a fold's training lies while it is under way."""
@@ -86,6 +88,7 @@ def run_folds(
     splits: Sequence[Split],
     store: FoldStore,
     *,
+    diverged: Callable[[Split], FoldResult] | None = None,
     epochs: int = 0,
     title: str = "",
     progress: bool = False,
@@ -96,6 +99,7 @@ def run_folds(
         fitter: Makes the models.
         splits: In the order of the results.
         store: Keeps them.
+        diverged: Makes the result of a fold whose training diverged; when None, the FloatingPointError is raised.
         epochs: Of one fold at the most, for the progress bar; 0 for none.
         title: Of the progress bars.
         progress: Show progress bars.
@@ -105,7 +109,12 @@ def run_folds(
         for number, split in enumerate(splits):
             fold = store.finished(number)
             if fold is None:
-                fold = _run_fold(fitter, split, store, number, epochs if progress else 0)
+                try:
+                    fold = _run_fold(fitter, split, store, number, epochs if progress else 0)
+                except FloatingPointError:
+                    if diverged is None:
+                        raise
+                    fold = FinishedFold(result=diverged(split), seconds=0)
                 store.finish(number, fold)
             done.append(fold)
             bar.update()

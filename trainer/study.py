@@ -10,9 +10,11 @@ from pathlib import Path
 
 from classifier import networks
 from trainer import prepare
+from trainer.crossval import diverged_fold
 from trainer.datasets import DataSet
 from trainer.fitters import TrainingData
 from trainer.hardware import Hardware
+from trainer.lock import alone_in
 from trainer.options import MODES, FitOptions, Mode
 from trainer.pixels import write_atomically
 from trainer.prepare import OptionsError
@@ -40,11 +42,6 @@ class Planned:
     name: str
     options: FitOptions
     purpose: Purpose = "comparison"
-
-    @property
-    def epochs(self) -> int:
-        """Of one fold at the most; 0 for frozen features."""
-        return 0 if self.options.mode == "frozen" else self.options.epochs * self.options.seeds
 
 
 @dataclass(frozen=True)
@@ -86,14 +83,17 @@ def plan(
         planned.append(Planned(f"{network} {chosen}", options.changed(network=network, mode=chosen)))
     names = [candidate.name for candidate in planned]
     problems += [f"{name} is asked for twice." for name in dict.fromkeys(names) if names.count(name) > 1]
-    trained = next((candidate for candidate in planned if candidate.epochs), None)
-    if (rates or fewer_epochs) and trained is None:
+    trained = next((candidate for candidate in planned if candidate.options.most_epochs), None)
+    problems += [f"{rate:g} is no learning rate: it must be above 0." for rate in rates if rate <= 0]
+    if fewer_epochs is not None and fewer_epochs < 1:
+        problems.append(f"--fewer-epochs must be 1 or more, not {fewer_epochs}.")
+    elif (rates or fewer_epochs) and trained is None:
         problems.append("Learning rates and epochs can only be compared where a network is trained, not frozen.")
     elif trained is not None:
         planned += [
             Planned(f"{trained.name}, rate {rate:g}", trained.options.changed(learning_rate=rate), "rate")
             for rate in dict.fromkeys(rates)
-            if rate != trained.options.learning_rate
+            if rate > 0 and rate != trained.options.learning_rate
         ]
         if fewer_epochs and fewer_epochs != trained.options.epochs:
             other = trained.options.changed(epochs=fewer_epochs)
@@ -147,19 +147,20 @@ def study(
     }
     finished: list[Candidate] = []
     seconds: dict[str, list[float]] = {}
-    for candidate in candidates:
-        folds = _run(candidate, data, splits, machine, out=out, cache=cache, progress=progress)
-        seconds[candidate.name] = [round(fold.seconds, 3) for fold in folds]
-        finished.append(
-            Candidate(
-                name=candidate.name,
-                purpose=candidate.purpose,
-                options=candidate.options,
-                weights=prepare.weights_in_words(candidate.options),
-                parameters=parameters[candidate.name],
-                folds=[fold.result for fold in folds],
+    with alone_in(out):
+        for candidate in candidates:
+            folds = _run(candidate, data, splits, machine, out=out, cache=cache, progress=progress)
+            seconds[candidate.name] = [round(fold.seconds, 3) for fold in folds]
+            finished.append(
+                Candidate(
+                    name=candidate.name,
+                    purpose=candidate.purpose,
+                    options=candidate.options,
+                    weights=prepare.weights_in_words(candidate.options),
+                    parameters=parameters[candidate.name],
+                    folds=[fold.result for fold in folds],
+                )
             )
-        )
     results = _results(Path(source), strictest, data, splits, finished)
     run = Run(
         device=machine.describe(),
@@ -186,7 +187,13 @@ def _run(
     identity = prepare.identity(data, candidate.options, machine, splits)
     store = FoldStore.of(out / "folds", candidate.name, identity)
     fitter = prepare.make_fitter(data, candidate.options, machine, cache=cache, progress=progress)
-    return run_folds(fitter, splits, store, epochs=candidate.epochs, title=candidate.name, progress=progress)
+    classes = len(data.main.task.classes)
+    return run_folds(
+        fitter, splits, store,
+        # One candidate's too high learning rate is a finding, not the end of the study.
+        diverged=lambda split: diverged_fold(split, classes),
+        epochs=candidate.options.most_epochs, title=candidate.name, progress=progress,
+    )  # fmt: skip
 
 
 def _parameters(options: FitOptions, classes: int) -> int:

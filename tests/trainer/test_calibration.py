@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit
 
 from tests.trainer.conftest import rng
-from trainer.calibration import THRESHOLD_RULES, choose_threshold, fit_temperature, probabilities
+from trainer.calibration import NEVER, THRESHOLD_RULES, choose_threshold, fit_temperature, probabilities
 
 
 def test_a_clear_gap_is_cut_in_its_middle() -> None:
@@ -81,3 +81,21 @@ def test_youdens_index_is_taken_as_it_is() -> None:
         return (shares[labels == 1] > at).mean() - (shares[labels == 0] > at).mean()
 
     assert index(threshold) == max(index(at) for at in np.linspace(0, 0.999, 1000))
+
+
+def test_tiny_logits_get_a_tiny_temperature() -> None:
+    random = rng(2)
+    calibrated = random.normal(0, 2, 5000)
+    labels = (random.random(5000) < expit(calibrated)).astype(int)
+    logits = np.stack([-calibrated / 2, calibrated / 2], axis=1)
+    assert fit_temperature(labels, logits * 1e-6) == pytest.approx(1e-6, rel=0.1)
+
+
+def test_images_of_a_class_that_was_never_learnt_do_not_count() -> None:
+    random = rng(4)
+    labels = np.arange(300) % 3
+    logits = random.normal(0, 1, (300, 3)) + 2 * np.eye(3)[labels]
+    logits[:, 2] = NEVER
+    without = labels < 2
+    expected = fit_temperature(labels[without], logits[without])
+    assert fit_temperature(labels, logits) == pytest.approx(expected, rel=1e-3)

@@ -175,3 +175,22 @@ def test_a_planted_leak_is_refused(studied: Path, tmp_path: Path) -> None:
     (sentence,) = refused(run("study", "--data", tmp_path / "data", "--out", tmp_path / "out", "--folds", 2))
     assert "Equal pixels under different patients" in sentence
     assert first.name in sentence and second.name in sentence
+
+
+def test_a_file_of_options_names_the_candidate_too(studied: Path, tmp_path: Path) -> None:
+    file = tmp_path / "best.json"
+    file.write_text(FitOptions(network="squeezenet", mode="frozen", folds=2).model_dump_json(), encoding="utf-8")
+    options = ("--data", studied / "data", "--out", tmp_path / "out", "--options", file)
+    (sentence,) = refused(run("study", *options))
+    assert sentence.startswith("Error: squeezenet frozen: ")
+    both = run("study", *options, "--as-thesis")
+    assert both.exit_code == 2
+    assert "choose one" in both.output
+
+
+def test_the_thesiss_method_takes_the_thesiss_networks(studied: Path, tmp_path: Path) -> None:
+    options = ("--data", studied / "data", "--out", tmp_path / "out", "--as-thesis", "--folds", 9)
+    (sentence,) = refused(run("study", *options))
+    assert "9 folds need 9 images" in sentence  # so folds by image, as the thesis's
+    options = ("--data", studied / "data", "--out", tmp_path / "out", "--as-thesis", "--rates", 0)
+    assert "0 is no learning rate" in refused(run("study", *options))[0]

@@ -141,8 +141,10 @@ def test_a_state_of_another_training_or_a_damaged_one_is_not_gone_on_with(tmp_pa
     train(pool(), TRAINING, OPTIONS.changed(draws=1, epochs=1), CPU, checkpoint=Checkpoint(path, "this"))
     assert Checkpoint(path, "this").load() is not None
     assert Checkpoint(path, "that").load() is None
-    path.write_bytes(path.read_bytes()[:1000])
-    assert Checkpoint(path, "this").load() is None
+    whole = path.read_bytes()
+    for damaged in (whole[:1000], b"", b"garbage that is no archive", bytes(2000)):
+        path.write_bytes(damaged)
+        assert Checkpoint(path, "this").load() is None
 
 
 def test_a_loss_that_is_no_number_ends_the_training_with_a_sentence() -> None:

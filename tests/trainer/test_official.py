@@ -39,9 +39,9 @@ def write(folder: Path, data: DataSet, tested: list[set[int]], extra: str = "") 
 
 
 def test_lists_are_used_as_they_are_and_leak(data: DataSet, tmp_path: Path) -> None:
-    lists = write(tmp_path, data, [{0, 4}, {0, 1, 5}])
+    lists = write(tmp_path, data, [{0, 2, 4}, {0, 1, 5}])
     first, second = make_splits(data, "official", lists=lists)
-    assert first.test.tolist() == [0, 4]
+    assert first.test.tolist() == [0, 2, 4]
     assert second.test.tolist() == [0, 1, 5]
     assert sorted([*first.train, *first.test]) == list(range(8))
     assert first.leaks_patients and second.leaks_patients
@@ -57,6 +57,11 @@ def test_an_image_that_no_list_names_is_a_sentence(data: DataSet, tmp_path: Path
 def test_a_fold_without_a_class_is_a_sentence(data: DataSet, tmp_path: Path) -> None:
     (problem,) = split_problems(data, "official", lists=write(tmp_path, data, [{0, 1}]))
     assert problem == "In official fold 1, the test images here have no malignant one."
+
+
+def test_a_list_alone_cannot_choose_its_threshold(data: DataSet, tmp_path: Path) -> None:
+    (problem,) = split_problems(data, "official", lists=write(tmp_path, data, [{0, 4}]))
+    assert "Give all five lists" in problem
 
 
 def test_missing_and_broken_lists_are_sentences(data: DataSet, tmp_path: Path) -> None:

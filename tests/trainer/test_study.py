@@ -19,12 +19,14 @@ from sklearn.metrics import confusion_matrix
 
 from classifier.grid import PatchGrid
 from classifier.networks import WeightsUnavailableError
-from trainer import runner
+from trainer import prepare, report, runner
 from trainer.hardware import Hardware
+from trainer.lock import alone_in
 from trainer.options import THESIS, FitOptions
 from trainer.prepare import OptionsError
 from trainer.records import DataSetError
 from trainer.results import load
+from trainer.splits import hold_out
 from trainer.study import Planned, Study, plan, study
 from trainer.synthetic import write_tree
 
@@ -185,6 +187,8 @@ def test_plans_name_their_candidates() -> None:
         (["resnet18", "resnet18"], {}, "asked for twice"),
         (["squeezenet:frozen"], {}, "SqueezeNet"),
         (["efficientnet_lite0"], {"rates": [0.1]}, "Learning rates and epochs"),
+        (["resnet18"], {"rates": [-0.1]}, "is no learning rate"),
+        (["resnet18"], {"fewer_epochs": 0}, "--fewer-epochs must be 1 or more"),
         ([], {}, "at least one network"),
     ],
 )
@@ -271,7 +275,8 @@ def test_images_smaller_than_a_patch_are_a_sentence(small: Path, tmp_path: Path)
 
 
 def test_all_magnifications_together(small: Path, tmp_path: Path) -> None:
-    results = run(small, tmp_path / "out", planned("efficientnet_lite0", magnification="all")).results
+    candidates = planned("efficientnet_lite0", "squeezenet", magnification="all", crops=True, epochs=1)
+    results = run(small, tmp_path / "out", candidates).results
     assert results.magnifications == ["40X", "100X"]
     assert len(results.images) == 17
 
@@ -285,6 +290,44 @@ def test_seeds_are_averaged(tree: Path, tmp_path: Path) -> None:
     # The folds are drawn by the first seed: those of seed 4 alone are others, so only seed 3's curves can be compared.
     assert together.folds[0].epochs == alone[0].folds[0].epochs
     assert together.folds[0].logits != alone[0].folds[0].logits
+
+
+def test_a_corrected_subtype_is_another_study(tmp_path: Path) -> None:
+    data = subtypes(tmp_path, {"adenosis": 2, "fibroadenoma": 3, "ductal_carcinoma": 2})
+    candidates = planned("efficientnet_lite0", task="subtype", protocol="lopo")
+    before = run(data, tmp_path / "out", candidates).results
+    manifest = (data / "manifest.csv").read_text()
+    (data / "manifest.csv").write_text(manifest.replace("fibroa2,fibroadenoma", "fibroa2,adenosis"))
+    after = run(data, tmp_path / "out", candidates).results
+    assert after.data["fingerprint"] == before.data["fingerprint"]  # of pixels, labels and patients alone
+    assert after.candidates[0].folds != before.candidates[0].folds
+
+
+def test_a_candidate_that_diverges_does_not_end_the_study(tree: Path, tmp_path: Path) -> None:
+    candidates = plan(["efficientnet_lite0", "squeezenet"], QUICK.changed(optimiser="sgd"), rates=[1e30])
+    done = run(tree, tmp_path / "out", candidates)
+    report.write(tmp_path / "out", done.results, done.run, pictures=lambda _: None)
+    page = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "squeezenet scratch, rate 1e+30 diverged in training" in page
+    assert np.isnan(load(tmp_path / "out")[0].candidates[2].folds[0].logits).all()
+
+
+def test_one_process_at_a_time_works_in_a_folder(tree: Path, tmp_path: Path) -> None:
+    with alone_in(tmp_path / "out"), pytest.raises(ValueError, match="Another process is at work"):
+        run(tree, tmp_path / "out", planned("efficientnet_lite0"))
+
+
+def test_every_repeat_is_checked_before_any_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def note(_data: Any, split: Any, *, seed: int) -> Any:
+        seen.append(split.name)
+        return hold_out(_data, split, seed=seed)
+
+    monkeypatch.setattr(prepare, "hold_out", note)
+    write_tree(tmp_path / "tree", patients=4, images=1)
+    prepare.read(tmp_path / "tree", QUICK.changed(mode="scratch", repeats=2), cache=tmp_path / "cache")
+    assert len(seen) == 4
 
 
 @pytest.mark.slow

@@ -76,9 +76,12 @@ class Scored:
 
     @property
     def certainty(self) -> Floats:
-        """The likeliest class's probability, of shape (predictions,): for two classes |probability - 1/2| + 1/2."""
-        likeliest: Floats = self.probabilities.max(axis=1)
-        return likeliest
+        """The calibrated probability of the class that was called, of shape (predictions,).
+
+        The votes call, not the probability: where the two disagree, a verdict is less than half certain.
+        """
+        called: Floats = self.probabilities[np.arange(self.verdicts.size), self.verdicts.astype(int)]
+        return called
 
     @property
     def rank(self) -> tuple[float, float]:

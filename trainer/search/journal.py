@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from trainer.lock import alone_in
 from trainer.prepare import OptionsError
 
 Identity: TypeAlias = Mapping[str, Any]
@@ -76,14 +76,10 @@ def opened(folder: Path) -> Iterator[Journal]:
     """The journal of a folder, kept from other processes; however this one ends, it lets go.
 
     Raises:
-        OptionsError: If another process is at work there, or the file is no journal.
+        ValueError: If another process is at work there.
+        OptionsError: If the file is no journal.
     """
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            sentence = f"Another search is at work in {folder}. Wait for it, or choose another folder."
-            raise OptionsError([sentence]) from error
+    with alone_in(folder):
         yield Journal(folder, _open(folder / _FILE))
 
 
