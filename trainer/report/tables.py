@@ -214,7 +214,7 @@ def times(candidates: Sequence[Candidate], run: Run) -> Table:
         "Table 5. Time of all folds, in seconds",
         ["candidate", "folds", "seconds"],
         [Group(_OURS, ours), Group(f"{THESIS_GROUP}, on a cloud GPU", theirs)],
-        f"Training and scoring on {run.device}.",
+        f"Training and scoring on {run.device}; frozen features, computed once and kept, come on top.",
     )
 
 
