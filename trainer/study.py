@@ -97,7 +97,7 @@ def plan(
         ]
         if fewer_epochs and fewer_epochs != trained.options.epochs:
             other = trained.options.changed(epochs=fewer_epochs)
-            planned.append(Planned(f"{trained.name}, {fewer_epochs} epochs", other, "epochs"))
+            planned.append(Planned(f"{trained.name}, epochs {fewer_epochs}", other, "epochs"))
     problems += [f"{c.name}: {sentence}" for c in planned for sentence in prepare.option_problems(c.options)]
     if not entries:
         problems.append("Name at least one network.")

@@ -173,7 +173,7 @@ def test_plans_name_their_candidates() -> None:
         ("resnet18 finetune", "comparison"),
         ("alexnet scratch, rate 0.05", "rate"),
         ("alexnet scratch, rate 0.01", "rate"),
-        ("alexnet scratch, 1 epochs", "epochs"),
+        ("alexnet scratch, epochs 1", "epochs"),
     ]
     assert candidates[2].options == candidates[0].options.changed(learning_rate=0.05)
     assert [c.name for c in plan(["vgg16"], QUICK, mode="finetune")] == ["vgg16 finetune"]

@@ -128,8 +128,7 @@ def risk_coverage(scored: Sequence[Scored]) -> Plot:
             figure,
             "risk-coverage",
             caption="Risk and coverage: how accurate the verdicts are if the least certain images are left to a "
-            "pathologist. Certainty is the distance of the calibrated probability from one half (of many classes: the "
-            "likeliest one's probability).",
+            "pathologist. Certainty is the calibrated probability of the class that the votes called.",
             alt="Accuracy of the remaining verdicts by the share of images that are referred.",
         )
 

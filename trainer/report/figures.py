@@ -65,7 +65,7 @@ def epochs_compared(results: StudyResults) -> list[Plot]:
             row = figure.subplots(1, len(drawn), sharey=True, squeeze=False)[0]
             for axes, member in zip(row, drawn, strict=True):
                 _draw_epochs(axes, member.folds, "accuracy")
-                axes.set_title(f"{shortened(member.name)}:\nat most {member.options.epochs} epochs")
+                axes.set_title(f"{shortened(member.name)}:\nepochs: at most {member.options.epochs}")
             handles, labels = row[0].get_legend_handles_labels()
             figure.legend(handles, labels, loc="outside upper center", ncols=3)
             names = ", ".join(f"{member.name} ({member.options.epochs} epochs)" for member in drawn)
@@ -89,9 +89,10 @@ def _draw_epochs(axes: Axes, folds: Sequence[FoldResult], measure: str) -> None:
                 axes.plot(fold.best_epoch, curve[fold.best_epoch - 1], "o", color=colour, markersize=3.5)
         mean = _mean(curves)
         if np.isfinite(mean).any():
-            axes.plot(np.arange(1, mean.size + 1), mean, color=colour, linewidth=2.2, label=part)
+            marker = "o" if mean.size == 1 else ""  # a line through one epoch cannot be seen
+            axes.plot(np.arange(1, mean.size + 1), mean, marker, linestyle="-", color=colour, linewidth=2.2, label=part)
     axes.set(xlabel="epoch", ylabel=f"patch {measure}")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _curve(epochs: Sequence[Epoch], pick: _Part, measure: str) -> Floats:
