@@ -41,12 +41,10 @@ def problems(data: DataSet, folder: Path | None) -> list[str]:
             more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
             found.append(f"Official fold {number} does not list {', '.join(unknown[:_NAMED])}{more}.")
             continue
-        for role in sorted(_ROLES):
-            present = {data.task.class_of(image) for image in data.images if roles[image.path.stem] == role}
-            missing = [name for name in data.task.classes if name not in present]
-            if missing and data.task.binary:
-                absent = " and no ".join(missing)
-                found.append(f"In official fold {number}, the {role} images here have no {absent} one.")
+        trained = {data.task.class_of(image) for image in data.images if roles[image.path.stem] == "train"}
+        missing = [name for name in data.task.classes if name not in trained]
+        if missing and data.task.binary:
+            found.append(f"In official fold {number}, the training images here have no {' and no '.join(missing)} one.")
     return found or _without_others(data, lists)
 
 

@@ -202,5 +202,6 @@ def _official(data: DataSet, lists: list[dict[str, str]]) -> list[Split]:
     for number, roles in enumerate(lists, 1):
         role = np.array([roles[image.path.stem] for image in data.images])
         train, test = np.flatnonzero(role == "train"), np.flatnonzero(role == "test")
-        splits.append(Split(f"official fold {number}", train, test, leaks_patients=True))
+        if test.size:  # of a part of BreakHis, a list may test nothing
+            splits.append(Split(f"official fold {number}", train, test, leaks_patients=True))
     return splits

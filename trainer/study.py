@@ -251,7 +251,7 @@ def _describe(main: DataSet, split: Split) -> SplitRecord:
 
 def _warnings(main: DataSet, splits: Sequence[Split]) -> list[str]:
     warnings = []
-    few = {name: count for name, count in patients_by_class(main).items() if count < _FEW_PATIENTS}
+    few = {name: count for name, count in patients_by_class(main).items() if 0 < count < _FEW_PATIENTS}
     if few:
         counted = ", ".join(f"{name} {count}" for name, count in few.items())
         warnings.append(

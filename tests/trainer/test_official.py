@@ -54,9 +54,16 @@ def test_an_image_that_no_list_names_is_a_sentence(data: DataSet, tmp_path: Path
     assert split_problems(data, "official", lists=lists) == ["Official fold 1 does not list SOB_M_DC-14-2-40-004.jpg."]
 
 
-def test_a_fold_without_a_class_is_a_sentence(data: DataSet, tmp_path: Path) -> None:
-    (problem,) = split_problems(data, "official", lists=write(tmp_path, data, [{0, 1}]))
-    assert problem == "In official fold 1, the test images here have no malignant one."
+def test_a_fold_that_trains_on_one_class_is_a_sentence(data: DataSet, tmp_path: Path) -> None:
+    lists = write(tmp_path, data, [{4, 5, 6, 7}, {0, 4}])
+    assert split_problems(data, "official", lists=lists) == [
+        "In official fold 1, the training images here have no malignant one."
+    ]
+
+
+def test_a_fold_may_test_one_class_alone(data: DataSet, tmp_path: Path) -> None:
+    lists = write(tmp_path, data, [{0, 1}, {4, 2}, {5, 3}])
+    assert split_problems(data, "official", lists=lists) == []
 
 
 def test_a_list_alone_cannot_choose_its_threshold(data: DataSet, tmp_path: Path) -> None:
