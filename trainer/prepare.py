@@ -16,6 +16,7 @@ from trainer.fitters import FinetuneFitter, FrozenFitter, TrainingData
 from trainer.hardware import Hardware
 from trainer.options import ALL, FitOptions
 from trainer.pixels import PixelCache
+from trainer.problems import ProblemsError
 from trainer.records import MAGNIFICATIONS, SUBTYPES, DataSetError, from_breakhis_name
 from trainer.splits import Split, hold_out, make_splits, split_problems
 from trainer.tasks import TASKS
@@ -27,17 +28,8 @@ BREAKHIS_CITATION = (
 SYNTHETIC_CITATION = "Synthetic images made by trainer.synthetic: no patient is behind them."
 
 
-class OptionsError(ValueError):
-    """Options that cannot be used.
-
-    Attributes:
-        problems: Everything that is wrong, one sentence each.
-    """
-
-    def __init__(self, problems: list[str]) -> None:
-        """Keep all problems; the message holds one a line."""
-        super().__init__("\n".join(problems))
-        self.problems = problems
+class OptionsError(ProblemsError):
+    """Options that cannot be used."""
 
 
 def option_problems(options: FitOptions) -> list[str]:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainer.problems import ProblemsError
+
 CLASSES = ("benign", "malignant")
 """The task: negative class first."""
 
@@ -43,17 +45,8 @@ _BREAKHIS_NAME = re.compile(
 _YES, _NO = frozenset({"", "yes", "true", "1"}), frozenset({"no", "false", "0"})
 
 
-class DataSetError(ValueError):
-    """A data set that cannot be used.
-
-    Attributes:
-        problems: Everything that is wrong, one sentence each.
-    """
-
-    def __init__(self, problems: list[str]) -> None:
-        """Keep all problems; the message holds one a line."""
-        super().__init__("\n".join(problems))
-        self.problems = problems
+class DataSetError(ProblemsError):
+    """A data set that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ def _draw_epochs(axes: Axes, folds: Sequence[FoldResult], measure: str) -> None:
         mean = _mean(curves)
         if np.isfinite(mean).any():
             marker = "o" if mean.size == 1 else ""  # a line through one epoch cannot be seen
-            axes.plot(np.arange(1, mean.size + 1), mean, marker, linestyle="-", color=colour, linewidth=2.2, label=part)
+            axes.plot(np.arange(1, mean.size + 1), mean, marker=marker, color=colour, linewidth=2.2, label=part)
     axes.set(xlabel="epoch", ylabel=f"patch {measure}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
