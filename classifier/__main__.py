@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from classifier.bundle import INTENDED_USE, SHIPPED, Bundle, BundleError
+from classifier.bundle import INTENDED_USE, SHIPPED, Bundle, BundleError, unpack
 from classifier.decode import Decoded, DecodeError, Limits, decode
 
 IMAGES_AT_ONCE = 8
@@ -20,10 +22,10 @@ IMAGES_AT_ONCE = 8
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE…")
 @click.option(
     "--bundle",
-    "bundle_folder",
+    "bundle_path",
     type=click.Path(path_type=Path),
     default=SHIPPED,
-    help="Folder of the model to use. Without it: the one that comes with Patchvote.",
+    help="The model to use: its folder, or one zip. Without it: the one that comes with Patchvote.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object for each image, in order.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
@@ -34,7 +36,7 @@ IMAGES_AT_ONCE = 8
     show_default=True,
     help="auto measures which is fastest: worth it for many images.",
 )
-def main(images: tuple[Path, ...], bundle_folder: Path, as_json: bool, device: str, precision: str) -> None:
+def main(images: tuple[Path, ...], bundle_path: Path, as_json: bool, device: str, precision: str) -> None:
     """Cut each IMAGE into overlapping patches, let them vote, and print verdict and votes.
 
     Exit status: 0 when all images were read, 1 when one was not (its error says why), 2 when nothing could be tried.
@@ -44,7 +46,8 @@ def main(images: tuple[Path, ...], bundle_folder: Path, as_json: bool, device: s
     from classifier.predictor import Predictor
 
     try:
-        predictor = Predictor(Bundle.load(bundle_folder), device=device, precision=precision)  # type: ignore[arg-type]
+        with _bundle(bundle_path) as bundle:
+            predictor = Predictor(bundle, device=device, precision=precision)  # type: ignore[arg-type]
     except (BundleError, ValueError, RuntimeError) as error:
         raise click.UsageError(str(error)) from error
 
@@ -60,6 +63,16 @@ def main(images: tuple[Path, ...], bundle_folder: Path, as_json: bool, device: s
     else:
         click.echo(INTENDED_USE)
     sys.exit(1 if failed else 0)
+
+
+@contextmanager
+def _bundle(path: Path) -> Iterator[Bundle]:
+    """A bundle from its folder, or unpacked from one file for as long as the network is being loaded."""
+    if not path.is_file():
+        yield Bundle.load(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="bundle-") as folder:
+        yield unpack(path, Path(folder) / path.stem)
 
 
 def _analyse(predictor: Any, paths: tuple[Path, ...]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A bundle: a folder with `model.safetensors` and `metadata.json`, all that a verdict needs.
+"""A bundle: a folder with `model.safetensors` and `metadata.json`, all that a verdict needs; or both in one zip.
 
 The metadata holds the weights' SHA-256, and a bundle's own identity is the SHA-256 of its metadata file: two bundles
 with the same identity are the same to the last byte.
@@ -9,12 +9,15 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from classifier import archive
 from classifier.grid import PatchGrid
 from classifier.normalisation import Normalisation
 
@@ -25,13 +28,63 @@ if TYPE_CHECKING:
 
 WEIGHTS_FILE = "model.safetensors"
 METADATA_FILE = "metadata.json"
+_FILES = (METADATA_FILE, WEIGHTS_FILE)
+_MAX_METADATA_BYTES = 16 * 2**20
+_SEEN_DIGITS = 16
 INTENDED_USE = "Research use only, not a diagnosis."
 SHIPPED = Path(__file__).parent / "bundles" / "patchvote-40x"
 """The bundle that comes with Patchvote."""
 
 
 class BundleError(ValueError):
-    """A bundle that cannot be used; the message says why."""
+    """A bundle that cannot be used; the message says why.
+
+    Attributes:
+        template: The sentence as a `%`-format, so that it can be translated; the whole sentence where it has no values.
+        values: What the template names.
+    """
+
+    def __init__(self, template: str, **values: object) -> None:
+        """Keep what the sentence is made of."""
+        super().__init__(template % values if values else template)
+        self.template = template
+        self.values = values
+
+
+class Seen(BaseModel):
+    """What a model was trained on, by hashes that say no name: who compares models keeps to what neither has seen.
+
+    Attributes:
+        patients: `patient_hash` of each, sorted.
+        images: `image_hash` of each, sorted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    patients: tuple[str, ...]
+    images: tuple[str, ...]
+
+    @classmethod
+    def of(cls, patients: Iterable[str], images: Iterable[str]) -> Self:
+        """Hash patients' names and images' pixel hashes; what occurs twice is kept once."""
+        return cls(
+            patients=tuple(sorted({patient_hash(patient) for patient in patients})),
+            images=tuple(sorted({image_hash(sha256) for sha256 in images})),
+        )
+
+    def has(self, *, patient: str, sha256: str) -> bool:
+        """Whether a patient or an image, by its pixel hash, was trained on."""
+        return patient_hash(patient) in self.patients or image_hash(sha256) in self.images
+
+
+def patient_hash(patient: str) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of a patient's name."""
+    return hashlib.sha256(patient.encode()).hexdigest()[:_SEEN_DIGITS]
+
+
+def image_hash(sha256: str) -> str:
+    """The first 16 hexadecimal digits of an image's pixel hash."""
+    return sha256[:_SEEN_DIGITS]
 
 
 class BundleMetadata(BaseModel):
@@ -52,6 +105,7 @@ class BundleMetadata(BaseModel):
         metrics: Measured figures with the protocol that they were measured by.
         data: Of the training images: fingerprint, counts, citation.
         training: Seed, options, library versions, source and licence of pretrained weights.
+        seen: Patients and images trained on; None where nobody wrote it down.
         weights_sha256: Of `model.safetensors`, in hexadecimal.
     """
 
@@ -73,6 +127,7 @@ class BundleMetadata(BaseModel):
     metrics: dict[str, Any] = Field(default_factory=dict)
     data: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
+    seen: Seen | None = None
     weights_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
 
     @model_validator(mode="after")
@@ -105,17 +160,20 @@ class Bundle:
         """
         folder = Path(folder)
         try:
-            raw = (folder / METADATA_FILE).read_bytes()
+            with (folder / METADATA_FILE).open("rb") as file:
+                raw = file.read(_MAX_METADATA_BYTES + 1)
             weights_sha256 = _file_hash(folder / WEIGHTS_FILE)
         except OSError as error:
             raise BundleError(f"{folder} is not a bundle: {error.strerror}: {error.filename}.") from error
+        if len(raw) > _MAX_METADATA_BYTES:
+            raise BundleError(f"The bundle's metadata is larger than {_MAX_METADATA_BYTES // 2**20} MB.")
         try:
             metadata = BundleMetadata.model_validate_json(raw)
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise BundleError(f"The metadata of {folder} is not valid: {problems}") from error
+            raise BundleError(f"The bundle's metadata is not valid: {problems}") from error
         if metadata.weights_sha256 != weights_sha256:
-            raise BundleError(f"The weights in {folder} are not those that its metadata names.")
+            raise BundleError("The bundle's weights are not those that its metadata names.")
         return cls(folder, metadata, hashlib.sha256(raw).hexdigest())
 
     def module(self) -> nn.Module:
@@ -136,7 +194,7 @@ class Bundle:
             )
             module.load_state_dict(load_file(self.folder / WEIGHTS_FILE))
         except (KeyError, RuntimeError, SafetensorError) as error:
-            raise BundleError(f"The weights in {self.folder} do not fit: {error}") from error
+            raise BundleError(f"The bundle's weights do not fit {self.metadata.network}: {error}") from error
         return module
 
 
@@ -176,21 +234,104 @@ def save(folder: str | Path, state: Mapping[str, Tensor], metadata: BundleMetada
 def copy(bundle: Bundle, folder: Path) -> Bundle:
     """Copy a bundle to a folder that may exist already with the same bundle; complete or not at all."""
     if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".bundle-", dir=folder.parent) as scratch:
-            draft = Path(scratch) / "bundle"
-            draft.mkdir()
-            for name in (WEIGHTS_FILE, METADATA_FILE):
+        with _draft(folder) as draft:
+            for name in _FILES:
                 shutil.copyfile(bundle.folder / name, draft / name)
-            try:
-                draft.rename(folder)
-            except OSError:
-                if not folder.exists():  # else another process was faster, with the same content
-                    raise
-    copied = Bundle.load(folder)
-    if copied.sha256 != bundle.sha256:
-        raise BundleError(f"{folder} holds another bundle.")
-    return copied
+            _move(draft, folder)
+    return _same(bundle, folder)
+
+
+def pack(bundle: Bundle, file: str | Path | IO[bytes]) -> None:
+    """Write a bundle as one file. The same bundle always makes the same file, to the last byte.
+
+    Args:
+        bundle: What to pack.
+        file: A path, or a file opened for writing in binary.
+    """
+    if isinstance(file, str | Path):
+        with Path(file).open("wb") as opened:
+            archive.write(opened, bundle.folder, _FILES)
+    else:
+        archive.write(file, bundle.folder, _FILES)
+
+
+def check(file: IO[bytes], *, max_bytes: int = archive.MAX_BYTES) -> None:
+    """Refuse a file that cannot be a packed bundle, by the zip's list of names alone.
+
+    Raises:
+        BundleError: If it is refused.
+    """
+    try:
+        archive.check(file, _FILES, max_bytes=max_bytes)
+    except archive.ArchiveError as error:
+        raise BundleError(error.template, **error.values) from error
+
+
+def unpack(file: str | Path | IO[bytes], folder: str | Path, *, max_bytes: int = archive.MAX_BYTES) -> Bundle:
+    """Unpack and check a bundle that was packed into one file; complete or not at all.
+
+    Args:
+        file: A path, or a file opened for reading in binary.
+        folder: Where it shall lie; may exist already with the same bundle.
+        max_bytes: Of the bundle's files together.
+
+    Raises:
+        BundleError: If the file is not one sound bundle and nothing else. The sentence names no path of this machine.
+    """
+    if isinstance(file, str | Path):
+        with Path(file).open("rb") as opened:
+            return unpack(opened, folder, max_bytes=max_bytes)
+    folder = Path(folder)
+    with _draft(folder) as draft:
+        try:
+            archive.extract(file, _FILES, draft, max_bytes=max_bytes)
+        except archive.ArchiveError as error:
+            raise BundleError(error.template, **error.values) from error
+        _check_weights(draft / WEIGHTS_FILE)
+        bundle = Bundle.load(draft)
+        if not folder.exists():
+            _move(draft, folder)
+    return _same(bundle, folder)
+
+
+@contextmanager
+def _draft(folder: Path) -> Iterator[Path]:
+    """An empty folder beside the one that shall be made, gone afterwards unless it was moved."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".bundle-", dir=folder.parent) as scratch:
+        draft = Path(scratch) / "bundle"
+        draft.mkdir()
+        yield draft
+
+
+def _move(draft: Path, folder: Path) -> None:
+    try:
+        draft.rename(folder)
+    except OSError:
+        if not folder.exists():  # else another process was faster, with the same content
+            raise
+
+
+def _same(bundle: Bundle, folder: Path) -> Bundle:
+    """Load what lies in the folder, which must be that bundle."""
+    loaded = Bundle.load(folder)
+    if loaded.sha256 != bundle.sha256:
+        raise BundleError(f"{folder.name} holds another bundle.")
+    return loaded
+
+
+def _check_weights(file: Path) -> None:
+    """Refuse weights that are no safetensors, without reading them."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy"):
+            pass
+    except SafetensorError as error:
+        raise BundleError(
+            f"{WEIGHTS_FILE} is no safetensors file. Weights are read from safetensors only, never unpickled: a pickle "
+            "could run any program."
+        ) from error
 
 
 def _file_hash(path: Path) -> str:

@@ -66,22 +66,27 @@ class Predictor:
         Raises:
             ValueError: If an image has no room for a patch, or the network gives no number.
         """
+        metadata = self.bundle.metadata
+        return [
+            votes.count(places, logits, threshold=metadata.threshold, temperature=metadata.temperature)
+            for places, logits in self.logits(images)
+        ]
+
+    def logits(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[list[Box], list[float]]]:
+        """What the votes are counted of: each image's patches, and for each patch malignant minus benign logit.
+
+        Args:
+            images: As `predict` takes them.
+
+        Raises:
+            ValueError: If an image has no room for a patch.
+        """
         if not images:
             return []
-        metadata = self.bundle.metadata
-        boxes = [metadata.grid.boxes(width=image.shape[1], height=image.shape[0]) for image in images]
-        logits = self._logits(images, boxes)
-        predictions = []
-        for places, image_logits in zip(boxes, torch.split(logits, [len(b) for b in boxes]), strict=True):
-            predictions.append(
-                votes.count(
-                    places,
-                    image_logits.tolist(),
-                    threshold=metadata.threshold,
-                    temperature=metadata.temperature,
-                )
-            )
-        return predictions
+        grid = self.bundle.metadata.grid
+        boxes = [grid.boxes(width=image.shape[1], height=image.shape[0]) for image in images]
+        parts = torch.split(self._logits(images, boxes), [len(places) for places in boxes])
+        return [(places, part.tolist()) for places, part in zip(boxes, parts, strict=True)]
 
     @torch.inference_mode()
     def _logits(self, images: Sequence[NDArray[np.uint8]], boxes: Sequence[Sequence[Box]]) -> Tensor:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, minimize_scalar
 from scipy.special import expit, logsumexp, softmax
 
+from trainer.choices import ThresholdRule
+
 Floats = NDArray[np.float64]
-
-ThresholdRule = Literal["balanced_accuracy", "youden", "sensitivity", "thesis"]
-"""`balanced_accuracy`: the best mean of sensitivity and specificity, both smoothed over a vote and a half. `youden`:
-the best index of Youden (sensitivity plus specificity minus one), as it is. `sensitivity`: the highest threshold that
-still finds 95 % of the malignant images. `thesis`: 0.90, whatever the data."""
-
-THRESHOLD_RULES: tuple[ThresholdRule, ...] = get_args(ThresholdRule)
 
 NEVER = -1e6
 """Logit of a class that a model has not seen in training: no temperature is fitted to images of it."""

@@ -140,7 +140,7 @@ def compare(
         raise ValueError(f"{a} and {b} cannot be compared: {problem}")
     paired = _alike(keys_a, keys_b, common)
     said_a, said_b = _means(one, keys_a, common, paired=paired), _means(other, keys_b, common, paired=paired)
-    right_a, right_b = said_a.verdicts == said_a.labels, said_b.verdicts == said_b.labels
+    agreed = Agreement.of(said_a, said_b)
     return Comparison(
         name_a=f"{a.resolve().name}: {one.name}",
         name_b=f"{b.resolve().name}: {other.name}",
@@ -148,14 +148,37 @@ def compare(
         patients=len(set(said_a.patients.tolist())),
         paired=paired,
         warnings=tuple(_warnings(study_a, study_b, int(common.size))),
-        differences=_differences(said_a, said_b, draws, seed),
-        both_right=int((right_a & right_b).sum()),
-        only_a_right=int((right_a & ~right_b).sum()),
-        only_b_right=int((~right_a & right_b).sum()),
-        both_wrong=int((~right_a & ~right_b).sum()),
-        verdicts_differ=int((said_a.verdicts != said_b.verdicts).sum()),
+        differences=differences(said_a, said_b, draws=draws, seed=seed),
+        both_right=agreed.both_right,
+        only_a_right=agreed.only_a_right,
+        only_b_right=agreed.only_b_right,
+        both_wrong=agreed.both_wrong,
+        verdicts_differ=agreed.verdicts_differ,
         intended_use=study_a.intended_use,
     )
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often two models are right on the same images, and how many of their verdicts are not the same."""
+
+    both_right: int
+    only_a_right: int
+    only_b_right: int
+    both_wrong: int
+    verdicts_differ: int
+
+    @classmethod
+    def of(cls, a: Said, b: Said) -> Agreement:
+        """Count the verdicts on the same images, in the same order."""
+        right_a, right_b = a.verdicts == a.labels, b.verdicts == b.labels
+        return cls(
+            both_right=int((right_a & right_b).sum()),
+            only_a_right=int((right_a & ~right_b).sum()),
+            only_b_right=int((~right_a & right_b).sum()),
+            both_wrong=int((~right_a & ~right_b).sum()),
+            verdicts_differ=int((a.verdicts != b.verdicts).sum()),
+        )
 
 
 @dataclass(frozen=True)
@@ -256,7 +279,18 @@ def _measures(said: Said, weights: Floats) -> dict[str, Floats]:
     return metrics.measures(weights, said)
 
 
-def _differences(a: Said, b: Said, draws: int, seed: int) -> tuple[Difference, ...]:
+def differences(a: Said, b: Said, *, draws: int = 2000, seed: int = 0) -> tuple[Difference, ...]:
+    """Every measure of both, and B minus A by the paired bootstrap over patients.
+
+    Args:
+        a: The first one's predictions.
+        b: The second one's, for the same images in the same order.
+        draws: Number of bootstrap samples.
+        seed: Of the bootstrap.
+
+    Returns:
+        In the order of the measures; no numbers where a measure needs a class that no image has.
+    """
     once, drawn = np.ones((1, a.labels.size)), draw_patients(a.labels, a.patients, draws, seed)
     values_a, values_b, drawn_a, drawn_b = (_measures(said, weights) for weights in (once, drawn) for said in (a, b))
     found = []

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from trainer import calibration
-from trainer.calibration import ThresholdRule
+from trainer.choices import ThresholdRule
 from trainer.datasets import DataSet
 from trainer.folds import Epoch, FoldResult, PatchFigures
 from trainer.metrics import Metrics, Predictions, evaluate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from classifier.decode import DecodeError
 from trainer.pixels import PixelCache
+from trainer.progress import Bar, Stage
 from trainer.records import DataSetError, LabelledImage, read_records
 from trainer.tasks import TASKS, Task
 
@@ -171,14 +171,10 @@ def _check_pixels(
         return checked
 
     with ThreadPoolExecutor(_DECODING_THREADS) as pool:
-        checked: Iterable[LabelledImage | str] = tqdm(
-            pool.map(check, images),
-            total=len(images),
-            desc="Reading images",
-            unit="image",
-            disable=not progress,
+        checked = pool.map(check, images)
+        outcomes: list[LabelledImage | str] = list(
+            Bar(checked, stage=Stage.READING, total=len(images), unit="image", disable=not progress)
         )
-        outcomes = list(checked)
     good = [outcome for outcome in outcomes if isinstance(outcome, LabelledImage)]
     return good, [outcome for outcome in outcomes if isinstance(outcome, str)]
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from classifier import networks
 from classifier.grid import PatchGrid
 from classifier.patches import cut, mirrored
 from trainer.datasets import DataSet
 from trainer.pixels import decode_pixels, load_array, store_array
+from trainer.progress import Bar, Stage
 from trainer.records import LabelledImage
 from trainer.scoring import PATCHES_AT_ONCE
 
@@ -82,15 +82,21 @@ def extract(
     """
     extractor = _Extractor(network, grid, device, test_time_flips=test_time_flips)
     folder = cache / "features" / f"{network}-{extractor.recipe}"
-    values = []
-    for image in tqdm(data.images, desc=f"Features of {network}", unit="image", disable=not progress):
-        target = magnification if magnification and image.magnification != magnification else ""
-        path = folder / f"{image.sha256}{'-' + target if target else ''}.npy"
-        vectors = load_array(path)
-        if vectors is None:
-            vectors = extractor.compute(image, target)
-            store_array(path, vectors)
-        values.append(vectors)
+    targets = [magnification if magnification and image.magnification != magnification else "" for image in data.images]
+    paths = [
+        folder / f"{image.sha256}{'-' + target if target else ''}.npy"
+        for image, target in zip(data.images, targets, strict=True)
+    ]
+    kept = [load_array(path) for path in paths]
+    missing = [number for number, vectors in enumerate(kept) if vectors is None]
+    for number in Bar(
+        missing, stage=Stage.FEATURES, desc=f"Features of {network}", unit="image",
+        initial=len(kept) - len(missing), total=len(kept), disable=not progress,
+    ):  # fmt: skip
+        vectors = extractor.compute(data.images[number], targets[number])
+        store_array(paths[number], vectors)
+        kept[number] = vectors
+    values = [vectors for vectors in kept if vectors is not None]
     counts = [len(vectors) for vectors in values]
     return PatchFeatures(np.concatenate(values), np.repeat(np.arange(len(values)), counts))
 

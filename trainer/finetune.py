@@ -148,7 +148,7 @@ class _Training:
         if not bool(torch.isfinite(losses).all()):
             raise FloatingPointError(
                 f"The loss of {self._options.network} is no number any more in epoch {number}. Choose a lower "
-                f"--learning-rate than {self._options.learning_rate:g}."
+                f"learning rate than {self._options.learning_rate:g}."
             )
         self._module.eval()
         training = PatchFigures(accuracy=float(right.double().mean()), loss=float(losses.double().mean()))

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from classifier import bundle, networks
-from classifier.bundle import Bundle, BundleMetadata
+from classifier.bundle import Bundle, BundleMetadata, Seen
 from trainer import hardware, prepare
 from trainer.crossval import Fitter, OutOfFold
+from trainer.fitters import TrainingData
 from trainer.folds import Epoch, FoldResult
 from trainer.lock import alone_in
 from trainer.metrics import Metrics
 from trainer.options import ALL, FitOptions
-from trainer.prepare import OptionsError
+from trainer.progress import Stage
 from trainer.records import MAGNIFICATIONS
-from trainer.runner import FoldStore, run_folds
-from trainer.splits import PROTOCOL_NOTES, make_splits
+from trainer.runner import FinishedFold, FoldStore, run_folds, watching
+from trainer.splits import PROTOCOL_NOTES, Split, make_splits
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # as BundleMetadata wants it, checked before hours of work
+EPOCHS = "epochs"
+"""In the metadata's `training`: the epochs of the final fit, as plain data, where there were any."""
 
 
 @dataclass(frozen=True)
@@ -81,21 +82,99 @@ def fit(
     """
     out = Path(out)
     name = name or out.name
-    machine = _check(out, name, options, device, precision)
+    in_the_way = [f"{out} exists already; bundles never change. Choose another folder."] if out.exists() else []
+    machine = prepare.check(name, options, device, precision, problems=in_the_way)
     data = prepare.read(source, options, cache=cache, lists=lists, progress=progress)
+    with measured(
+        data, options, machine, store=cache / "fits", title="Cross-validation", lists=lists, cache=cache,
+        progress=progress,
+    ) as measurement:  # fmt: skip
+        fitted = make(measurement, out, name=name, citation=citation, progress=progress)
+        measurement.store.forget(len(measurement.splits))
+    return fitted
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A way to make a model, and what cross-validation said of it.
+
+    Attributes:
+        data: The images.
+        options: How a model is made of them.
+        machine: On what.
+        splits: Of the main images.
+        fitter: Makes the models.
+        store: Keeps what they gave.
+        folds: In the order of the splits.
+    """
+
+    data: TrainingData
+    options: FitOptions
+    machine: hardware.Hardware
+    splits: list[Split]
+    fitter: Fitter
+    store: FoldStore
+    folds: list[FinishedFold]
+
+    @property
+    def results(self) -> list[FoldResult]:
+        """Of the folds."""
+        return [fold.result for fold in self.folds]
+
+
+@contextmanager
+def measured(
+    data: TrainingData,
+    options: FitOptions,
+    machine: hardware.Hardware,
+    *,
+    store: Path,
+    title: str,
+    lists: Path | None = None,
+    cache: Path,
+    progress: bool = False,
+) -> Iterator[Measurement]:
+    """Cross-validate, and keep other processes out of the store for as long as the measurement is used.
+
+    Args:
+        data: The images.
+        options: How a model is made of them.
+        machine: On what.
+        store: Folder below which the folds are kept.
+        title: Of the progress bar.
+        lists: Folder of the official fold lists, for that protocol.
+        cache: Folder for computed features.
+        progress: Show progress bars.
+
+    Raises:
+        FloatingPointError: If a training diverges.
+        WeightsUnavailableError: If ImageNet weights were asked for and cannot be had.
+        ValueError: If another process is at work in the store.
+    """
     splits = make_splits(
         data.main, options.protocol, folds=options.folds, repeats=options.repeats, seed=options.seed, lists=lists
     )
     fitter = prepare.make_fitter(data, options, machine, cache=cache, progress=progress)
-    described = prepare.describe_data(data, citation)
-    store = FoldStore.of(cache / "fits", options.network, prepare.identity(data, options, machine, splits))
-    with alone_in(store.folder):
-        folds = run_folds(
-            fitter, splits, store, epochs=options.most_epochs, title="Cross-validation", progress=progress
-        )
-        results = [fold.result for fold in folds]
-        module = _final(fitter, results, store, len(splits), progress=progress and options.most_epochs > 0)
-    predictions = OutOfFold.of_folds(data.main, splits, results)
+    kept = FoldStore.of(store, options.network, prepare.identity(data, options, machine, splits))
+    with alone_in(kept.folder):
+        folds = run_folds(fitter, splits, kept, epochs=options.most_epochs, title=title, progress=progress)
+        yield Measurement(data, options, machine, splits, fitter, kept, folds)
+
+
+def make(measurement: Measurement, out: Path, *, name: str, citation: str = "", progress: bool = False) -> Fitted:
+    """Fit on all images and save the bundle; the state of the fit stays in the store.
+
+    Args:
+        measurement: Says how long to train, and gives threshold, temperature and metrics.
+        out: The bundle's folder; must not exist yet.
+        name: Of the model.
+        citation: Of the data; known for BreakHis and for synthetic images when "".
+        progress: Show a progress bar.
+    """
+    data, options, machine = measurement.data, measurement.options, measurement.machine
+    splits, folds = measurement.splits, measurement.folds
+    module, history = _final(measurement, progress=progress)
+    predictions = OutOfFold.of_folds(data.main, splits, measurement.results)
     metrics = predictions.metrics(options.threshold_rule)
     temperature = predictions.temperature()
     _sharpen(module, options.network, temperature)
@@ -110,7 +189,7 @@ def fit(
         magnifications=MAGNIFICATIONS if options.magnification == ALL else (options.magnification,),
         synthetic=data.everything.synthetic,
         metrics=_describe_metrics(metrics, options, len(splits)),
-        data=described,
+        data=prepare.describe_data(data, citation),
         training={
             "options": options.model_dump(mode="json"),
             "temperature": round(temperature, 4),
@@ -119,39 +198,26 @@ def fit(
             "device": machine.device,
             "precision": machine.precision if options.mode != "frozen" else "float32",
             "seconds": round(math.fsum(fold.seconds for fold in folds)),
+            **({EPOCHS: [epoch.model_dump() for epoch in history]} if history else {}),
         },
+        seen=Seen.of(data.everything.patients.tolist(), (image.sha256 for image in data.everything.images)),
     )
-    saved = bundle.save(out, module.state_dict(), metadata)
-    store.forget(len(splits))
-    return Fitted(saved, metrics, predictions)
+    return Fitted(bundle.save(out, module.state_dict(), metadata), metrics, predictions)
 
 
-def _final(fitter: Fitter, folds: Sequence[FoldResult], store: FoldStore, number: int, *, progress: bool) -> nn.Module:
-    with tqdm(desc="All images", unit="epoch", disable=not progress) as bar:
+def _final(measurement: Measurement, *, progress: bool) -> tuple[nn.Module, list[Epoch]]:
+    """The network fitted on all images, and its first member's epochs."""
+    number, epochs = len(measurement.splits), measurement.options.most_epochs
+    history: list[Epoch] = []
+    with watching(number, number, epochs, title="All images", shown=progress, stage=Stage.FINAL) as tell:
 
-        def watch(_: Epoch) -> None:
-            bar.update()
+        def watch(epoch: Epoch) -> None:
+            tell(epoch)
+            history.append(epoch)
 
-        return fitter.final(folds, work=store.work(number), watch=watch)
-
-
-def _check(out: Path, name: str, options: FitOptions, device: str, precision: hardware.Precision) -> hardware.Hardware:
-    problems = []
-    if out.exists():
-        problems.append(f"{out} exists already; bundles never change. Choose another folder.")
-    if not _NAME.fullmatch(name):
-        problems.append(f"{name!r} is no name for a model: use small letters, digits, '.', '_' and '-'.")
-    if options.task != "malignancy":
-        problems.append("A bundle tells benign from malignant; for the tumour types there is `study --task subtype`.")
-    problems += prepare.option_problems(options)
-    machine = None
-    try:
-        machine = hardware.choose(device, precision)
-    except ValueError as error:
-        problems.append(str(error))
-    if problems or machine is None:
-        raise OptionsError(problems)
-    return machine
+        module = measurement.fitter.final(measurement.results, work=measurement.store.work(number), watch=watch)
+    first = [epoch for at, epoch in enumerate(history, 1) if epoch.number == at]  # further seeds begin at 1 again
+    return module, first
 
 
 def _sharpen(module: nn.Module, network: str, temperature: float) -> None:

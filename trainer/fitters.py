@@ -23,6 +23,7 @@ from trainer.heads import LinearHead, TrainingTable, fit_head, sample_weights
 from trainer.options import FitOptions
 from trainer.pixels import PixelCache
 from trainer.pool import PatchPool
+from trainer.progress import Bar, Stage
 from trainer.scoring import logits_of_images
 from trainer.splits import Split, hold_out, refuse_leaks
 
@@ -184,11 +185,13 @@ class FinetuneFitter:
         if self.read is not None:
             return self.read
         options = self.options
-        images = [self.pixels.read(image) for image in self.data.main.images]
-        images += [
-            shrink(self.pixels.read(image), image.magnification, options.look, options.grid.size)
-            for image in self.data.auxiliary.images
-        ]
+        main = len(self.data.main)
+        images = []
+        for number, image in enumerate(Bar(self.data.everything.images, stage=Stage.READING, disable=True)):
+            pixels = self.pixels.read(image)
+            if number >= main:
+                pixels = shrink(pixels, image.magnification, options.look, options.grid.size)
+            images.append(pixels)
         return PatchPool(images, options.grid, self.hardware.device)
 
     def out_of_fold(self, split: Split, *, work: Path | None = None, watch: Watcher | None = None) -> FoldResult:

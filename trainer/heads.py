@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from trainer.calibration import NEVER
+from trainer.choices import Balance
 
 if TYPE_CHECKING:
     from torch import nn
 
 Floats = NDArray[np.float64]
-
-Balance = Literal["none", "class", "square_root", "patient"]
-"""`none`: all images weigh the same. `class`: all classes do. `patient`: and within a class, all patients do.
-`square_root`: between the two: within a class, patients weigh as the square root of the number of their images."""
-
-BALANCES: tuple[Balance, ...] = get_args(Balance)
 
 _EXPONENTS: dict[Balance, float] = {"none": 0.0, "class": 0.0, "square_root": 0.5, "patient": 1.0}
 """Of the number of a patient's images, by which each of them weighs less."""

@@ -74,8 +74,6 @@ class Predictions:
     def __post_init__(self) -> None:
         if len({array.shape for array in vars(self).values()}) != 1:
             raise ValueError("All arrays of the predictions must have the same length.")
-        if set(np.unique(self.labels)) != {0, 1}:
-            raise ValueError("Both classes are needed to measure anything.")
 
     @property
     def verdicts(self) -> NDArray[np.bool_]:
@@ -93,22 +91,32 @@ def evaluate(predictions: Predictions, *, draws: int = _DRAWS, seed: int = 0) ->
         predictions: Of images of both classes.
         draws: Number of bootstrap samples.
         seed: Of the bootstrap.
+
+    Raises:
+        ValueError: If all images are of one class.
     """
+    if set(np.unique(predictions.labels)) != {0, 1}:
+        raise ValueError("Both classes are needed to measure anything.")
     labels, patients = predictions.labels, predictions.patients
     values = measures(np.ones((1, labels.size)), predictions)
     samples = measures(draw_patients(labels, patients, draws, seed), predictions)
-    truth, verdicts = labels == 1, predictions.verdicts
     return Metrics(
         predictions=int(labels.size),
         patients=int(np.unique(patients).size),
         measures={name: estimate(float(value[0]), samples[name]) for name, value in values.items()},
-        confusion={
-            "tn": int((~truth & ~verdicts).sum()),
-            "fp": int((~truth & verdicts).sum()),
-            "fn": int((truth & ~verdicts).sum()),
-            "tp": int((truth & verdicts).sum()),
-        },
+        confusion=confusion(predictions),
     )
+
+
+def confusion(predictions: Predictions) -> dict[str, int]:
+    """How many predictions by truth and verdict: `tn`, `fp`, `fn`, `tp`."""
+    truth, verdicts = predictions.labels == 1, predictions.verdicts
+    return {
+        "tn": int((~truth & ~verdicts).sum()),
+        "fp": int((~truth & verdicts).sum()),
+        "fn": int((truth & ~verdicts).sum()),
+        "tp": int((truth & verdicts).sum()),
+    }
 
 
 def estimate(value: float, samples: Floats) -> Estimate:
@@ -145,17 +153,18 @@ def measures(weights: Floats, predictions: Predictions) -> dict[str, Floats]:
     """Every measure of `Metrics` under every row of image weights.
 
     Args:
-        weights: How often each image counts, of shape (draws, images); both classes must count in every row.
+        weights: How often each image counts, of shape (draws, images).
         predictions: Of the images.
 
     Returns:
-        By the measure's name, of shape (draws,).
+        By the measure's name, of shape (draws,); no number where a measure needs a class that does not count.
     """
     truth = (predictions.labels == 1).astype(float)
     right = (predictions.verdicts == (predictions.labels == 1)).astype(float)
     total = weights.sum(axis=1)
-    sensitivity = weights @ (right * truth) / (weights @ truth)
-    specificity = weights @ (right * (1 - truth)) / (weights @ (1 - truth))
+    with np.errstate(invalid="ignore"):  # 0 / 0 is no number, as it should be
+        sensitivity = weights @ (right * truth) / (weights @ truth)
+        specificity = weights @ (right * (1 - truth)) / (weights @ (1 - truth))
     return {
         "accuracy": weights @ right / total,
         "balanced_accuracy": (sensitivity + specificity) / 2,
@@ -177,7 +186,8 @@ def _auc(weights: Floats, truth: Floats, scores: Floats) -> Floats:
     benign = np.add.reduceat((weights * (1 - truth))[:, order], first_of_rank, axis=1)
     below = np.cumsum(benign, axis=1) - benign
     wins = (malignant * (below + benign / 2)).sum(axis=1)
-    area: Floats = wins / (malignant.sum(axis=1) * benign.sum(axis=1))
+    with np.errstate(invalid="ignore"):
+        area: Floats = wins / (malignant.sum(axis=1) * benign.sum(axis=1))
     return area
 
 

@@ -7,9 +7,8 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from classifier.grid import PatchGrid
-from trainer.calibration import ThresholdRule
-from trainer.heads import Balance
-from trainer.splits import Protocol
+from trainer.choices import Balance, Protocol, ThresholdRule
+from trainer.records import MAGNIFICATIONS
 from trainer.tasks import TaskName
 
 Mode = Literal["frozen", "finetune", "scratch"]
@@ -112,6 +111,27 @@ class FitOptions(BaseModel):
     def changed(self, **values: Any) -> Self:
         """A checked copy with other values."""
         return type(self).model_validate({**self.model_dump(), **values})
+
+
+def contradictions(options: FitOptions) -> list[str]:
+    """What cannot work together: sentences, none where all is well. Needs no PyTorch, so that forms can ask."""
+    found = []
+    if options.mode == "frozen" and options.network == "squeezenet":
+        found.append("SqueezeNet's logits pass a ReLU, so no linear head can replace its last layer: use finetune.")
+    if options.mode == "frozen" and options.seeds > 1:
+        found.append("A head on frozen features has no random start: there are no seeds to average.")
+    if options.also and options.protocol in {"thesis", "official"}:
+        found.append("Folds that share patients leave no patient whose other magnifications could be added.")
+    if options.also and options.magnification == ALL:
+        found.append("All magnifications are the model's own already; there is no other one to add.")
+    if options.magnification in options.also:
+        found.append(f"{options.magnification} is the model's own magnification, not another one.")
+    known = (*MAGNIFICATIONS, ALL)
+    return found + [
+        f"{wanted} is not a magnification; there are {', '.join(known)}."
+        for wanted in (options.magnification, *options.also)
+        if wanted not in known
+    ]
 
 
 THESIS = FitOptions(

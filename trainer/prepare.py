@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from classifier import networks
-from trainer import datasets
+from trainer import datasets, hardware
 from trainer.crossval import Fitter
 from trainer.datasets import DataSet
 from trainer.fitters import FinetuneFitter, FrozenFitter, TrainingData
 from trainer.hardware import Hardware
-from trainer.options import ALL, FitOptions
+from trainer.options import ALL, FitOptions, contradictions
 from trainer.pixels import PixelCache
 from trainer.problems import ProblemsError
-from trainer.records import MAGNIFICATIONS, SUBTYPES, DataSetError, from_breakhis_name
+from trainer.records import SUBTYPES, DataSetError, from_breakhis_name
 from trainer.splits import Split, hold_out, make_splits, split_problems
 from trainer.tasks import TASKS
 
@@ -27,6 +28,8 @@ BREAKHIS_CITATION = (
 )
 SYNTHETIC_CITATION = "Synthetic images made by trainer.synthetic: no patient is behind them."
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # as BundleMetadata wants it
+
 
 class OptionsError(ProblemsError):
     """Options that cannot be used."""
@@ -34,26 +37,44 @@ class OptionsError(ProblemsError):
 
 def option_problems(options: FitOptions) -> list[str]:
     """What cannot work, whatever the data: sentences, none where all is well."""
-    problems = []
-    if options.network not in networks.NETWORKS:
-        problems.append(f"There is no network {options.network!r}. There are: {', '.join(networks.NETWORKS)}.")
-    if options.mode == "frozen" and options.network == "squeezenet":
-        problems.append("SqueezeNet's logits pass a ReLU, so no linear head can replace its last layer: use finetune.")
-    if options.mode == "frozen" and options.seeds > 1:
-        problems.append("A head on frozen features has no random start: there are no seeds to average.")
-    if options.also and options.protocol in {"thesis", "official"}:
-        problems.append("Folds that share patients leave no patient whose other magnifications could be added.")
-    if options.also and options.magnification == ALL:
-        problems.append("All magnifications are the model's own already; there is no other one to add.")
-    if options.magnification in options.also:
-        problems.append(f"{options.magnification} is the model's own magnification, not another one.")
-    known = (*MAGNIFICATIONS, ALL)
-    problems += [
-        f"{wanted} is not a magnification; there are {', '.join(known)}."
-        for wanted in (options.magnification, *options.also)
-        if wanted not in known
-    ]
-    return problems
+    unknown = f"There is no network {options.network!r}. There are: {', '.join(networks.NETWORKS)}."
+    return ([] if options.network in networks.NETWORKS else [unknown]) + contradictions(options)
+
+
+def check(
+    name: str,
+    options: FitOptions,
+    device: str,
+    precision: hardware.Precision = "auto",
+    *,
+    problems: Sequence[str] = (),
+) -> Hardware:
+    """Before hours of work for a bundle: a name and options that will do, and a device that is there.
+
+    Args:
+        name: Of the model.
+        options: Of the fit.
+        device: `auto`, or a device in PyTorch's notation.
+        precision: Of networks that are trained.
+        problems: What is known to be wrong already.
+
+    Raises:
+        OptionsError: Listing everything that is wrong.
+    """
+    found = list(problems)
+    if not _NAME.fullmatch(name):
+        found.append(f"{name!r} is no name for a model: use small letters, digits, '.', '_' and '-'.")
+    if options.task != "malignancy":
+        found.append("A bundle tells benign from malignant; for the tumour types there is `study --task subtype`.")
+    found += option_problems(options)
+    machine = None
+    try:
+        machine = hardware.choose(device, precision)
+    except ValueError as error:
+        found.append(str(error))
+    if found or machine is None:
+        raise OptionsError(found)
+    return machine
 
 
 def read(

@@ -67,7 +67,7 @@ class StudyResults(Plain):
 
     Attributes:
         task: See `trainer.tasks.TaskName`.
-        protocol: See `trainer.splits.Protocol`.
+        protocol: See `trainer.choices.Protocol`.
         protocol_note: What that means, in a sentence.
         leaks: True where patients are on both sides by the protocol's design.
         seed: Of everything random.

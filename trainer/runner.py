@@ -6,17 +6,18 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from tqdm import tqdm
 
-from trainer.crossval import Fitter
+from trainer.crossval import Fitter, Watcher
 from trainer.folds import Epoch, FoldResult, Plain
 from trainer.pixels import write_atomically
+from trainer.progress import Bar, Stage, tell_epoch, tell_fold
 from trainer.splits import Split
 
 
@@ -68,18 +69,21 @@ class FoldStore:
         return self.folder / f"fold{number:03}.json"
 
 
-class _Clock:
-    """Counts the seconds of a fold over all attempts: what was lost with a killed process is not counted."""
+class Clock:
+    """Counts seconds over all attempts: what was lost with a killed process is not counted."""
 
     def __init__(self, path: Path) -> None:
+        """Go on from the seconds that the file holds, if there is one."""
         self._path, self._started = path, time.monotonic()
         self._before = float(path.read_text()) if path.is_file() else 0.0
 
     @property
     def seconds(self) -> float:
+        """Of all attempts so far."""
         return self._before + time.monotonic() - self._started
 
     def keep(self) -> None:
+        """Write them down for the next attempt."""
         write_atomically(self._path, lambda file: file.write(str(self.seconds).encode()))
 
 
@@ -100,38 +104,70 @@ def run_folds(
         splits: In the order of the results.
         store: Keeps them.
         diverged: Makes the result of a fold whose training diverged; when None, the FloatingPointError is raised.
-        epochs: Of one fold at the most, for the progress bar; 0 for none.
+        epochs: Of one fold at the most, all seeds together; 0 for none.
         title: Of the progress bars.
         progress: Show progress bars.
     """
     done = []
-    with tqdm(total=len(splits), desc=title or "Folds", unit="fold", disable=not progress) as bar:
+    with Bar(stage=Stage.FOLDS, total=len(splits), desc=title or "Folds", unit="fold", disable=not progress) as bar:
         for number, split in enumerate(splits):
             fold = store.finished(number)
             if fold is None:
+                shown = watching(number, len(splits), epochs, title=split.name, shown=progress)
                 try:
-                    fold = _run_fold(fitter, split, store, number, epochs if progress else 0)
+                    fold = _run_fold(fitter, split, store, number, shown)
                 except FloatingPointError:
                     if diverged is None:
                         raise
                     fold = FinishedFold(result=diverged(split), seconds=0)
                 store.finish(number, fold)
+            else:
+                for epoch in fold.result.epochs:
+                    tell_epoch(number, len(splits), epoch)
+            tell_fold(number, len(splits), fold.result, fold.seconds)
             done.append(fold)
             bar.update()
     return done
 
 
-def _run_fold(fitter: Fitter, split: Split, store: FoldStore, number: int, epochs: int) -> FinishedFold:
-    clock = _Clock(store.work(number) / "seconds")
-    with tqdm(total=epochs, desc=split.name, unit="epoch", leave=False, disable=not epochs) as bar:
+def _run_fold(
+    fitter: Fitter, split: Split, store: FoldStore, number: int, shown: AbstractContextManager[Watcher]
+) -> FinishedFold:
+    clock = Clock(store.work(number) / "seconds")
+    with shown as tell:
 
         def watch(epoch: Epoch) -> None:
             clock.keep()
-            bar.set_postfix(_curves(epoch))
-            bar.update()
+            tell(epoch)
 
         result = fitter.out_of_fold(split, work=store.work(number), watch=watch)
     return FinishedFold(result=result, seconds=clock.seconds)
+
+
+@contextmanager
+def watching(
+    number: int, folds: int, epochs: int, *, title: str, shown: bool, stage: Stage = Stage.EPOCHS
+) -> Iterator[Watcher]:
+    """Show a fold's epochs and tell the listener of them.
+
+    Args:
+        number: Of the fold, counted from 0; that of the final fit is `folds`.
+        folds: How many there are.
+        epochs: At the most, all seeds together; 0 for none.
+        title: Of the bar.
+        shown: Draw the bar.
+        stage: What the listener is told that this is.
+    """
+    shown = shown and epochs > 0
+    with Bar(stage=stage, total=epochs, desc=title, unit="epoch", leave=number == folds, disable=not shown) as bar:
+
+        def watch(epoch: Epoch) -> None:
+            bar.set_postfix(_curves(epoch))
+            bar.update()
+            if bar.n == epoch.number:  # those of further seeds begin at 1 again
+                tell_epoch(number, folds, epoch)
+
+        yield watch
 
 
 def _curves(epoch: Epoch) -> dict[str, str]:

@@ -6,19 +6,15 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold, StratifiedKFold
 
 from trainer import official
+from trainer.choices import Protocol
 from trainer.datasets import DataSet
 from trainer.records import LabelledImage
-
-Protocol = Literal["patient", "lopo", "thesis", "official"]
-"""`patient`: folds by patient. `lopo`: every patient is a fold. `thesis`: folds by image: patients leak. `official`:
-BreakHis's own lists: cases leak."""
 
 PROTOCOL_NOTES: dict[Protocol, str] = {
     "patient": "cross-validation with folds by patient, stratified by class",

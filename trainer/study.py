@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,32 +142,59 @@ def study(
         folds=strictest.folds, repeats=strictest.repeats, seed=strictest.seed, lists=lists,
     )  # fmt: skip
     # Before hours of training, learn that the last candidate's weights cannot be had.
-    parameters = {
-        candidate.name: _parameters(candidate.options, len(data.main.task.classes)) for candidate in candidates
-    }
-    finished: list[Candidate] = []
-    seconds: dict[str, list[float]] = {}
+    for candidate in candidates:
+        networks.create(candidate.options.network, weights="imagenet" if candidate.options.pretrained else None)
     with alone_in(out):
-        for candidate in candidates:
-            folds = _run(candidate, data, splits, machine, out=out, cache=cache, progress=progress)
-            seconds[candidate.name] = [round(fold.seconds, 3) for fold in folds]
-            finished.append(
-                Candidate(
-                    name=candidate.name,
-                    purpose=candidate.purpose,
-                    options=candidate.options,
-                    weights=prepare.weights_in_words(candidate.options),
-                    parameters=parameters[candidate.name],
-                    folds=[fold.result for fold in folds],
-                )
+        folds = [
+            _run(candidate, data, splits, machine, out=out, cache=cache, progress=progress) for candidate in candidates
+        ]
+    finished = dict(zip(candidates, folds, strict=True))
+    return conclude(Path(source), out, data, splits, finished=finished, machine=machine)
+
+
+def conclude(
+    source: Path,
+    out: Path,
+    data: TrainingData,
+    splits: Sequence[Split],
+    *,
+    finished: Mapping[Planned, Sequence[FinishedFold]],
+    machine: Hardware,
+) -> Study:
+    """Write what the candidates gave.
+
+    Args:
+        source: A manifest, or the data set's folder.
+        out: The study's folder.
+        data: The images.
+        splits: Of the main ones.
+        finished: For each candidate its folds, in the order of the splits.
+        machine: What they were computed on.
+    """
+    classes = len(data.main.task.classes)
+    results = _results(
+        source,
+        next(iter(finished)).options,
+        data,
+        splits,
+        [
+            Candidate(
+                name=candidate.name,
+                purpose=candidate.purpose,
+                options=candidate.options,
+                weights=prepare.weights_in_words(candidate.options),
+                parameters=_parameters(candidate.options, classes),
+                folds=[fold.result for fold in folds],
             )
-    results = _results(Path(source), strictest, data, splits, finished)
+            for candidate, folds in finished.items()
+        ],
+    )
     run = Run(
         device=machine.describe(),
         precision=machine.precision,
         versions=prepare.versions(),
         finished=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        seconds=seconds,
+        seconds={planned.name: [round(fold.seconds, 3) for fold in folds] for planned, folds in finished.items()},
     )
     write_atomically(out / RESULTS_FILE, lambda file: file.write(results.model_dump_json(indent=1).encode()))
     write_atomically(out / RUN_FILE, lambda file: file.write(run.model_dump_json(indent=1).encode()))
@@ -197,7 +224,7 @@ def _run(
 
 
 def _parameters(options: FitOptions, classes: int) -> int:
-    module = networks.create(options.network, classes=classes, weights="imagenet" if options.pretrained else None)
+    module = networks.create(options.network, classes=classes)
     return sum(parameter.numel() for parameter in module.parameters())
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.choices import Protocol
 from trainer.crossval import fold_result
 from trainer.folds import Epoch, FoldResult, PatchFigures
 from trainer.options import FitOptions
 from trainer.results import Candidate, ImageRecord, Purpose, Run, SplitRecord, StudyResults
-from trainer.splits import PROTOCOL_NOTES, Protocol
+from trainer.splits import PROTOCOL_NOTES
 from trainer.tasks import TASKS, TaskName
 
 PATCHES = 15

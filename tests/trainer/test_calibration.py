@@ -7,7 +7,8 @@ import pytest
 from scipy.special import expit
 
 from tests.trainer.conftest import rng
-from trainer.calibration import NEVER, THRESHOLD_RULES, choose_threshold, fit_temperature, probabilities
+from trainer.calibration import NEVER, choose_threshold, fit_temperature, probabilities
+from trainer.choices import THRESHOLD_RULES
 
 
 def test_a_clear_gap_is_cut_in_its_middle() -> None:

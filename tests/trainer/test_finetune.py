@@ -149,7 +149,7 @@ def test_a_state_of_another_training_or_a_damaged_one_is_not_gone_on_with(tmp_pa
 
 def test_a_loss_that_is_no_number_ends_the_training_with_a_sentence() -> None:
     options = OPTIONS.changed(learning_rate=1e30, optimiser="sgd", epochs=3)
-    with pytest.raises(FloatingPointError, match="Choose a lower --learning-rate"):
+    with pytest.raises(FloatingPointError, match="Choose a lower learning rate"):
         train(pool(), TRAINING, options, CPU)
 
 

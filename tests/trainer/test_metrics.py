@@ -108,7 +108,7 @@ def test_as_plain_data() -> None:
 
 def test_one_class_cannot_be_measured() -> None:
     with pytest.raises(ValueError, match="Both classes"):
-        replace(by_hand(), labels=np.zeros(4, int))
+        evaluate(replace(by_hand(), labels=np.zeros(4, int)))
 
 
 def test_lengths_must_agree() -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tests.trainer.conftest import listed, many
+from trainer.choices import Protocol
 from trainer.datasets import DataSet
-from trainer.splits import LeakError, Protocol, Split, make_splits, refuse_leaks
+from trainer.splits import LeakError, Split, make_splits, refuse_leaks
 
 
 @pytest.mark.parametrize("protocol", ["patient", "lopo"])

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from trainer.calibration import ThresholdRule
+from trainer.choices import ThresholdRule
 from trainer.folds import PatchFigures
 from trainer.report.document import write_text
 from trainer.report.scored import Scored

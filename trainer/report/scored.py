@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
 from trainer import metrics, multiclass
-from trainer.calibration import ThresholdRule
+from trainer.choices import ThresholdRule
 from trainer.crossval import OutOfFold
 from trainer.metrics import Estimate, Predictions
 from trainer.multiclass import ClassPredictions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainer.calibration import ThresholdRule
+from trainer.choices import ThresholdRule
 from trainer.report import breakdown, classes, curves, figures, provenance, tables, thesis, thresholds
 from trainer.report.breakdown import Pictures
 from trainer.report.document import Block, Document, Facts, Group, Section, Table, Text

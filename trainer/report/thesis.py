@@ -82,7 +82,7 @@ def comparability(protocol: str, images: int, *, synthetic: bool) -> str:
     """Why the thesis's numbers may not be set against ours, or how far they may.
 
     Args:
-        protocol: Of the study; see `trainer.splits.Protocol`.
+        protocol: Of the study; see `trainer.choices.Protocol`.
         images: Of the study.
         synthetic: Whether no patient is behind them.
     """

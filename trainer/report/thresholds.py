@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trainer.calibration import THRESHOLD_RULES, ThresholdRule
+from trainer.choices import THRESHOLD_RULES, ThresholdRule
 from trainer.crossval import OutOfFold
 from trainer.report import thesis
 from trainer.report.document import Cell, Entry, Group, Plot, Table

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainer.calibration import ThresholdRule
+from trainer.choices import ThresholdRule
 from trainer.metrics import Estimate
 from trainer.report.document import Cell
 

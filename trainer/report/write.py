@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainer.calibration import ThresholdRule
+from trainer.choices import ThresholdRule
 from trainer.report import raw
 from trainer.report.breakdown import Pictures
 from trainer.report.scored import Scored, diverged, score

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from classifier.bundle import INTENDED_USE
 from trainer import metrics, multiclass
-from trainer.calibration import ThresholdRule
+from trainer.choices import ThresholdRule
 from trainer.crossval import OutOfFold
 from trainer.folds import Plain
 from trainer.metrics import Estimate, Predictions, draw_patients, estimate

@@ -1,0 +1,73 @@
+"""Orders done in this process, and by real children."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from trainer.work.orders import (
+    LOG_FILE,
+    Event,
+    Failed,
+    LabelledFile,
+    Order,
+    Outcome,
+    Succeeded,
+    read_event,
+    write_order,
+)
+from trainer.work.perform import perform
+
+
+def do(folder: Path, order: Order) -> tuple[Outcome, list[Event]]:
+    """Do an order here and now; its outcome, and the events that it told."""
+    write_order(folder, order)
+    output = io.BytesIO()
+    return perform(folder, output), events(output.getvalue())
+
+
+def succeed(folder: Path, order: Order) -> dict[str, Any]:
+    """The result of an order that must succeed."""
+    outcome, _ = do(folder, order)
+    assert isinstance(outcome, Succeeded), outcome
+    return outcome.result
+
+
+def fail(folder: Path, order: Order) -> Failed:
+    """The failure of an order that must fail; no sentence of it shows a path of this machine."""
+    outcome, _ = do(folder, order)
+    assert isinstance(outcome, Failed), outcome
+    for sentence in (outcome.message, *outcome.details):
+        assert str(folder.parent) not in sentence, sentence
+        assert sentence.endswith((".", "…")), sentence
+    return outcome
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    """A real child; whoever closes its standard input, or ends, ends it."""
+    with (folder / LOG_FILE).open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "trainer.work", str(folder)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+
+def events(lines: bytes) -> list[Event]:
+    """Each line is an event."""
+    told = [read_event(line) for line in lines.splitlines()]
+    assert None not in told, lines
+    return [event for event in told if event is not None]
+
+
+def labelled(source: Path, checked: dict[str, Any]) -> tuple[LabelledFile, ...]:
+    """The images of a check's result, as a comparison takes them."""
+    return tuple(
+        LabelledFile(
+            path=source / one["path"], **{key: one[key] for key in ("sha256", "label", "patient", "magnification")}
+        )
+        for one in checked["images"]
+    )
