@@ -171,6 +171,18 @@ class Client:
         assert answer.status_code == 202, answer.text
         return answer.json()
 
+    def post(self, path: str, fields: dict[str, str], **files: tuple[str, bytes]) -> Any:
+        """Send a form with files to be worked on."""
+        answer = self._session.post(self._url(path), data=fields, files=files, timeout=120)
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    def post_json(self, path: str, content: Any, status: int = 202) -> Any:
+        """Send JSON."""
+        answer = self._session.post(self._url(path), json=content, timeout=60)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
     def finished(self, case: Any, seconds: float = 120) -> Any:
         """Wait until a case has ended, and return it."""
 

@@ -9,12 +9,19 @@ from rest_framework.routers import SimpleRouter
 
 from patchvote.accounts.api import TokenView
 from patchvote.cases.api import CaseViewSet, ImageView
+from patchvote.cases.review_api import ReviewsView
 from patchvote.jobs.health import health
-from patchvote.registry.api import ModelViewSet
+from patchvote.registry.api import BundleUploadViewSet, ModelViewSet, PromotionViewSet
+from patchvote.training.api import CompareView, ComparisonViewSet, DataSetViewSet, PromoteView, RunViewSet
 
 router = SimpleRouter()
 router.register("cases", CaseViewSet, basename="case")
+router.register("data-sets", DataSetViewSet, basename="data-set")
+router.register("training-runs", RunViewSet, basename="training-run")
+router.register("comparisons", ComparisonViewSet, basename="comparison")
 router.register("models", ModelViewSet, basename="model")
+router.register("bundle-uploads", BundleUploadViewSet, basename="bundle-upload")
+router.register("promotions", PromotionViewSet, basename="promotion")
 
 # Swagger UI writes style attributes; its files come from this server.
 docs = csp_update({"style-src": [SELF, UNSAFE_INLINE]})(
@@ -25,6 +32,9 @@ app_name = "api"
 urlpatterns = [
     path("tokens/", TokenView.as_view(), name="tokens"),
     path("images/<uuid:pk>/", ImageView.as_view(), name="image"),
+    path("images/<uuid:pk>/reviews/", ReviewsView.as_view(), name="reviews"),
+    path("models/<uuid:pk>/compare/", CompareView.as_view(), name="model-compare"),
+    path("models/<uuid:pk>/promote/", PromoteView.as_view(), name="model-promote"),
     path("health/", health),
     path("schema/", SpectacularAPIView.as_view(permission_classes=[AllowAny]), name="schema"),
     path("docs/", docs, name="docs"),

@@ -31,6 +31,11 @@ def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
+def folders(name: str, default: Path) -> list[Path]:
+    """A list of folders, separated as in PATH."""
+    return [Path(part).expanduser().resolve() for part in text(name, str(default)).split(os.pathsep) if part.strip()]
+
+
 def number(name: str, default: int) -> int:
     """A whole number.
 
@@ -42,6 +47,22 @@ def number(name: str, default: int) -> int:
         return int(value)
     except ValueError:
         raise SystemExit(f"{name} must be a whole number, not {value!r}.") from None
+
+
+def share(name: str, default: float) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        SystemExit: If it is none; the sentence names the variable.
+    """
+    value = text(name, str(default))
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 1:
+        raise SystemExit(f"{name} must be a number from 0 to 1, not {value!r}.")
+    return number
 
 
 def data_folder() -> Path:

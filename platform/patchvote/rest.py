@@ -7,7 +7,9 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404
-from rest_framework import exceptions, status, views
+from django.utils.translation import gettext_lazy as _
+from rest_framework import exceptions, permissions, status, views
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import UserRateThrottle
 
@@ -30,6 +32,18 @@ class ReadThrottle(UserRateThrottle):
     """The rate for reading."""
 
     scope = "read"
+
+
+class HasPermission(permissions.BasePermission):
+    """Whoever has the permission that the view names in `required`, by action; the rest is for all who signed in."""
+
+    message = _("You may not do this: it takes the role admin.")
+    code = "permission_denied"
+
+    def has_permission(self, request: Request, view: views.APIView) -> bool:
+        """Ask for it."""
+        needed = getattr(view, "required", {}).get(getattr(view, "action", None))
+        return bool(request.user.is_authenticated and (needed is None or request.user.has_perm(needed)))
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:

@@ -12,8 +12,10 @@ from django.utils.translation import gettext_lazy as _
 
 from patchvote import environment as env
 
-# PyTorch's compiler would make a folder in the system's temporary one as soon as it is imported.
+# PyTorch's compiler would make a folder in the system's temporary one as soon as it is imported, matplotlib one in the
+# home folder.
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(env.data_folder() / "cache" / "torch"))
+os.environ.setdefault("MPLCONFIGDIR", str(env.data_folder() / "cache" / "matplotlib"))
 
 django_stubs_ext.monkeypatch()  # Django's generic classes take their types at run time too
 
@@ -36,10 +38,12 @@ CSRF_TRUSTED_ORIGINS = env.words("PATCHVOTE_TRUSTED_ORIGINS")
 
 INSTALLED_APPS = [
     "patchvote.accounts.apps.TokensConfig",  # first: our admin of tokens replaces its own
+    "patchvote.accounts.apps.HistoryConfig",
     "patchvote.accounts",
     "patchvote.jobs",
     "patchvote.registry",
     "patchvote.cases",
+    "patchvote.training",
     "patchvote.embedded",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -67,6 +71,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "patchvote.accounts.history.HistoryMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -115,6 +120,11 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 MEDIA_ROOT = DATA_DIR / "media"
 MODELS_DIR = DATA_DIR / "models"
+TRAINING_DIR = DATA_DIR / "training"
+CACHE_DIR = DATA_DIR / "cache"
+"""Decoded images and computed features: may be emptied at any time."""
+DATA_ROOTS = env.folders("PATCHVOTE_DATA_ROOTS", DATA_DIR / "import")
+"""Data sets can be made from folders below these; they are read where they lie."""
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [FRONTEND_DIR / "static"]
@@ -132,8 +142,12 @@ UPLOAD_MAX_BYTES = env.number("PATCHVOTE_UPLOAD_MAX_MB", 20) * 1024 * 1024
 UPLOAD_MAX_PIXELS = env.number("PATCHVOTE_UPLOAD_MAX_MEGAPIXELS", 50) * 1_000_000
 UPLOAD_MAX_IMAGES = env.number("PATCHVOTE_UPLOAD_MAX_IMAGES", 20)
 """Of one case."""
+DATA_SET_MAX_BYTES = env.number("PATCHVOTE_DATA_SET_MAX_MB", 8192) * 1024 * 1024
+"""Of the zip of a data set."""
+BUNDLE_MAX_BYTES = env.number("PATCHVOTE_BUNDLE_MAX_MB", 2048) * 1024 * 1024
+"""Of a model's bundle, packed and unpacked."""
 FILE_UPLOAD_HANDLERS = [
-    "patchvote.cases.uploads.BoundedUploadHandler",
+    "patchvote.uploads.BoundedUploadHandler",
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
     "django.core.files.uploadhandler.TemporaryFileUploadHandler",
 ]
@@ -201,6 +215,10 @@ if HTTPS:
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True
 
+# --- the history ------------------------------------------------------------------------------------------------------
+
+AUDITLOG_USE_FK_STRING_REPRESENTATION = True  # entries say names, which outlive rows
+
 # --- REST API ---------------------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
@@ -238,6 +256,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "StateEnum": "patchvote.jobs.models.State",
         "VerdictEnum": "patchvote.cases.models.Verdict",
+        "DecisionEnum": "patchvote.cases.models.Decision",
         "MagnificationEnum": "patchvote.cases.models.Magnification",
     },
 }
@@ -285,6 +304,18 @@ JOB_SWEEP_SECONDS = env.number("PATCHVOTE_SWEEP_SECONDS", 2)
 INFERENCE_BATCH = env.number("PATCHVOTE_INFERENCE_BATCH", 16)
 """Analyses that an inference worker claims at once, at the most."""
 INFERENCE_DEVICE = env.text("PATCHVOTE_DEVICE", "auto")
+TRAINING_DEVICE = env.text("PATCHVOTE_TRAINING_DEVICE", INFERENCE_DEVICE)
+TRAINING_MAX_ATTEMPTS = env.number("PATCHVOTE_TRAINING_MAX_ATTEMPTS", 12)
+"""In a row, each of which came no further than those before it."""
+TRAINING_NICENESS = env.number("PATCHVOTE_TRAINING_NICENESS", 19)
+"""Of training processes: inference on the same machine goes first."""
+
+# --- the champion -----------------------------------------------------------------------------------------------------
+
+PROMOTION_SENSITIVITY_LOSS = env.share("PATCHVOTE_PROMOTION_SENSITIVITY_LOSS", 0.02)
+"""How much less sensitive than the champion a model may be in a comparison without a reason being asked for."""
+PROMOTION_FEWEST_PATIENTS = 5
+"""Patients below which a comparison says little."""
 
 # --- logs -------------------------------------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ def test_a_case_from_upload_to_verdict(client: Any, upload: Any, work: Any, tiny
     assert (case["state"], case["verdict"], case["magnification"]) == ("queued", None, "40X")
     assert case["created_at"].endswith("Z")
     [image] = case["images"]
-    assert set(image) == {"id", "filename", "sha256", "width", "height", "url", "analysis"}
+    assert set(image) == {"id", "filename", "sha256", "width", "height", "url", "analysis", "label", "reviews"}
     assert set(image["analysis"]) == {
         "id", "state", "verdict", "malignant_share", "threshold", "malignant_probability", "model", "attempts",
         "queued_at", "started_at", "finished_at", "error", "votes",

@@ -130,10 +130,10 @@ def test_without_workers_the_page_says_that_it_is_delayed(page: Client, submit: 
 def test_a_failed_analysis_says_what_to_do_in_the_readers_language(page: Client, submit: Any, ana: Any) -> None:
     case = submit(ana)
     [job] = ledger.claim(Analysis, "w", 1)
-    ledger.fail(job, ledger.WORKER_LOST, ledger.WORKER_LOST_MESSAGE)
+    ledger.fail(job, ledger.WORKER_LOST, Analysis.LOST_MESSAGE)
     assert "Analyse again; if that fails too" in page.get(case.get_absolute_url()).content.decode()
     spanish = page.get(case.get_absolute_url(), headers={"Accept-Language": "es"}).content.decode()
-    assert ledger.WORKER_LOST_MESSAGE[:40] not in spanish
+    assert Analysis.LOST_MESSAGE[:40] not in spanish
 
 
 def test_a_large_image_keeps_its_page_readable(page: Client, submit: Any, ana: Any, upload: Any) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from auditlog.models import LogEntry
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
+from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 from knox.models import AuthToken
 
+from patchvote.accounts import sentences
 from patchvote.accounts.models import User
 from patchvote.readonly import ReadOnlyAdmin
 
@@ -69,7 +74,7 @@ class UserAdmin(DjangoUserAdmin[User]):
         return ", ".join(group.name for group in user.groups.all())
 
 
-admin.site.unregister([AuthToken, Group])
+admin.site.unregister([AuthToken, Group, LogEntry])
 
 
 @admin.register(Group)
@@ -91,3 +96,56 @@ class TokenAdmin(ReadOnlyAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Who has the permission: this is how a token is revoked."""
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
+
+
+class ActFilter(admin.SimpleListFilter):
+    """What was done."""
+
+    title = _("act")
+    parameter_name = "act"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        return sentences.ACTS.items()
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[LogEntry]) -> QuerySet[LogEntry]:
+        return queryset.filter(additional_data__act=self.value()) if self.value() else queryset
+
+
+@admin.register(LogEntry)
+class HistoryAdmin(ReadOnlyAdmin):
+    """The history: who did what and when. It is read, never changed."""
+
+    list_display = ["timestamp", "person", "sentence", "thing", "address"]
+    list_display_links = ["timestamp"]
+    list_filter = [ActFilter, "timestamp", ("actor", admin.RelatedOnlyFieldListFilter)]
+    list_select_related = ["content_type", "actor"]
+    search_fields = ["object_repr", "object_pk", "actor__username", "additional_data"]
+    fields = ["timestamp", "person", "sentence", "thing", "address", "told", "additional_data"]
+    readonly_fields = ["person", "sentence", "thing", "address", "told"]
+    show_full_result_count = False
+
+    @admin.display(description=_("who"), ordering="actor__username")
+    def person(self, entry: LogEntry) -> str:
+        return sentences.person(entry) or "-"
+
+    @admin.display(description=_("what"))
+    def sentence(self, entry: LogEntry) -> str:
+        return sentences.sentence(entry)
+
+    @admin.display(description=_("from the address"), ordering="remote_addr")
+    def address(self, entry: LogEntry) -> str:
+        return entry.remote_addr or "-"
+
+    @admin.display(description=_("fields"))
+    def told(self, entry: LogEntry) -> str:
+        rows = format_html_join("", "<tr><th scope=row>{}</th><td>{}</td></tr>", sentences.changes(entry))
+        return format_html("<table>{}</table>", rows) if rows else "-"
+
+    @admin.display(description=_("of"))
+    def thing(self, entry: LogEntry) -> str:
+        kind = entry.content_type
+        try:
+            url = reverse(f"admin:{kind.app_label}_{kind.model}_change", args=[entry.object_pk])
+        except NoReverseMatch:
+            return str(entry.object_repr)
+        return format_html('<a href="{}">{}</a>', url, entry.object_repr)

@@ -1,5 +1,6 @@
 """App configuration."""
 
+from auditlog.apps import AuditlogConfig
 from axes.apps import AppConfig as AxesConfig
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
@@ -13,8 +14,10 @@ class AccountsConfig(AppConfig):
     verbose_name = _("Accounts")
 
     def ready(self) -> None:
-        """Connect the rules that make the roles and give admins the admin site."""
-        from patchvote.accounts import roles  # noqa: F401
+        """Connect the rules that make the roles and give admins the admin site, and begin the history."""
+        from patchvote.accounts import history, roles  # noqa: F401
+
+        history.track()
 
 
 class TokensConfig(AppConfig):
@@ -22,6 +25,12 @@ class TokensConfig(AppConfig):
 
     name = "knox"
     verbose_name = _("API tokens")
+
+
+class HistoryConfig(AuditlogConfig):
+    """django-auditlog, by a name that people understand."""
+
+    verbose_name = _("History")
 
 
 class SignInAttemptsConfig(AxesConfig):

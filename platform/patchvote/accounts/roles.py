@@ -19,26 +19,37 @@ ROLES = (SUBMITTER, REVIEWER, ADMIN)
 
 ADMIN_PERMISSIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "accounts": {"user": ("view", "add", "change", "delete")},
+    "auditlog": {"logentry": ("view",)},
     "auth": {"group": ("view",)},
     "axes": {"accessattempt": ("view", "delete")},
-    "cases": {"case": ("view",), "image": ("view",), "analysis": ("view",)},
+    "cases": {"case": ("view",), "image": ("view",), "analysis": ("view",), "review": ("view", "add")},
     "jobs": {"worker": ("view",)},
     "knox": {"authtoken": ("view", "delete")},
-    "registry": {"modelversion": ("view",)},
+    "training": {
+        "dataset": ("view", "add", "delete"),
+        "datasetimage": ("delete",),
+        "trainingrun": ("view", "add"),
+        "comparison": ("view", "add"),
+    },
+    "registry": {"modelversion": ("view", "promote"), "promotion": ("view",), "bundleupload": ("view", "add")},
 }
 """What the group admin may do in the admin site, by app and model."""
+
+REVIEWER_PERMISSIONS: dict[str, dict[str, tuple[str, ...]]] = {"cases": {"review": ("add",)}}
+"""What the group reviewer may do beside seeing all cases."""
 
 
 @receiver(post_migrate)
 def create_roles(sender: AppConfig, using: str, **_: Any) -> None:
-    """Make the groups, and give admins their permissions for the app that was migrated."""
+    """Make the groups, and give them their permissions for the app that was migrated."""
     if sender.label not in ADMIN_PERMISSIONS:
         return
     groups = {role: Group.objects.using(using).get_or_create(name=role)[0] for role in ROLES}
     create_permissions(sender, using=using, verbosity=0)
-    names = [f"{act}_{model}" for model, acts in ADMIN_PERMISSIONS[sender.label].items() for act in acts]
-    permissions = Permission.objects.using(using).filter(content_type__app_label=sender.label, codename__in=names)
-    groups[ADMIN].permissions.add(*permissions)
+    for role, allowed in ((REVIEWER, REVIEWER_PERMISSIONS), (ADMIN, ADMIN_PERMISSIONS)):
+        names = [f"{act}_{model}" for model, acts in allowed.get(sender.label, {}).items() for act in acts]
+        permissions = Permission.objects.using(using).filter(content_type__app_label=sender.label, codename__in=names)
+        groups[role].permissions.add(*permissions)
 
 
 @receiver(m2m_changed, sender=User.groups.through)

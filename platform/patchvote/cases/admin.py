@@ -9,12 +9,13 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from patchvote.cases import services
-from patchvote.cases.models import Analysis, Case, Image
+from patchvote.cases.models import Analysis, Case, Image, Review
 from patchvote.readonly import ReadOnlyAdmin
 from patchvote.registry.services import NoChampionError
 
@@ -64,6 +65,12 @@ def _said(analysis: Analysis) -> str:
     return str(analysis.get_verdict_display() or analysis.get_state_display())
 
 
+def _reviews(reviews: QuerySet[Review], **of: Any) -> SafeString:
+    """How many, with a link to their list."""
+    query = urlencode({f"{name}__id__exact": target.pk for name, target in of.items()})
+    return format_html('<a href="{}?{}">{}</a>', reverse("admin:cases_review_changelist"), query, reviews.count())
+
+
 @admin.register(Case)
 class CaseAdmin(ReadOnlyAdmin):
     """Cases, with their images and analyses."""
@@ -84,8 +91,9 @@ class CaseAdmin(ReadOnlyAdmin):
         "synthetic",
         "notes",
         "page",
+        "reviews",
     ]
-    readonly_fields = ["page"]
+    readonly_fields = ["page", "reviews"]
     inlines = [ImageInline]
     actions = ["cancel", "analyse_again"]
     show_full_result_count = False
@@ -101,6 +109,10 @@ class CaseAdmin(ReadOnlyAdmin):
     @admin.display(description=_("page"))
     def page(self, case: Case) -> SafeString:
         return format_html('<a href="{}">{}</a>', case.get_absolute_url(), _("result page"))
+
+    @admin.display(description=_("reviews"))
+    def reviews(self, case: Case) -> SafeString:
+        return _reviews(Review.objects.filter(image__case=case), image__case=case)
 
     @admin.action(description=_("Cancel what has not ended"), permissions=["view"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Case]) -> None:
@@ -129,8 +141,8 @@ class ImageAdmin(ReadOnlyAdmin):
     list_display = ["filename", "picture", "case_link", "width", "height", "format", "sha256"]
     list_select_related = ["case"]
     search_fields = ["filename", "sha256", "case__reference"]
-    fields = ["picture", "filename", "case_link", "format", "width", "height", "sha256"]
-    readonly_fields = ["picture", "case_link"]
+    fields = ["picture", "filename", "case_link", "format", "width", "height", "sha256", "reviews"]
+    readonly_fields = ["picture", "case_link", "reviews"]
     show_full_result_count = False
 
     def has_module_permission(self, request: HttpRequest) -> bool:
@@ -144,6 +156,10 @@ class ImageAdmin(ReadOnlyAdmin):
     @admin.display(description=_("case"))
     def case_link(self, image: Image) -> SafeString:
         return _link("cases_case", image.case)
+
+    @admin.display(description=_("reviews"))
+    def reviews(self, image: Image) -> SafeString:
+        return _reviews(image.reviews.all(), image=image)
 
 
 @admin.register(Analysis)
@@ -187,3 +203,44 @@ class AnalysisAdmin(ReadOnlyAdmin):
         rows = format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", cells)
         head = (_("row"), _("column"), _("probability"), _("vote"))
         return format_html("<table><tr><th>{}</th><th>{}</th><th>{}</th><th>{}</th></tr>{}</table>", *head, rows)
+
+
+@admin.register(Review)
+class ReviewAdmin(ReadOnlyAdmin):
+    """Reviews: who said what of which verdict."""
+
+    list_display = ["created_at", "reviewer", "decision", "label", "case_link", "image_link", "model_link", "comment"]
+    list_filter = [
+        "decision", "label", "analysis__model_version", ("reviewer", admin.RelatedOnlyFieldListFilter),
+    ]  # fmt: skip
+    list_select_related = ["reviewer", "image__case", "analysis__model_version"]
+    search_fields = ["comment", "reviewer__username", "image__filename", "image__case__reference"]
+    date_hierarchy = "created_at"
+    fields = [
+        "created_at", "reviewer", "decision", "label", "comment", "case_link", "image_link", "analysis_link",
+        "model_link",
+    ]  # fmt: skip
+    readonly_fields = ["case_link", "image_link", "analysis_link", "model_link"]
+    show_full_result_count = False
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        """The links from a case and an image as well."""
+        return lookup in {"image__case__id__exact", "image__id__exact"} or super().lookup_allowed(
+            lookup, value, request
+        )
+
+    @admin.display(description=_("case"))
+    def case_link(self, review: Review) -> SafeString:
+        return _link("cases_case", review.image.case)
+
+    @admin.display(description=_("image"))
+    def image_link(self, review: Review) -> SafeString:
+        return _link("cases_image", review.image)
+
+    @admin.display(description=_("analysis"))
+    def analysis_link(self, review: Review) -> SafeString:
+        return _link("cases_analysis", review.analysis)
+
+    @admin.display(description=_("model version"))
+    def model_link(self, review: Review) -> SafeString:
+        return _link("registry_modelversion", review.analysis.model_version)

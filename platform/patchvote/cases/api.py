@@ -9,8 +9,8 @@ from django.shortcuts import get_object_or_404
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
-from rest_framework import exceptions, mixins, serializers, status, viewsets
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import exceptions, mixins, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
@@ -22,8 +22,14 @@ from rest_framework.views import APIView
 from classifier.decode import DecodeError
 from patchvote.cases import previews, services
 from patchvote.cases.filters import CaseFilter
-from patchvote.cases.models import Analysis, Case, Image, Magnification, Verdict
-from patchvote.registry.models import ModelVersion
+from patchvote.cases.models import Analysis, Case, Image
+from patchvote.cases.reviews import MAY_REVIEW
+from patchvote.cases.serializers import (
+    AgainSerializer,
+    CaseSerializer,
+    PastAnalysisSerializer,
+    SubmissionSerializer,
+)
 from patchvote.registry.services import NoChampionError
 from patchvote.rest import Conflict, ReadThrottle
 
@@ -66,101 +72,6 @@ class SubmitThrottle(UserRateThrottle):
     scope = "submit"
 
 
-class ErrorSerializer(serializers.Serializer[Any]):
-    """Why a job failed."""
-
-    code = serializers.CharField()
-    message = serializers.CharField()
-
-
-class VoteSerializer(serializers.Serializer[Any]):
-    """One patch: its place, in pixels, its probability and its vote."""
-
-    row = serializers.IntegerField()
-    column = serializers.IntegerField()
-    x = serializers.IntegerField()
-    y = serializers.IntegerField()
-    width = serializers.IntegerField()
-    height = serializers.IntegerField()
-    malignant_probability = serializers.FloatField()
-    vote = serializers.ChoiceField(choices=Verdict.choices)
-
-
-class ModelReferenceSerializer(serializers.ModelSerializer[ModelVersion]):
-    """Which model version."""
-
-    class Meta:
-        model = ModelVersion
-        fields = ["name", "version", "sha256"]
-
-
-class AnalysisSerializer(serializers.ModelSerializer[Analysis]):
-    """What one model version says of one image."""
-
-    verdict = serializers.SerializerMethodField()
-    model = ModelReferenceSerializer(source="model_version")
-    error = serializers.SerializerMethodField()
-    votes = VoteSerializer(many=True)
-
-    class Meta:
-        model = Analysis
-        fields = [
-            "id", "state", "verdict", "malignant_share", "threshold", "malignant_probability", "model", "attempts",
-            "queued_at", "started_at", "finished_at", "error", "votes",
-        ]  # fmt: skip
-
-    @extend_schema_field(serializers.ChoiceField(choices=Verdict.choices, allow_null=True))
-    def get_verdict(self, analysis: Analysis) -> str | None:
-        """Null until there is one."""
-        return analysis.verdict or None
-
-    @extend_schema_field(ErrorSerializer(allow_null=True))
-    def get_error(self, analysis: Analysis) -> dict[str, str] | None:
-        """Null unless it failed."""
-        if not analysis.error_code:
-            return None
-        return {"code": analysis.error_code, "message": analysis.error}
-
-
-class ImageSerializer(serializers.ModelSerializer[Image]):
-    """One image with its current analysis."""
-
-    url = serializers.HyperlinkedIdentityField(view_name="api:image")
-    analysis = AnalysisSerializer()
-
-    class Meta:
-        model = Image
-        fields = ["id", "filename", "sha256", "width", "height", "url", "analysis"]
-
-
-class CaseSerializer(serializers.ModelSerializer[Case]):
-    """A case with its images."""
-
-    url = serializers.HyperlinkedIdentityField(view_name="api:case-detail")
-    verdict = serializers.SerializerMethodField()
-    images = ImageSerializer(many=True)
-
-    class Meta:
-        model = Case
-        fields = [
-            "id", "url", "reference", "notes", "magnification", "synthetic", "created_at", "state", "verdict", "images",
-        ]  # fmt: skip
-
-    @extend_schema_field(serializers.ChoiceField(choices=Verdict.choices, allow_null=True))
-    def get_verdict(self, case: Case) -> str | None:
-        """Null until the case succeeded."""
-        return case.verdict or None
-
-
-class SubmissionSerializer(serializers.Serializer[Any]):
-    """What a client sends."""
-
-    images = serializers.ListField(child=serializers.FileField(allow_empty_file=True), allow_empty=False)
-    reference = serializers.CharField(required=False, allow_blank=True, max_length=100, default="")
-    notes = serializers.CharField(required=False, allow_blank=True, max_length=5000, default="")
-    magnification = serializers.ChoiceField(choices=Magnification.choices, default=Magnification.X40)
-
-
 @extend_schema(tags=["cases"])
 class CaseViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Case]):
     """Cases: one's own, or all for reviewers and admins."""
@@ -183,7 +94,8 @@ class CaseViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
 
     def get_parsers(self) -> list[Any]:
         """Images come as multipart forms."""
-        return [MultiPartParser()] if self.request and self.request.method == "POST" else super().get_parsers()
+        sending = self.request and self.request.method == "POST" and self.action_map.get("post") == "create"
+        return [MultiPartParser()] if sending else super().get_parsers()
 
     @extend_schema(
         request={"multipart/form-data": SubmissionSerializer},
@@ -244,19 +156,37 @@ class CaseViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
             raise Conflict(str(error), code="already_ended") from error
         return self._answer(case, status.HTTP_200_OK)
 
-    @extend_schema(request=None, responses={202: CaseSerializer})
+    @extend_schema(request=AgainSerializer, responses={202: CaseSerializer})
     @action(detail=True, methods=["post"], filterset_class=None)
     def reanalyse(self, request: Request, pk: str | None = None) -> Response:
-        """Analyse all images again with the present champion; 409 while analyses are open."""
-        del request, pk
+        """Analyse all images again with the present champion or the model that is named; 409 while analyses are open.
+
+        Reviewers and admins alone may name a model.
+        """
+        del pk
         case = self.get_object()
+        fields = AgainSerializer(data=request.data)
+        if "model" in request.data and not request.user.has_perm(MAY_REVIEW):
+            raise exceptions.PermissionDenied
+        fields.is_valid(raise_exception=True)
         try:
-            services.analyse_again(case)
+            services.analyse_again(case, fields.validated_data.get("model"))
+        except services.UnsuitedError as error:
+            raise Conflict(str(error), code="model_unsuited") from error
         except services.StateError as error:
             raise Conflict(str(error), code="not_ended") from error
         except NoChampionError as error:
             raise NoModel(str(error)) from error
         return self._answer(case, status.HTTP_202_ACCEPTED)
+
+    @extend_schema(responses={200: PastAnalysisSerializer(many=True)})
+    @action(detail=True, filterset_class=None, ordering_fields=[])
+    def analyses(self, request: Request, pk: str | None = None) -> Response:
+        """All analyses of a case's images, the replaced ones too, newest first."""
+        del request, pk
+        rows = Analysis.objects.filter(image__case=self.get_object()).select_related("model_version")
+        page: Any = self.paginate_queryset(rows.order_by("-queued_at", "pk"))  # type: ignore[arg-type]
+        return self.get_paginated_response(PastAnalysisSerializer(page, many=True).data)
 
     def _answer(self, case: Case, status_code: int) -> Response:
         fresh = Case.objects.with_images().get(pk=case.pk)

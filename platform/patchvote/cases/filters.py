@@ -13,7 +13,8 @@ from django.utils.dateparse import parse_date
 from django.utils.translation import gettext_lazy as _
 from django_filters.fields import IsoDateTimeField
 
-from patchvote.cases.models import Case, Verdict
+from patchvote.cases import reviews
+from patchvote.cases.models import Case, CaseQuerySet, Verdict
 from patchvote.jobs.models import State
 
 
@@ -46,6 +47,13 @@ class MomentFilter(django_filters.IsoDateTimeFilter):
     field_class = MomentField
 
 
+REVIEW_CHOICES = [
+    ("awaiting", _("not reviewed yet")),
+    ("reviewed", _("reviewed")),
+    ("disputed", _("reviewer disagrees")),
+]
+
+
 class CaseFilter(django_filters.FilterSet):
     """Filters of cases; `reference` and `q` match parts, whatever their case of letters."""
 
@@ -56,6 +64,10 @@ class CaseFilter(django_filters.FilterSet):
     created_after = MomentFilter("created_at", lookup_expr="gte", label=_("Submitted from"))
     created_before = MomentFilter("created_at", lookup_expr="lt", label=_("Submitted until"), end_of_day=True)
 
+    review = django_filters.ChoiceFilter(
+        method="by_review", choices=REVIEW_CHOICES, label=_("Review"), empty_label=_("reviewed or not")
+    )
+
     class Meta:
         model = Case
         fields: list[str] = []
@@ -65,3 +77,8 @@ class CaseFilter(django_filters.FilterSet):
         del name
         matches = Q(reference__icontains=value) | Q(notes__icontains=value)
         return queryset.filter(matches | Q(pk__in=queryset.filter(images__filename__icontains=value).values("pk")))
+
+    def by_review(self, queryset: CaseQuerySet, name: str, value: str) -> CaseQuerySet:
+        """What waits for a review, what has it, and where the reviewer says another class than the model."""
+        del name
+        return reviews.STANDINGS[value](queryset)

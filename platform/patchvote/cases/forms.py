@@ -8,7 +8,8 @@ from django import forms
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
-from patchvote.cases.models import Case
+from patchvote.cases.models import Case, Decision, Image, Review
+from patchvote.registry.models import ModelVersion
 
 ACCEPT = "image/png,image/jpeg,image/tiff,image/bmp,image/webp,.png,.jpg,.jpeg,.tif,.tiff,.bmp,.webp"
 
@@ -53,3 +54,60 @@ class CaseForm(forms.ModelForm[Case]):
             "data-max-pixels": settings.UPLOAD_MAX_PIXELS,
             "data-max-images": settings.UPLOAD_MAX_IMAGES,
         }
+
+
+class ReviewForm(forms.ModelForm[Review]):
+    """A reviewer's word on an image; the buttons that send it hold the decision."""
+
+    decision = forms.ChoiceField(
+        choices=Decision.choices, error_messages={"required": _("Say it with one of the buttons.")}
+    )
+    analysis = forms.UUIDField(widget=forms.HiddenInput)
+
+    class Meta:
+        model = Review
+        fields = ["comment"]
+        labels = {"comment": _("Comment (optional)")}
+        widgets = {"comment": forms.Textarea(attrs={"rows": 2})}
+
+    def __init__(self, image: Image, **kwargs: Any) -> None:
+        """Fields of one image among several of a page."""
+        super().__init__(auto_id=f"review-{image.pk}-%s", **kwargs)
+        self.image = image
+        if image.analysis:
+            self.fields["analysis"].initial = image.analysis.pk
+
+
+class AnalyseAgainForm(forms.Form):
+    """Which model version shall read the images again."""
+
+    version = forms.ModelChoiceField(
+        ModelVersion.objects.none(),
+        required=False,
+        label=_("Model version"),
+        empty_label=_("with the champion"),
+        error_messages={"invalid_choice": _("This model version is not there, or its files are gone.")},
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Offer the versions whose files are there."""
+        super().__init__(*args, **kwargs)
+        usable = [version.pk for version in ModelVersion.objects.all() if version.folder.exists()]
+        field = self.fields["version"]
+        if isinstance(field, forms.ModelChoiceField):
+            field.queryset = ModelVersion.objects.filter(pk__in=usable)
+
+
+class SpanForm(forms.Form):
+    """Which reviews the page of agreement counts."""
+
+    SPANS = [
+        ("quarter", _("the last 13 weeks, by week")),
+        ("year", _("the last 12 months, by month")),
+        ("all", _("all time, by month")),
+    ]
+
+    span = forms.ChoiceField(choices=SPANS, required=False, label=_("Reviews of"))
+    version = forms.ModelChoiceField(
+        ModelVersion.objects.all(), required=False, label=_("Model version"), empty_label=_("all")
+    )

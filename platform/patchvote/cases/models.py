@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 from patchvote.jobs.models import Job, State
 from patchvote.registry.models import ModelVersion
@@ -35,6 +36,14 @@ class Magnification(models.TextChoices):
     X400 = "400X", "400X"
 
 
+class Decision(models.TextChoices):
+    """A reviewer's word on an image."""
+
+    CONFIRMED = "confirmed", _("confirmed")
+    CORRECTED = "corrected", _("corrected")
+    UNFIT = "unfit", _("unfit")
+
+
 class CaseQuerySet(models.QuerySet["Case"]):
     """Cases."""
 
@@ -42,17 +51,24 @@ class CaseQuerySet(models.QuerySet["Case"]):
         """Own cases; all for reviewers and admins."""
         return self if user.sees_all_cases else self.filter(submitter=user)
 
-    def with_images(self, *, votes: bool = True) -> CaseQuerySet:
-        """With images, their current analyses and the models', in a constant number of queries.
+    def with_images(self, *, votes: bool = True, earlier: bool = False) -> CaseQuerySet:
+        """With images, their reviews, their current analyses and the models', in a constant number of queries.
 
         Args:
             votes: Whether the votes are read as well, thousands of them for a large image.
+            earlier: Whether the analyses that newer ones replaced are read as well, without their votes.
         """
-        current = Analysis.objects.filter(current=True).select_related("model_version")
+        analyses = Analysis.objects.select_related("model_version")
+        current = analyses.filter(current=True)
         if not votes:
             current = current.defer("votes")
-        images = Image.objects.prefetch_related(models.Prefetch("analyses", current, to_attr="current_analyses"))
-        return self.prefetch_related(models.Prefetch("images", images))
+        read: list[models.Prefetch[Any]] = [models.Prefetch("analyses", current, to_attr="current_analyses")]
+        if earlier:
+            read.append(models.Prefetch("analyses", analyses.filter(current=False).defer("votes"), to_attr="earlier"))
+        return self.prefetch_related(
+            models.Prefetch("images", Image.objects.prefetch_related(*read)),
+            models.Prefetch("images__reviews", Review.objects.with_authors()),
+        )
 
 
 class Case(models.Model):
@@ -126,6 +142,10 @@ class Image(models.Model):
     width = models.PositiveIntegerField(_("width"))
     height = models.PositiveIntegerField(_("height"))
 
+    current_analyses: list[Analysis]
+    earlier: list[Analysis]
+    """Newest first; both are there only where `Case.objects.with_images()` was asked for them."""
+
     class Meta:
         ordering = ["case", "position"]
         verbose_name = _("image")
@@ -138,6 +158,16 @@ class Image(models.Model):
     def get_absolute_url(self) -> str:
         """Where its re-encoded copy is served, to those who may see it."""
         return reverse("api:image", args=[self.pk])
+
+    @property
+    def review(self) -> Review | None:
+        """The latest, which counts."""
+        return next(iter(self.reviews.all()), None)
+
+    @property
+    def label(self) -> str:
+        """What it shows, by the latest review; empty without one, and if the image is unfit."""
+        return self.review.label if self.review else ""
 
     @property
     def analysis(self) -> Analysis | None:
@@ -154,6 +184,11 @@ class Analysis(Job):
     `votes` is a list, one entry for each patch, in the shape of the API: row, column, x, y, width, height,
     malignant_probability, vote.
     """
+
+    LOST_MESSAGE = gettext_noop(
+        "The worker stopped every time it worked on this. Analyse again; if that fails too, the image or the model may "
+        "be at fault: tell an administrator."
+    )
 
     image = models.ForeignKey(Image, on_delete=models.CASCADE, related_name="analyses", verbose_name=_("image"))
     model_version = models.ForeignKey(
@@ -185,3 +220,75 @@ class Analysis(Job):
     def malignant_votes(self) -> int:
         """Number of patches that voted malignant."""
         return sum(vote["vote"] == Verdict.MALIGNANT for vote in self.votes)
+
+
+class ReviewQuerySet(models.QuerySet["Review"]):
+    """Reviews."""
+
+    def with_authors(self) -> ReviewQuerySet:
+        """With what is shown of them: who, and on which model version's word."""
+        return self.select_related("reviewer", "analysis__model_version").defer("analysis__votes")
+
+    def latest_of_each(self, *same: str) -> ReviewQuerySet:
+        """Those that no newer review supersedes.
+
+        Args:
+            same: What a newer review must share to supersede: `image`, or `image` and `analysis__model_version`.
+        """
+        later = Q(created_at__gt=OuterRef("created_at")) | Q(created_at=OuterRef("created_at"), pk__gt=OuterRef("pk"))
+        newer = Review.objects.filter(later, **{field: OuterRef(field) for field in same})
+        return self.filter(~Exists(newer))
+
+
+class Review(models.Model):
+    """A reviewer's word on an image, on what the then current analysis said of it.
+
+    Rows are added and never changed: a newer review of the same image supersedes the older ones, and all are kept.
+    `patchvote.cases.reviews.review` adds them.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    image = models.ForeignKey(Image, on_delete=models.CASCADE, related_name="reviews", verbose_name=_("image"))
+    analysis = models.ForeignKey(
+        Analysis, on_delete=models.RESTRICT, related_name="reviews", verbose_name=_("analysis")
+    )
+    reviewer = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="reviews", verbose_name=_("reviewer")
+    )
+    decision = models.CharField(_("decision"), max_length=10, choices=Decision)
+    label = models.CharField(
+        _("label"), max_length=10, choices=Verdict, blank=True, help_text=_("What the image shows; empty if unfit.")
+    )
+    comment = models.TextField(_("comment"), max_length=2000, blank=True)
+    created_at = models.DateTimeField(_("reviewed at"), default=timezone.now, editable=False)
+
+    objects = ReviewQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        verbose_name = _("review")
+        verbose_name_plural = _("reviews")
+        constraints = [
+            models.CheckConstraint(
+                name="review_label_fits_its_decision",
+                condition=Q(decision=Decision.UNFIT, label="")
+                | Q(decision__in=[Decision.CONFIRMED, Decision.CORRECTED], label__in=Verdict.values),
+            ),
+        ]
+        indexes = [
+            models.Index("image", "created_at", "id", name="review_image_created"),
+            models.Index("created_at", name="review_created"),
+        ]
+
+    def __str__(self) -> str:
+        return " ".join(str(word) for word in (self.get_decision_display(), self.get_label_display()) if word)
+
+    def save(self, **options: Any) -> None:
+        """Add it.
+
+        Raises:
+            TypeError: If it was added before.
+        """
+        if not self._state.adding:
+            raise TypeError("A review never changes: add a new one.")
+        super().save(**options)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from patchvote.cases.forms import ReviewForm
 from patchvote.cases.models import Analysis, Case, Image, Verdict
+from patchvote.cases.reviews import other
 from patchvote.registry.models import ModelVersion
 
 FINEST_LABELLED_GRID = 12
@@ -60,15 +63,17 @@ class Tile:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image with all that the page says of it."""
+    """An image as one of its analyses sees it, with all that the page says of it."""
 
     image: Image
-    duplicates: list[Image]
+    analysis: Analysis | None
+    duplicates: Sequence[Image] = ()
+    review_form: ReviewForm | None = None
 
-    @cached_property
-    def analysis(self) -> Analysis | None:
-        """The current one."""
-        return self.image.analysis
+    @property
+    def other_class(self) -> str:
+        """What the verdict would be corrected to."""
+        return str(other(self.analysis.verdict).label) if self.analysis and self.analysis.verdict else ""
 
     @property
     def twins(self) -> list[Image]:
@@ -80,10 +85,11 @@ class Picture:
         """Other cases with an equal image, each once."""
         return list(dict.fromkeys(image.case for image in self.duplicates if image.case_id != self.image.case_id))
 
-    @cached_property
-    def earlier(self) -> list[Analysis]:
-        """Analyses that a newer one replaced, newest first."""
-        return list(self.image.analyses.filter(current=False).select_related("model_version").defer("votes"))
+    @property
+    def comparable(self) -> bool:
+        """True if there are several verdicts to look at side by side."""
+        analyses = [*self.image.earlier, *self.image.current_analyses]
+        return sum(bool(analysis.verdict) for analysis in analyses) > 1
 
     @cached_property
     def tiles(self) -> list[Tile]:

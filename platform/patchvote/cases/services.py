@@ -81,6 +81,10 @@ class StateError(ValueError):
     """The case's state does not allow what was asked."""
 
 
+class UnsuitedError(StateError):
+    """The model version cannot read the case's images."""
+
+
 @dataclass(frozen=True)
 class Submission:
     """A case, and whether an earlier request with the same key had made it."""
@@ -161,22 +165,28 @@ def submit(
     return Submission(case)
 
 
-def analyse_again(case: Case) -> None:
-    """Queue a new analysis of each image with the present champion; the old ones stay in the history.
+def analyse_again(case: Case, version: ModelVersion | None = None) -> None:
+    """Queue a new analysis of each image; the old ones stay in the history.
+
+    Args:
+        case: Whose images.
+        version: The model version that shall read them; the present champion when None.
 
     Raises:
         StateError: While an analysis is still open.
+        UnsuitedError: If an image is too small for the version, or the version's files are gone.
         NoChampionError: If no model serves.
     """
-    model_version = champion()
+    model_version = version or champion()
     with transaction.atomic():
         # The lock makes two requests at the same moment follow each other: the second finds open analyses.
         locked = Case.objects.select_for_update().get(pk=case.pk)
         if not locked.ended:
             raise StateError(_("This case is still being analysed. Cancel it first, or wait."))
-        image_ids = list(locked.images.values_list("pk", flat=True))
-        Analysis.objects.filter(image__in=image_ids, current=True).update(current=False)
-        Analysis.objects.bulk_create([Analysis(image_id=pk, model_version=model_version) for pk in image_ids])
+        images = list(locked.images.all())
+        _check_suited(model_version, images)
+        Analysis.objects.filter(image__in=images, current=True).update(current=False)
+        Analysis.objects.bulk_create([Analysis(image=image, model_version=model_version) for image in images])
         summarise([locked.pk])
         transaction.on_commit(_wake_workers, robust=True)
     case.refresh_from_db()
@@ -221,6 +231,14 @@ def file_name(file: File[bytes]) -> str:
     name = str(file.name or "").replace("\\", "/").rsplit("/", 1)[-1]
     printable = "".join(character for character in name if character.isprintable()).strip()
     return printable[-255:] or "image"
+
+
+def _check_suited(version: ModelVersion, images: Sequence[Image]) -> None:
+    if not version.folder.exists():
+        raise UnsuitedError(_("The files of %(model)s are gone. Choose another version.") % {"model": version})
+    if any(min(image.width, image.height) < version.patch_size for image in images):
+        message = _("%(model)s needs images of at least %(side)d pixels on both sides. Choose another version.")
+        raise UnsuitedError(message % {"model": version, "side": version.patch_size})
 
 
 def _decode_all(files: Sequence[File[bytes]], bounds: Limits) -> list[Facts]:

@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.mixins import LoginRequiredMixin
+from django.core.exceptions import PermissionDenied
 from django.core.files.base import ContentFile, File
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -18,10 +19,10 @@ from django.views.generic import FormView
 from django_filters.views import FilterView
 
 from patchvote.accounts.models import signed_in
-from patchvote.cases import samples, services
+from patchvote.cases import reviews, samples, services
 from patchvote.cases.filters import CaseFilter
-from patchvote.cases.forms import CaseForm
-from patchvote.cases.models import Case
+from patchvote.cases.forms import AnalyseAgainForm, CaseForm, ReviewForm
+from patchvote.cases.models import Case, Image
 from patchvote.cases.pictures import Picture, model_versions
 from patchvote.jobs.models import workers_alive
 from patchvote.registry.services import NoChampionError, champion
@@ -53,6 +54,8 @@ class History(LoginRequiredMixin, FilterView):
         context["by_synthetic_model"] = {
             case.pk for case in context["page_obj"] if any(version.synthetic for version in model_versions(case))
         }
+        if signed_in(self.request).sees_all_cases:
+            context |= reviews.marks(case.pk for case in context["page_obj"])
         return context
 
 
@@ -115,8 +118,8 @@ class CaseView(LoginRequiredMixin, View):
 
     def case(self, pk: Any) -> Case:
         """The case with all that its page shows."""
-        visible = Case.objects.visible_to(signed_in(self.request)).select_related("submitter").with_images()
-        return get_object_or_404(visible, pk=pk)
+        visible = Case.objects.visible_to(signed_in(self.request)).select_related("submitter")
+        return get_object_or_404(visible.with_images(earlier=True), pk=pk)
 
 
 class Detail(CaseView):
@@ -126,24 +129,47 @@ class Detail(CaseView):
 
     def get(self, request: HttpRequest, pk: Any) -> HttpResponse:
         """The page, or with htmx the part of it that changes."""
-        case = self.case(pk)
-        response = render(request, self.template_name, self.context(case))
+        del request
+        return self.page(self.case(pk))
+
+    def page(self, case: Case, *, refused: ReviewForm | None = None, status: int = 200) -> HttpResponse:
+        """Show the case.
+
+        Args:
+            case: The case.
+            refused: What a reviewer sent of one of its images and has to send again.
+            status: Of the answer.
+        """
+        response = render(self.request, self.template_name, self.context(case, refused), status=status)
         add_never_cache_headers(response)
         return response
 
-    def context(self, case: Case) -> dict[str, Any]:
+    def context(self, case: Case, refused: ReviewForm | None = None) -> dict[str, Any]:
         """The case, and when to ask again."""
         delay = _poll_delay(self.request.GET.get("after", ""))
         images = list(case.images.all())
         versions = model_versions(case)
+        user = signed_in(self.request)
+        may_review = user.has_perm(reviews.MAY_REVIEW)
+
+        def picture(image: Image) -> Picture:
+            # Not before the case has ended: polling would take away what somebody writes.
+            form = ReviewForm(image) if may_review and case.ended else None
+            if refused and refused.image == image:
+                form = refused
+            return Picture(image, image.analysis, services.duplicates_of(image, user), form)
+
         return {
             "case": case,
             "model_versions": versions,
             "synthetic_model": any(version.synthetic for version in versions),
-            "pictures": [Picture(image, services.duplicates_of(image, signed_in(self.request))) for image in images],
+            "pictures": [picture(image) for image in images],
             "ended_images": sum(image.analysis is not None and image.analysis.ended for image in images),
             "poll_seconds": round(delay, 1),
             "delayed": not case.ended and not workers_alive()["inference"],
+            "may_review": may_review,
+            "again_form": AnalyseAgainForm() if may_review and case.ended else None,
+            "unreviewed": [image for image in images if image.analysis and image.analysis.verdict and not image.review],
         }
 
 
@@ -169,18 +195,42 @@ class Cancel(CaseView):
 
 
 class AnalyseAgain(CaseView):
-    """Let the present champion read all images again."""
+    """Let the present champion read all images again; reviewers and admins may name another version."""
 
     http_method_names = ["post"]
 
     def post(self, request: HttpRequest, pk: Any) -> HttpResponse:
         """Queue, then show the case."""
         case = self.case(pk)
+        form = AnalyseAgainForm(request.POST)
+        if request.POST.get("version") and not signed_in(request).has_perm(reviews.MAY_REVIEW):
+            raise PermissionDenied
         try:
-            services.analyse_again(case)
+            if form.is_valid():
+                services.analyse_again(case, form.cleaned_data["version"])
+            else:
+                messages.warning(request, str(form.errors["version"][0]))
         except (services.StateError, NoChampionError) as error:
             messages.warning(request, str(error))
         return redirect(case)
+
+
+class SideBySide(LoginRequiredMixin, View):
+    """What several analyses say of one image, each with its votes."""
+
+    AT_ONCE = 4
+
+    def get(self, request: HttpRequest, pk: Any, image_pk: Any) -> HttpResponse:
+        """The analyses that were chosen, or the newest two."""
+        cases = Case.objects.visible_to(signed_in(request))
+        image = get_object_or_404(Image.objects.select_related("case"), pk=image_pk, case=pk, case__in=cases)
+        done = image.analyses.exclude(verdict="").select_related("model_version")
+        choice = list(done.defer("votes"))
+        asked = set(request.GET.getlist("analysis"))
+        shown = [one.pk for one in choice if str(one.pk) in asked][: self.AT_ONCE] or [one.pk for one in choice[:2]]
+        pictures = [Picture(image, analysis) for analysis in done.filter(pk__in=shown)]
+        context = {"case": image.case, "image": image, "choice": choice, "shown": shown, "pictures": pictures}
+        return render(request, "cases/side_by_side.html", context | {"at_once": self.AT_ONCE})
 
 
 def _poll_delay(previous: str) -> float:

@@ -27,11 +27,24 @@ class RedisMissingError(RuntimeError):
 
 @dataclass(frozen=True)
 class Process:
-    """One process to be kept running; those of lower priority start first and stop last."""
+    """One process to be kept running; those of lower priority start first and stop last.
+
+    Attributes:
+        name: A key of `COMMANDS`, or redis.
+        command: Its words.
+        priority: See above.
+        essential: Whether everything stops when it dies again and again: cases need no training worker.
+    """
 
     name: str
     command: list[str]
     priority: int
+    essential: bool = True
+
+    @property
+    def tries(self) -> int:
+        """How often in a row it may die at its start before it has died for good."""
+        return 4 if self.essential else 1_000_000
 
 
 def processes() -> list[Process]:
@@ -40,7 +53,8 @@ def processes() -> list[Process]:
     Raises:
         RedisMissingError: If a private Redis is wanted and there is none.
     """
-    kept = [Process(name, COMMANDS[name](), 20 + place) for place, name in enumerate(("web", "inference", "sweep"))]
+    names = ("web", "inference", "training", "sweep")
+    kept = [Process(name, COMMANDS[name](), 20 + place, name != "training") for place, name in enumerate(names)]
     if settings.PRIVATE_REDIS_SOCKET:
         kept.insert(0, Process("redis", _redis_server(settings.PRIVATE_REDIS_SOCKET), 10))
     return kept
@@ -157,7 +171,7 @@ def _sections() -> dict[str, dict[str, str]]:
             "autorestart": "true",
             # A process that dies within this time, that often in a row, has died for good.
             "startsecs": "10",
-            "startretries": "4",
+            "startretries": str(process.tries),
             "stopwaitsecs": "15",
             "stopasgroup": "false",
             "killasgroup": "true",

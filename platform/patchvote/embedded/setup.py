@@ -20,7 +20,7 @@ from patchvote import environment as env
 from patchvote.accounts.models import User
 from patchvote.accounts.roles import ADMIN
 from patchvote.registry import services as registry
-from patchvote.registry.models import Alias
+from patchvote.registry.models import Alias, Origin
 
 FIRST_ADMIN = "admin"
 _STATIC_STAMP = ".collected"
@@ -71,9 +71,9 @@ def collect_static() -> None:
 
 def register_shipped_model() -> None:
     """Register the bundle that comes with Patchvote; it becomes champion where there is none."""
-    version = registry.register(bundle.SHIPPED)
+    version = registry.register(bundle.SHIPPED, origin=Origin.SHIPPED)
     if not Alias.objects.filter(name=Alias.CHAMPION).exists():
-        registry.promote(version)
+        registry.promote(version, gate=False)
 
 
 def make_first_admin() -> FirstAdmin | None:

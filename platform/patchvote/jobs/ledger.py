@@ -19,7 +19,6 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection, models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
-from django.utils.translation import gettext_noop
 
 from patchvote.jobs.models import OPEN_STATES, Job, State
 from patchvote.jobs.signals import jobs_changed, wake_up
@@ -29,10 +28,6 @@ logger = logging.getLogger(__name__)
 J = TypeVar("J", bound=Job)
 
 WORKER_LOST = "worker_lost"
-WORKER_LOST_MESSAGE = gettext_noop(
-    "The worker stopped every time it worked on this. Analyse again; if that fails too, the image or the model may be "
-    "at fault: tell an administrator."
-)
 
 
 def _rows(model: type[J]) -> models.QuerySet[J]:
@@ -86,6 +81,30 @@ def renew(jobs: Iterable[Job], *, lease: timedelta | None = None) -> int:
         How many of the jobs are still held; the rest were cancelled or given to another worker.
     """
     return sum(_held(job).update(lease_expires_at=Now() + (lease or settings.JOB_LEASE)) for job in jobs)
+
+
+def report(job: Job, *, lease: timedelta | None = None, **fields: Any) -> bool:
+    """Renew the lease and store how far the job has come.
+
+    Returns:
+        False if the job is no longer held: then nothing was stored.
+    """
+    return bool(_held(job).update(lease_expires_at=Now() + (lease or settings.JOB_LEASE), **fields))
+
+
+def give_back(job: Job, **fields: Any) -> bool:
+    """Put a job back to the queue: its worker has to stop. Returns False if it is no longer held."""
+    with transaction.atomic():
+        given = _held(job).update(state=State.QUEUED, worker="", lease_expires_at=None, **fields)
+        if given:
+            _tell(type(job), [job.pk])
+    return bool(given)
+
+
+def forfeit(job: Job) -> None:
+    """End the lease at once: what worked on the job died. The sweep decides whether it is tried again."""
+    _held(job).update(lease_expires_at=Now() - timedelta(seconds=1))
+    sweep(type(job))
 
 
 def held(jobs: Iterable[J]) -> list[J]:
@@ -144,12 +163,12 @@ def sweep(model: type[J]) -> tuple[int, int]:
                 .values_list("pk", flat=True)
             )
             lost = _rows(model).filter(expired, pk__in=ids)
-            failed = lost.filter(attempts__gte=settings.JOB_MAX_ATTEMPTS).update(
+            failed = lost.filter(model.exhausted()).update(
                 state=State.FAILED,
                 finished_at=Now(),
                 lease_expires_at=None,
                 error_code=WORKER_LOST,
-                error=WORKER_LOST_MESSAGE,
+                error=model.LOST_MESSAGE,
             )
             requeued = lost.update(state=State.QUEUED, worker="", lease_expires_at=None)
             _tell(model, ids)

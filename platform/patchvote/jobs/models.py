@@ -4,7 +4,7 @@ States and transitions; `patchvote.jobs.ledger` is the only module that makes th
 
     queued -> running                       a worker claims it
     running -> succeeded | failed           the worker that holds the lease finishes it
-    running -> queued                       its lease expired
+    running -> queued                       its lease expired, or the worker that was told to stop gave it back
     running -> failed                       its lease expired after the last attempt
     queued | running -> cancelled           a person cancels it
 """
@@ -20,6 +20,7 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 
 class State(models.TextChoices):
@@ -54,8 +55,16 @@ class Job(models.Model):
     error_code = models.CharField(_("error code"), max_length=40, blank=True, editable=False)
     error = models.TextField(_("error"), blank=True, editable=False)
 
+    LOST_MESSAGE = gettext_noop("The worker stopped every time it worked on this. Tell an administrator.")
+    """What a person reads when the last attempt was lost as well; a model may have a better sentence."""
+
     class Meta:
         abstract = True
+
+    @classmethod
+    def exhausted(cls) -> models.Q:
+        """Which jobs get no further attempt."""
+        return models.Q(attempts__gte=settings.JOB_MAX_ATTEMPTS)
 
     @property
     def ended(self) -> bool:

@@ -1,46 +1,141 @@
-"""Model versions in the admin."""
+"""Model versions in the admin: what they are worth, which serves, uploading, and the way back."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Exists, OuterRef, QuerySet
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import NoReverseMatch, path, reverse
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from classifier.bundle import BundleError
+from patchvote.accounts.models import signed_in
 from patchvote.readonly import ReadOnlyAdmin
-from patchvote.registry.models import Alias, ModelVersion
+from patchvote.registry import downloads, services, tables
+from patchvote.registry.forms import RollbackForm, UploadForm
+from patchvote.registry.models import Alias, BundleUpload, ModelVersion, Origin, Promotion
+from patchvote.watched import WatchedAdmin
+
+MAY_PROMOTE = "registry.promote_modelversion"
+_FINGERPRINT_DIGITS = 12
+_SOURCES = {
+    Origin.RUN: ("training_trainingrun_change", "runs"),
+    Origin.UPLOAD: ("registry_bundleupload_change", "uploads"),
+}
+"""The admin page of what a version came from, and the relation that leads there."""
+
+
+def _url(name: str, *args: Any) -> str:
+    """A page of the admin; empty where there is none."""
+    try:
+        return reverse(f"admin:{name}", args=args)
+    except NoReverseMatch:
+        return ""
 
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(ReadOnlyAdmin):
-    """Versions never change; which of them serves is shown."""
+    """Versions never change; which of them serves is shown, and can be taken back."""
 
     list_display = [
-        "__str__",
-        "serves",
-        "network",
-        "balanced_accuracy",
-        "auc",
-        "analyses",
-        "synthetic_data",
-        "created_at",
+        "__str__", "serves", "balanced_accuracy", "auc", "brought", "created_at", "protocol", "data", "analyses",
+    ]  # fmt: skip
+    list_filter = ["name", "origin", "created_at"]
+    list_select_related = ["created_by"]
+    search_fields = ["name", "sha256", "metadata"]
+    fieldsets = [
+        (None, {"fields": ["name", "version", "serves", "network", "came", "created_at", "sha256", "analyses"]}),
+        (_("Figures"), {"fields": ["metrics", "confusion"]}),
+        (_("Training data"), {"fields": ["training_data", "synthetic_data"]}),
+        (_("Metadata"), {"fields": ["described"]}),
     ]
-    list_filter = ["name"]
-    search_fields = ["name", "sha256"]
-    fields = ["name", "version", "serves", "sha256", "created_at", "analyses", "described"]
-    readonly_fields = ["serves", "analyses", "described"]
+    readonly_fields = [
+        "serves", "network", "came", "analyses", "metrics", "confusion", "training_data", "synthetic_data", "described"
+    ]  # fmt: skip
+    show_full_result_count = False
+
+    def get_urls(self) -> list[Any]:
+        own = self.admin_site.admin_view
+        return [
+            path("rollback/", own(self.rollback), name="registry_modelversion_rollback"),
+            path("<uuid:pk>/bundle/", own(self.download), name="registry_modelversion_bundle"),
+            *super().get_urls(),
+        ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ModelVersion]:
         serving = Alias.objects.filter(name=Alias.CHAMPION, model_version=OuterRef("pk"))
         versions: QuerySet[ModelVersion] = super().get_queryset(request)
         return versions.annotate(serves=Exists(serving), analysis_count=Count("analyses"))
 
-    @admin.display(boolean=True, description=_("champion"))
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return super().changelist_view(request, self._steps(request) | (extra_context or {}))
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        version = self.get_object(request, object_id)
+        context = self._steps(request)
+        if version is not None and self.has_view_permission(request, version):
+            context["promotions"] = version.promotions.select_related("previous", "by")
+            context["promote_url"] = "" if version.serves else _url("training_promote", version.pk)
+        return super().change_view(request, object_id, form_url, context | (extra_context or {}))
+
+    def _steps(self, request: HttpRequest) -> dict[str, Any]:
+        """What the person may do to the champion."""
+        may_promote = request.user.has_perm(MAY_PROMOTE)
+        return {
+            "may_promote": may_promote,
+            "rollback_target": services.rollback_target() if may_promote and request.method == "GET" else None,
+            "may_upload": request.user.has_perm("registry.add_bundleupload"),
+        }
+
+    def download(self, request: HttpRequest, pk: Any) -> HttpResponseBase:
+        """The bundle as one file."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        version = self.get_object(request, str(pk))
+        if version is None:
+            raise Http404
+        try:
+            return downloads.packed(version)
+        except BundleError:
+            messages.error(request, gettext("The files of %(model)s are gone or were changed.") % {"model": version})
+            return redirect(_url("registry_modelversion_change", version.pk))
+
+    def rollback(self, request: HttpRequest) -> HttpResponse:
+        """Asks first, then goes one step back."""
+        if not request.user.has_perm(MAY_PROMOTE):
+            raise PermissionDenied
+        form = RollbackForm(request.POST if request.method == "POST" else None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                version = services.rollback(by=signed_in(request), reason=form.cleaned_data["reason"])
+            except services.PromotionRefusedError as error:
+                messages.error(request, str(error))
+            else:
+                messages.success(request, gettext("New cases are read by %(model)s again.") % {"model": version})
+            return redirect(_url("registry_modelversion_changelist"))
+        serving = Alias.objects.filter(name=Alias.CHAMPION).select_related("model_version").first()
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Go back to the model before"),
+            "opts": self.opts,
+            "form": form,
+            "target": services.rollback_target(),
+            "champion": serving.model_version if serving else None,
+        }
+        return TemplateResponse(request, "admin/registry/modelversion/rollback.html", context)
+
+    @admin.display(boolean=True, description=_("champion"), ordering="serves")
     def serves(self, version: Any) -> bool:
         return bool(version.serves)
 
@@ -50,11 +145,34 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("balanced accuracy"))
     def balanced_accuracy(self, version: ModelVersion) -> str:
-        return _figure(version, "balanced_accuracy")
+        return tables.figure(version, "balanced_accuracy")
 
     @admin.display(description="AUC")
     def auc(self, version: ModelVersion) -> str:
-        return _figure(version, "auc")
+        return tables.figure(version, "auc")
+
+    @admin.display(description=_("protocol"))
+    def protocol(self, version: ModelVersion) -> str:
+        return str(version.metadata.get("metrics", {}).get("protocol", "-"))
+
+    @admin.display(description=_("training data"))
+    def data(self, version: ModelVersion) -> str:
+        if version.synthetic:
+            return gettext("synthetic")
+        return str(version.metadata.get("data", {}).get("fingerprint", "-"))[:_FINGERPRINT_DIGITS]
+
+    @admin.display(description=_("origin"))
+    def came(self, version: Any) -> str:
+        """The same, with a link to the run or the upload."""
+        name, sources = _SOURCES.get(version.origin, ("", ""))
+        source = getattr(version, sources).first() if sources else None
+        url = _url(name, source.pk) if source else ""
+        return format_html('<a href="{}">{}</a>', url, self.brought(version)) if url else self.brought(version)
+
+    @admin.display(description=_("origin"), ordering="origin")
+    def brought(self, version: Any) -> str:
+        """How it came, and through whom."""
+        return ", ".join(str(part) for part in (version.get_origin_display(), version.created_by) if part)
 
     @admin.display(description=_("analyses"), ordering="analysis_count")
     def analyses(self, version: Any) -> str:
@@ -65,14 +183,77 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     def synthetic_data(self, version: ModelVersion) -> bool:
         return version.synthetic
 
+    @admin.display(description=_("measures"))
+    def metrics(self, version: ModelVersion) -> SafeString:
+        return tables.metrics(version)
+
+    @admin.display(description=_("confusion"))
+    def confusion(self, version: ModelVersion) -> SafeString:
+        return tables.confusion(version)
+
+    @admin.display(description=_("training data"))
+    def training_data(self, version: ModelVersion) -> SafeString:
+        return tables.training_data(version)
+
     @admin.display(description=_("metadata"))
-    def described(self, version: ModelVersion) -> str:
-        return format_html("<pre>{}</pre>", json.dumps(version.metadata, indent=2, ensure_ascii=False))
+    def described(self, version: ModelVersion) -> SafeString:
+        return tables.metadata(version)
 
 
-def _figure(version: ModelVersion, name: str) -> str:
-    """A metric of the metadata, as a number or as a number with an interval."""
-    value = version.metadata.get("metrics", {}).get(name)
-    if isinstance(value, dict):
-        value = value.get("value")
-    return f"{value:.3f}" if isinstance(value, int | float) else "-"
+@admin.register(Promotion)
+class PromotionAdmin(ReadOnlyAdmin):
+    """The history of the champion."""
+
+    list_display = ["at", "kind", "version", "previous", "by", "overridden", "reason"]
+    list_filter = ["kind", "overridden", "at"]
+    list_select_related = ["version", "previous", "by"]
+    fields = ["at", "kind", "version", "previous", "by", "overridden", "reason", "compared"]
+    readonly_fields = ["compared"]
+    show_full_result_count = False
+
+    @admin.display(description=_("comparison"))
+    def compared(self, step: Promotion) -> SafeString:
+        text = json.dumps(step.evidence, indent=2, ensure_ascii=False) if step.evidence else gettext("none")
+        return format_html("<pre>{}</pre>", text)
+
+
+@admin.register(BundleUpload)
+class BundleUploadAdmin(WatchedAdmin):
+    """Bundles that people sent: being tried, registered or refused."""
+
+    form = UploadForm
+    detail_template = "admin/registry/_upload.html"
+    list_display = ["filename", "status", "version", "error", "created_by", "queued_at"]
+    list_filter = ["state", "queued_at"]
+    list_select_related = ["model_version", "created_by"]
+    readonly_fields = ["version"]
+    show_full_result_count = False
+    view_on_site = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Who has the permission."""
+        return admin.ModelAdmin.has_add_permission(self, request)
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> Any:
+        return super().add_view(request, form_url, {"title": _("Upload a bundle"), **(extra_context or {})})
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        if obj is None:
+            return ["bundle"]
+        return ["filename"]
+
+    def save_form(self, request: HttpRequest, form: Any, change: bool) -> BundleUpload:
+        return services.upload(form.cleaned_data["bundle"], by=signed_in(request))
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """It was stored with its file."""
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """There is nothing else."""
+
+    @admin.display(description=_("model version"))
+    def version(self, upload: BundleUpload) -> Any:
+        if upload.model_version is None:
+            return "-"
+        url = _url("registry_modelversion_change", upload.model_version.pk)
+        return format_html('<a href="{}">{}</a>', url, upload.model_version)

@@ -1,16 +1,29 @@
-"""Registering bundles and choosing the champion."""
+"""Registering bundles, and choosing the champion: promotion and the way back."""
 
 from __future__ import annotations
 
+import logging
+import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.core.files.base import File
+from django.core.files.storage import FileSystemStorage
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.utils.translation import gettext
 
 from classifier import bundle as bundles
-from patchvote.registry.models import Alias, ModelVersion
+from patchvote.accounts import history
+from patchvote.jobs.signals import wake_up
+from patchvote.registry.gate import SHORTEST_REASON, Evidence, Judgement, judge
+from patchvote.registry.models import Alias, BundleUpload, ModelVersion, Origin, Promotion
+
+if TYPE_CHECKING:
+    from patchvote.accounts.models import User
+
+logger = logging.getLogger(__name__)
 
 _TRIES = 5
 
@@ -28,6 +41,20 @@ class NoChampionError(RuntimeError):
         )
 
 
+class PromotionRefusedError(ValueError):
+    """The gate, or the state of the bundle, stands against a promotion or a rollback."""
+
+    def __init__(self, judgement: Judgement) -> None:
+        """Keep what the gate said."""
+        super().__init__(judgement.sentence)
+        self.judgement = judgement
+
+    @property
+    def code(self) -> str:
+        """Of the judgement."""
+        return self.judgement.code
+
+
 def champion() -> ModelVersion:
     """The version that serves new cases.
 
@@ -40,8 +67,20 @@ def champion() -> ModelVersion:
     return alias.model_version
 
 
-def register(folder: str | Path) -> ModelVersion:
+def register(
+    folder: str | Path,
+    *,
+    origin: Origin = Origin.COMMAND,
+    by: User | None = None,
+    tried: bool = False,
+) -> ModelVersion:
     """Copy a bundle into the registry as the next version of its name; the same bundle again is the same version.
+
+    Args:
+        folder: Of the bundle.
+        origin: How it came here.
+        by: Who brought it; None for a command on the server.
+        tried: True if its network was loaded already, elsewhere: this process then needs no PyTorch.
 
     Raises:
         BundleError: If it is not a sound bundle.
@@ -50,7 +89,8 @@ def register(folder: str | Path) -> ModelVersion:
     known = ModelVersion.objects.filter(sha256=bundle.sha256).first()
     if known and known.folder.exists():
         return known
-    bundle.module()  # weights that do not fit their network must not be registered
+    if not tried:
+        bundle.module()  # weights that do not fit their network must not be registered
     bundles.copy(bundle, Path(settings.MODELS_DIR) / bundle.sha256)
     for attempt in range(_TRIES):
         known = ModelVersion.objects.filter(sha256=bundle.sha256).first()
@@ -58,12 +98,14 @@ def register(folder: str | Path) -> ModelVersion:
             return known
         latest = ModelVersion.objects.filter(name=bundle.metadata.name).aggregate(latest=Max("version"))["latest"] or 0
         try:
-            with transaction.atomic():
+            with transaction.atomic(), history.acting(by):
                 return ModelVersion.objects.create(
                     name=bundle.metadata.name,
                     version=latest + 1,
                     sha256=bundle.sha256,
-                    metadata=bundle.metadata.model_dump(mode="json"),
+                    metadata=_kept(bundle.metadata),
+                    origin=origin,
+                    created_by=by,
                 )
         except IntegrityError:  # another process registered at the same moment: count again
             if attempt == _TRIES - 1:
@@ -71,6 +113,199 @@ def register(folder: str | Path) -> ModelVersion:
     raise AssertionError("unreachable")
 
 
-def promote(version: ModelVersion) -> None:
-    """Let a version serve new cases from now on; running and past analyses keep theirs."""
-    Alias.objects.update_or_create(name=Alias.CHAMPION, defaults={"model_version": version})
+def _kept(metadata: bundles.BundleMetadata) -> dict[str, Any]:
+    """The metadata as it is kept in the database: of what the model has seen, the numbers."""
+    kept = metadata.model_dump(mode="json", exclude={"seen"})
+    if metadata.seen is not None:
+        kept["seen"] = {"patients": len(metadata.seen.patients), "images": len(metadata.seen.images)}
+    return kept
+
+
+# --- the champion -----------------------------------------------------------------------------------------------------
+
+
+def promote(
+    version: ModelVersion,
+    *,
+    by: User | None = None,
+    reason: str = "",
+    evidence: Evidence | None = None,
+    gate: bool = True,
+) -> None:
+    """Let a version serve new cases from now on; running and past analyses keep theirs.
+
+    Args:
+        version: What shall serve.
+        by: Who wants it; None for a command on the server.
+        reason: Outweighs what the gate has against it, if it allows that.
+        evidence: The comparison with the champion.
+        gate: False for what the server itself or a command on it does: there is a row, but nothing is judged.
+
+    Raises:
+        PromotionRefusedError: If the gate stands against it, or the bundle's files are not sound.
+    """
+    _check_files(version)
+    reason = reason.strip()
+    with transaction.atomic():
+        alias, previous = _locked_alias(version)
+        if not gate and previous == version:
+            return
+        judgement = judge(version, evidence, champion=previous)
+        overridden = gate and not judgement.allowed
+        if overridden and not judgement.needs_reason:
+            raise PromotionRefusedError(judgement)
+        if overridden and len(reason) < SHORTEST_REASON:
+            raise PromotionRefusedError(_with_advice(judgement))
+        _move(alias, version)
+        _add_step(
+            Promotion(
+                version=version,
+                previous=previous,
+                by=by,
+                reason=reason,
+                overridden=overridden,
+                evidence=evidence.model_dump(mode="json") if evidence else None,
+            )
+        )
+
+
+def rollback_target() -> ModelVersion | None:
+    """The version that served before the champion did; None where there is none.
+
+    Every promotion puts a version onto a pile and every rollback takes one off: going back never leads forward again.
+    """
+    pile: list[Any] = []
+    for kind, version_id in Promotion.objects.order_by("pk").values_list("kind", "version"):
+        if kind == Promotion.Kind.PROMOTE:
+            pile.append(version_id)
+        elif pile:
+            pile.pop()
+    return ModelVersion.objects.filter(pk=pile[-2]).first() if len(pile) > 1 else None
+
+
+def rollback(*, by: User | None, reason: str = "") -> ModelVersion:
+    """Let the version serve again that served before the champion.
+
+    Args:
+        by: Who wants it; None for a command on the server.
+        reason: Why, if somebody says so.
+
+    Returns:
+        The version that serves now.
+
+    Raises:
+        PromotionRefusedError: If there is nothing to go back to, or its files are not sound.
+    """
+    with transaction.atomic():
+        alias = Alias.objects.select_for_update().filter(name=Alias.CHAMPION).first()
+        target = rollback_target()
+        if alias is None or target is None:
+            raise PromotionRefusedError(
+                Judgement(
+                    False, "nothing_to_roll_back", gettext("There is nothing to go back to: no other model has served.")
+                )
+            )
+        _check_files(target)
+        previous = alias.model_version
+        _move(alias, target)
+        _add_step(
+            Promotion(kind=Promotion.Kind.ROLLBACK, version=target, previous=previous, by=by, reason=reason.strip())
+        )
+    return target
+
+
+def _locked_alias(version: ModelVersion) -> tuple[Alias, ModelVersion | None]:
+    """The champion's alias, kept for this transaction, and what it names; made where it is not there."""
+    alias, made = Alias.objects.get_or_create(name=Alias.CHAMPION, defaults={"model_version": version})
+    if made:
+        return alias, None
+    # Not joined with the version: after a wait PostgreSQL would look for the new row beside the old version.
+    alias = Alias.objects.select_for_update().get(pk=alias.pk)
+    return alias, alias.model_version
+
+
+def _move(alias: Alias, version: ModelVersion) -> None:
+    alias.model_version = version
+    alias.save()
+
+
+def _add_step(step: Promotion) -> None:
+    with history.acting(step.by):
+        step.save(force_insert=True)
+    logger.info("%s %s, by %s", step.kind, step.version, step.by_id or "the server")
+
+
+def _with_advice(judgement: Judgement) -> Judgement:
+    advice = gettext("To promote it all the same, give a reason of at least %(n)d characters.") % {"n": SHORTEST_REASON}
+    return Judgement(False, judgement.code, f"{judgement.sentence} {advice}", needs_reason=True)
+
+
+def _check_files(version: ModelVersion) -> None:
+    try:
+        version.bundle()
+    except bundles.BundleError as error:
+        logger.exception("the bundle of %s", version)
+        sentence = gettext("The files of %(model)s are gone or were changed: it cannot serve.") % {"model": version}
+        raise PromotionRefusedError(Judgement(False, "bundle_unsound", sentence)) from error
+
+
+# --- uploads ----------------------------------------------------------------------------------------------------------
+
+
+def upload(file: File[bytes], *, by: User) -> BundleUpload:
+    """Store a bundle that a person sent, and queue it to be tried.
+
+    Args:
+        file: One zip; refused at once where its list of names shows that it is no bundle.
+        by: Who sent it.
+
+    Raises:
+        BundleError: If it cannot be a bundle. Nothing was stored.
+    """
+    bundles.check(file, max_bytes=settings.BUNDLE_MAX_BYTES)
+    file.seek(0)
+    sent = BundleUpload(filename=Path(file.name or "").name[-255:], created_by=by)
+    try:
+        # A large upload lies in a file already: it is moved, not copied.
+        FileSystemStorage(sent.folder).save(sent.archive.name, file)
+        with transaction.atomic():
+            sent.save(force_insert=True)
+            transaction.on_commit(_wake_workers, robust=True)
+    except BaseException:
+        forget_upload(sent)
+        raise
+    return sent
+
+
+def sentence(error: bundles.BundleError) -> str:
+    """What is wrong with a bundle, in the language of the moment."""
+    return gettext(error.template) % error.values if error.values else gettext(error.template)
+
+
+def accept_upload(upload: BundleUpload, folder: str | Path, result: dict[str, Any]) -> dict[str, Any]:
+    """Register an uploaded bundle that a process of its own has unpacked and tried.
+
+    Args:
+        upload: The job.
+        folder: Where the bundle was unpacked.
+        result: What the process said of it; has the `sha256` of what was tried.
+
+    Returns:
+        The job's fields, for the ledger to store.
+
+    Raises:
+        BundleError: If the folder does not hold what was tried.
+    """
+    if bundles.Bundle.load(folder).sha256 != result["sha256"]:
+        raise bundles.BundleError("The bundle is not the one that was tried.")
+    version = register(folder, origin=Origin.UPLOAD, by=upload.created_by, tried=True)
+    return {"model_version": version}
+
+
+def forget_upload(upload: BundleUpload) -> None:
+    """Remove an upload's files: of what was accepted the registry has a copy."""
+    shutil.rmtree(upload.folder, ignore_errors=True)
+
+
+def _wake_workers() -> None:
+    wake_up.send(sender=BundleUpload)

@@ -24,10 +24,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, folder: str, champion: bool, **options: Any) -> None:
         try:
             version = services.register(folder)
-        except BundleError as error:
+            if champion:
+                services.promote(version, gate=False)
+        except (BundleError, services.PromotionRefusedError) as error:
             raise CommandError(str(error)) from error
-        if champion:
-            services.promote(version)
         self.stdout.write(
             f"{version} ({version.sha256[:12]})in {settings.DATA_DIR}{': serves new cases' if champion else ''}"
         )

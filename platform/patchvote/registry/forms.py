@@ -1,0 +1,48 @@
+"""Forms of the registry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
+
+from classifier import bundle
+from patchvote.registry import services
+from patchvote.registry.models import BundleUpload
+
+
+class UploadForm(forms.ModelForm[BundleUpload]):
+    """One bundle, packed."""
+
+    bundle = forms.FileField(
+        label=_("Bundle"),
+        help_text=_(
+            "One zip with model.safetensors and metadata.json, as the page of a model version gives it. It is tried on "
+            "a known image before it becomes a model version; it does not serve until it is promoted."
+        ),
+        widget=forms.ClearableFileInput(attrs={"accept": ".zip,application/zip"}),
+    )
+
+    class Meta:
+        model = BundleUpload
+        fields: list[str] = []
+
+    def clean_bundle(self) -> Any:
+        """Refuse at once what cannot be a bundle."""
+        file = self.cleaned_data["bundle"]
+        try:
+            bundle.check(file, max_bytes=settings.BUNDLE_MAX_BYTES)
+        except bundle.BundleError as error:
+            raise ValidationError(services.sentence(error), code="bad_bundle") from error
+        return file
+
+
+class RollbackForm(forms.Form):
+    """Why, if somebody says so."""
+
+    reason = forms.CharField(
+        label=_("Reason"), required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 3, "cols": 60})
+    )

@@ -1,0 +1,1 @@
+"""Data sets, training runs, and comparisons of a new model with the one that serves."""

@@ -1,0 +1,153 @@
+"""Comparisons in the admin, and the page on which a model version is compared with the champion and promoted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import path
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
+
+from patchvote.accounts.models import signed_in
+from patchvote.jobs.models import State
+from patchvote.registry import services as registry
+from patchvote.registry.gate import SHORTEST_REASON, judge
+from patchvote.registry.models import ModelVersion
+from patchvote.training import comparisons, data_sets, differences
+from patchvote.training.models import Comparison, DataSet
+from patchvote.watched import WatchedAdmin
+
+
+class CompareForm(forms.Form):
+    """On which data sets to compare."""
+
+    data_sets = forms.ModelMultipleChoiceField(
+        DataSet.objects.none(),
+        label=_("data sets"),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text=_("All that are not synthetic, if none is chosen."),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Offer those that passed their check."""
+        super().__init__(*args, **kwargs)
+        self.fields["data_sets"].queryset = data_sets.usable()  # type: ignore[attr-defined]  # a ModelChoiceField
+
+
+class PromoteForm(forms.Form):
+    """Why, where the gate asks."""
+
+    reason = forms.CharField(
+        label=_("Reason"), required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 3, "cols": 70})
+    )
+
+
+@admin.register(Comparison)
+class ComparisonAdmin(WatchedAdmin):
+    """Comparisons, and promoting."""
+
+    detail_template = "admin/training/_comparison.html"
+    list_display = ["__str__", "status", "images", "patients", "created_by", "queued_at"]
+    list_select_related = ["candidate", "champion", "created_by"]
+    list_filter = ["state"]
+    fieldsets = [(None, {"fields": ["candidate"]})]
+
+    def get_urls(self) -> list[Any]:
+        """With the page on which one promotes."""
+        promote = self.admin_site.admin_view(self.promote_page)
+        compare = self.admin_site.admin_view(require_POST(self.compare))
+        return [
+            path("promote/<uuid:version>/", promote, name="training_promote"),
+            path("promote/<uuid:version>/compare/", compare, name="training_compare"),
+            *super().get_urls(),
+        ]
+
+    def detail_context(self, request: HttpRequest, job: Comparison) -> dict[str, Any]:
+        return result_context(job)
+
+    def compare(self, request: HttpRequest, version: Any) -> HttpResponse:
+        """Queue a comparison of a version with the champion."""
+        candidate = get_object_or_404(ModelVersion, pk=version)
+        if not admin.ModelAdmin.has_add_permission(self, request):
+            raise PermissionDenied
+        form = CompareForm(request.POST)
+        if form.is_valid():
+            try:
+                comparisons.start(candidate, among=form.cleaned_data["data_sets"], by=signed_in(request))
+            except (comparisons.ComparisonRefusedError, registry.NoChampionError) as refusal:
+                messages.warning(request, str(refusal))
+        return redirect("admin:training_promote", candidate.pk)
+
+    def promote_page(self, request: HttpRequest, version: Any) -> HttpResponse:
+        """Candidate and champion side by side; promoting, where the gate opens or a reason outweighs it."""
+        candidate = get_object_or_404(ModelVersion, pk=version)
+        if not request.user.has_perm("registry.view_modelversion"):
+            raise PermissionDenied
+        champion = _champion()
+        comparison = comparisons.latest(candidate, champion) if champion else None
+        evidence = comparisons.evidence(comparison) if comparison else None
+        form = PromoteForm(request.POST or None)
+        may = request.user.has_perm("registry.promote_modelversion")
+        if request.method == "POST" and form.is_valid():
+            if not may:
+                raise PermissionDenied
+            try:
+                comparisons.promote(candidate, by=signed_in(request), reason=form.cleaned_data["reason"])
+            except registry.PromotionRefusedError as refusal:
+                form.add_error("reason", str(refusal))
+            else:
+                messages.success(request, _("%(version)s serves new cases from now on.") % {"version": candidate})
+                return redirect("admin:registry_modelversion_change", candidate.pk)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Compare and promote"),
+            "subtitle": str(candidate),
+            "opts": ModelVersion._meta,  # noqa: SLF001 (what the admin's templates take)
+            "original": candidate,
+            "candidate": candidate,
+            "champion": champion,
+            "versions": [version for version in (champion, candidate) if version is not None],
+            "comparison": comparison,
+            "judgement": judge(candidate, evidence, champion=champion),
+            "form": form,
+            "shortest_reason": SHORTEST_REASON,
+            "may_promote": may,
+            "compare_form": CompareForm() if admin.ModelAdmin.has_add_permission(self, request) else None,
+        }
+        if comparison is not None:
+            context |= self.live_context(request, comparison) | result_context(comparison)
+        return TemplateResponse(request, "admin/training/promote.html", context)
+
+    @admin.display(description=_("images"))
+    def images(self, comparison: Comparison) -> str:
+        return str(comparison.result.get("images", "-"))
+
+    @admin.display(description=_("patients"))
+    def patients(self, comparison: Comparison) -> str:
+        return str(comparison.result.get("patients", "-"))
+
+
+def result_context(comparison: Comparison) -> dict[str, Any]:
+    """What `_comparison.html` shows; nothing before there is a result."""
+    if comparison.state != State.SUCCEEDED:
+        return {}
+    return {
+        "comparison": comparison,
+        "rows": differences.rows(comparison),
+        "chart": differences.chart(comparison),
+        "notes": comparisons.notes(comparison),
+    }
+
+
+def _champion() -> ModelVersion | None:
+    try:
+        return registry.champion()
+    except registry.NoChampionError:
+        return None

@@ -1,0 +1,224 @@
+"""Data sets, training runs, comparisons and promotion over REST: what the admin offers, for programs of admins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import exceptions, mixins, permissions, status, viewsets
+from rest_framework.decorators import action
+from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.views import APIView
+
+from patchvote.accounts import history
+from patchvote.accounts.models import signed_in
+from patchvote.jobs.supervised import SupervisedJob
+from patchvote.registry import services as registry
+from patchvote.registry.api import ModelSerializer
+from patchvote.registry.models import ModelVersion
+from patchvote.rest import Conflict, HasPermission, ReadThrottle
+from patchvote.training import comparisons, runs
+from patchvote.training.forms import DataSetForm
+from patchvote.training.models import Comparison, DataSet, TrainingRun
+from patchvote.training.serializers import (
+    CompareSerializer,
+    ComparisonSerializer,
+    DataSetRequestSerializer,
+    DataSetSerializer,
+    ReasonSerializer,
+    RunRequestSerializer,
+    RunSerializer,
+    WatchedRunSerializer,
+)  # fmt: skip
+
+RETRY_AFTER_SECONDS = 2
+
+
+class _ReadsOwnTables(HasPermission):
+    """Reading takes the permission to view, too: what is in a data set is not everybody's business."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Ask for it."""
+        model = view.queryset.model._meta  # type: ignore[attr-defined]  # noqa: SLF001 (Django's way)
+        may_look = request.user.has_perm(f"{model.app_label}.view_{model.model_name}")
+        return super().has_permission(request, view) and may_look
+
+
+class _JobViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Any]):
+    """Lists jobs, shows one, and cancels it."""
+
+    throttle_classes = [ReadThrottle]
+    permission_classes = [_ReadsOwnTables]
+    ordering_fields = ["queued_at"]
+    lookup_value_converter = "uuid"
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """One of them; poll it as `Retry-After` says until that header is gone."""
+        del request, args, kwargs
+        return self.answer(self.get_object())
+
+    def answer(self, job: SupervisedJob, status_code: int = status.HTTP_200_OK) -> Response:
+        """The job as it is."""
+        job.refresh_from_db()
+        response = Response(self.get_serializer(job).data, status=status_code)
+        if not job.ended:
+            response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        if status_code == status.HTTP_202_ACCEPTED:
+            response["Location"] = response.data["url"]
+        return response
+
+
+@extend_schema(tags=["training"])
+class DataSetViewSet(_JobViewSet):
+    """Data sets, newest first."""
+
+    queryset = DataSet.objects.select_related("created_by")
+    serializer_class = DataSetSerializer
+    parser_classes = [MultiPartParser, JSONParser, FormParser]
+    required = {"create": "training.add_dataset"}
+
+    @extend_schema(request={"multipart/form-data": DataSetRequestSerializer}, responses={202: DataSetSerializer})
+    def create(self, request: Request) -> Response:
+        """Make one; it is checked in the background, and `error.details` lists all that is wrong with it."""
+        data_set = DataSet(created_by=signed_in(request._request))  # noqa: SLF001 (the same person)
+        form = DataSetForm(request.data, request.FILES, instance=data_set)
+        if not form.is_valid():
+            fields = {
+                name: [
+                    exceptions.ErrorDetail(str(sentence), "invalid") for error in errors for sentence in error.messages
+                ]
+                for name, errors in form.errors.as_data().items()
+            }
+            raise exceptions.ValidationError(
+                {name.replace("__all__", "non_field_errors"): v for name, v in fields.items()}
+            )
+        form.store(data_set)
+        return self.answer(data_set, status.HTTP_202_ACCEPTED)
+
+
+@extend_schema(tags=["training"])
+class RunViewSet(_JobViewSet):
+    """Training runs, newest first."""
+
+    queryset = TrainingRun.objects.select_related("created_by", "model_version")
+    parser_classes = [JSONParser]
+    required = {"create": "training.add_trainingrun", "cancel": "training.add_trainingrun"}
+
+    def get_serializer_class(self) -> Any:
+        """Lists go without curves."""
+        return RunSerializer if self.action == "list" else WatchedRunSerializer
+
+    @extend_schema(request=RunRequestSerializer, responses={202: WatchedRunSerializer})
+    def create(self, request: Request) -> Response:
+        """Start a run."""
+        fields = RunRequestSerializer(data=request.data)
+        fields.is_valid(raise_exception=True)
+        given = fields.validated_data
+        run = TrainingRun(
+            data_set=given["data_set"],
+            name=given["name"],
+            note=given["note"],
+            created_by=signed_in(request._request),  # noqa: SLF001 (the same person)
+        )
+        try:
+            runs.start(run, given["options"])
+        except runs.RunRefusedError as refusal:
+            raise Conflict(str(refusal), code="data_set_not_checked") from refusal
+        return self.answer(run, status.HTTP_202_ACCEPTED)
+
+    @extend_schema(request=None, responses={200: WatchedRunSerializer})
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, pk: Any = None) -> Response:
+        """Cancel a run; 409 if it has ended."""
+        del pk
+        run = self.get_object()
+        try:
+            runs.cancel(run)
+        except runs.RunEndedError as error:
+            raise Conflict(str(error), code="already_ended") from error
+        history.record(signed_in(request._request), "cancelled", run)  # noqa: SLF001 (the same person)
+        return self.answer(run)
+
+    @extend_schema(responses={(200, "text/plain"): OpenApiTypes.STR})
+    @action(detail=True)
+    def log(self, request: Request, pk: Any = None) -> HttpResponse:
+        """The end of the log of its processes."""
+        del request, pk
+        return HttpResponse(self.get_object().log_end(500), content_type="text/plain; charset=utf-8")
+
+
+@extend_schema(tags=["training"])
+class ComparisonViewSet(_JobViewSet):
+    """Comparisons of candidates with the champion of their time, newest first."""
+
+    queryset = Comparison.objects.select_related("created_by", "candidate", "champion").prefetch_related("data_sets")
+    serializer_class = ComparisonSerializer
+
+
+class CompareView(APIView):
+    """Comparing a version with the champion."""
+
+    permission_classes = [permissions.IsAuthenticated]
+    parser_classes = [JSONParser]
+
+    @extend_schema(tags=["models"], request=CompareSerializer, responses={202: ComparisonSerializer})
+    def post(self, request: Request, pk: Any) -> Response:
+        """Compare a version with the champion, on patients that neither was trained on."""
+        _demand(request, "training.add_comparison")
+        candidate = get_object_or_404(ModelVersion, pk=pk)
+        fields = CompareSerializer(data=request.data)
+        fields.is_valid(raise_exception=True)
+        try:
+            comparison = comparisons.start(
+                candidate,
+                among=fields.validated_data["data_sets"],
+                by=signed_in(request._request),  # noqa: SLF001 (the same person)
+            )
+        except comparisons.ComparisonRefusedError as refusal:
+            raise Conflict(str(refusal), code="already_champion") from refusal
+        except registry.NoChampionError as refusal:
+            raise Conflict(str(refusal), code="no_champion") from refusal
+        answer = ComparisonSerializer(comparison, context={"request": request})
+        response = Response(answer.data, status=status.HTTP_202_ACCEPTED)
+        response["Location"] = reverse("api:comparison-detail", args=[comparison.pk], request=request)
+        return response
+
+
+class PromoteView(APIView):
+    """Promoting a version."""
+
+    permission_classes = [permissions.IsAuthenticated]
+    parser_classes = [JSONParser]
+
+    @extend_schema(tags=["models"], request=ReasonSerializer, responses={200: ModelSerializer})
+    def post(self, request: Request, pk: Any) -> Response:
+        """Let a version serve new cases; 409 with the gate's sentence where that stands against it.
+
+        The newest comparison with the champion counts. A `reason` outweighs the gate, except that the champion cannot
+        be promoted again; it stays in the history.
+        """
+        _demand(request, "registry.promote_modelversion")
+        candidate = get_object_or_404(ModelVersion, pk=pk)
+        fields = ReasonSerializer(data=request.data)
+        fields.is_valid(raise_exception=True)
+        try:
+            comparisons.promote(
+                candidate,
+                by=signed_in(request._request),  # noqa: SLF001 (the same person)
+                reason=fields.validated_data["reason"],
+            )
+        except registry.PromotionRefusedError as refusal:
+            raise Conflict(str(refusal), code=refusal.code) from refusal
+        return Response(ModelSerializer(candidate, context={"request": request}).data)
+
+
+def _demand(request: Request, permission: str) -> None:
+    if not request.user.has_perm(permission):
+        raise exceptions.PermissionDenied(_("You may not do this: it takes the role admin."))

@@ -1,0 +1,123 @@
+"""One child process that does one job, as its parent sees it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from django.conf import settings
+
+from trainer.work.orders import LOG_FILE, Event, Order, Outcome, read_event, read_outcome, write_order
+
+logger = logging.getLogger(__name__)
+
+_GRACE_SECONDS = 3
+_READ_BYTES = 1 << 16
+
+
+class Child:
+    """A `python -m trainer.work FOLDER`: gives way to inference, and ends when this process does.
+
+    It is spawned, never forked: CUDA does not survive a fork.
+    """
+
+    def __init__(self, folder: Path, order: Order) -> None:
+        """Start it, or find that an earlier one had finished the job."""
+        self.folder = folder
+        self._unread = b""
+        self._killed_for_memory = memory_kills()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_order(folder, order)
+        with (folder / LOG_FILE).open("ab") as log:
+            # Its standard input stays open as long as this process lives: at its end the child knows, however we died.
+            self._process = subprocess.Popen(  # noqa: S603 (our own module)
+                [sys.executable, "-m", "trainer.work", str(folder)],
+                cwd=settings.BASE_DIR,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C in a terminal is the parent's business
+            )
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, settings.TRAINING_NICENESS)
+        os.set_blocking(self._output, False)
+        self.started = time.monotonic()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        """True once it is gone."""
+        return self._process.poll() is not None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What it left; None where it died before it was done."""
+        return read_outcome(self.folder)
+
+    @property
+    def died_for_memory(self) -> bool:
+        """True if the system killed a process for want of memory while it ran, and it was killed."""
+        return self._process.returncode == -signal.SIGKILL and memory_kills() > self._killed_for_memory
+
+    def events(self) -> Iterator[Event]:
+        """What it has told since the last call; does not wait."""
+        while self._process.stdout is not None and not self._process.stdout.closed:
+            try:
+                read = os.read(self._output, _READ_BYTES)
+            except BlockingIOError:
+                return
+            if not read:
+                return
+            *lines, self._unread = (self._unread + read).split(b"\n")
+            for line in lines:
+                event = read_event(line)
+                if event is not None:
+                    yield event
+
+    def end(self) -> None:
+        """End it now; what it has finished lies in its folder."""
+        self._process.terminate()
+        try:
+            self._process.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self.close()
+
+    def close(self) -> None:
+        """Close the pipes of a child that is gone."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    @property
+    def _output(self) -> int:
+        if self._process.stdout is None:
+            raise TypeError("The child was started without a pipe.")
+        return self._process.stdout.fileno()
+
+
+def memory_kills() -> int:
+    """How often the kernel has killed a process for want of memory: of this container, else of this machine."""
+    for path, name in (("/sys/fs/cgroup/memory.events", "oom_kill"), ("/proc/vmstat", "oom_kill")):
+        try:
+            lines = Path(path).read_text(encoding="ascii").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            key, _, value = line.partition(" ")
+            if key == name:
+                return int(value)
+    return 0

@@ -1,0 +1,174 @@
+"""What data sets, training runs and comparisons look like over REST."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from pydantic import ValidationError as OptionsInvalidError
+from rest_framework import serializers
+
+from patchvote.jobs.supervised import SupervisedJob
+from patchvote.registry.api import VersionSerializer
+from patchvote.training import comparisons, data_sets
+from patchvote.training.forms import MODEL_NAME, MODEL_NAME_RULE
+from patchvote.training.models import Comparison, DataSet, RunEpoch, RunFold, Source, TrainingRun
+from trainer.options import FitOptions, contradictions
+
+
+class FailureSerializer(serializers.Serializer[Any]):
+    """Why a job failed, with every problem that was found."""
+
+    code = serializers.CharField()
+    message = serializers.CharField()
+    details = serializers.ListField(child=serializers.CharField())
+
+
+class JobSerializer(serializers.ModelSerializer[Any]):
+    """What all jobs of the training worker say of themselves."""
+
+    created_by = serializers.CharField(source="created_by.username", default=None, allow_null=True)
+    error = serializers.SerializerMethodField()
+
+    job_fields = (
+        "id", "url", "state", "stage", "progress", "seconds_left", "attempts", "queued_at", "started_at", "finished_at",
+        "created_by", "error",
+    )  # fmt: skip
+
+    @extend_schema_field(FailureSerializer(allow_null=True))
+    def get_error(self, job: SupervisedJob) -> dict[str, Any] | None:
+        """Null unless it failed."""
+        if not job.error_code:
+            return None
+        return {"code": job.error_code, "message": job.error, "details": job.error_details}
+
+
+class DataSetSerializer(JobSerializer):
+    """A data set and what its check found."""
+
+    url = serializers.HyperlinkedIdentityField(view_name="api:data-set-detail")
+    images = serializers.IntegerField(source="image_count")
+    patients = serializers.IntegerField(source="patient_count")
+
+    class Meta:
+        model = DataSet
+        fields = [
+            *JobSerializer.job_fields, "name", "version", "description", "source", "origin", "images", "patients",
+            "synthetic", "fingerprint", "notes", "created_at",
+        ]  # fmt: skip
+
+
+class DataSetRequestSerializer(serializers.Serializer[Any]):
+    """A new data set: `archive` (a zip), `folder` (on the server), or the images of reviewed cases."""
+
+    name = serializers.CharField()
+    description = serializers.CharField(required=False)
+    source = serializers.ChoiceField(choices=Source.choices)  # type: ignore[assignment]  # a field of this name
+    archive = serializers.FileField(required=False)
+    folder = serializers.CharField(required=False)
+    magnification = serializers.CharField(required=False)
+    since = serializers.DateField(required=False)
+    until = serializers.DateField(required=False)
+    only_corrected = serializers.BooleanField(required=False)
+
+
+class EpochSerializer(serializers.ModelSerializer[RunEpoch]):
+    """One epoch; folds count from 0, and the one after the last is the fit on all images."""
+
+    class Meta:
+        model = RunEpoch
+        fields = [
+            "fold", "number", "training_accuracy", "training_loss", "validation_accuracy", "validation_loss",
+        ]  # fmt: skip
+
+
+class FoldSerializer(serializers.ModelSerializer[RunFold]):
+    """One fold."""
+
+    class Meta:
+        model = RunFold
+        fields = [
+            "number", "name", "training_accuracy", "training_loss", "validation_accuracy", "validation_loss",
+            "test_accuracy", "test_loss", "best_epoch", "seconds",
+        ]  # fmt: skip
+
+
+class RunSerializer(JobSerializer):
+    """A training run."""
+
+    url = serializers.HyperlinkedIdentityField(view_name="api:training-run-detail")
+    data_set: Any = serializers.PrimaryKeyRelatedField(read_only=True)
+    model = VersionSerializer(source="model_version", allow_null=True)
+    options = serializers.DictField()
+    metrics = serializers.DictField()
+
+    class Meta:
+        model = TrainingRun
+        fields = [
+            *JobSerializer.job_fields, "name", "note", "data_set", "options", "estimated_seconds", "fold_count",
+            "metrics", "notes", "seconds", "model",
+        ]  # fmt: skip
+
+
+class WatchedRunSerializer(RunSerializer):
+    """A training run with its curves."""
+
+    folds = FoldSerializer(many=True)
+    epochs = EpochSerializer(many=True)
+
+    class Meta(RunSerializer.Meta):
+        fields = [*RunSerializer.Meta.fields, "folds", "epochs"]
+
+
+class RunRequestSerializer(serializers.Serializer[Any]):
+    """A new run; `options` are fields of `trainer.options.FitOptions`, those left out have their defaults."""
+
+    data_set = serializers.PrimaryKeyRelatedField(queryset=DataSet.objects.all())
+    name = serializers.RegexField(rf"^{MODEL_NAME}$", error_messages={"invalid": MODEL_NAME_RULE})
+    note = serializers.CharField(required=False, allow_blank=True, default="", max_length=2000)
+    options = serializers.DictField(required=False, default=dict)
+
+    def validate_options(self, given: dict[str, Any]) -> FitOptions:
+        """Let the trainer's own rules judge them."""
+        try:
+            options = FitOptions.model_validate(given)
+        except OptionsInvalidError as error:
+            sentences = [f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}" for wrong in error.errors()]
+            raise serializers.ValidationError(sentences, code="invalid_options") from error
+        problems = contradictions(options)
+        if problems:
+            raise serializers.ValidationError(problems, code="invalid_options")
+        return options
+
+
+class ComparisonSerializer(JobSerializer):
+    """A comparison; `result` has its numbers, with intervals, once it has succeeded."""
+
+    url = serializers.HyperlinkedIdentityField(view_name="api:comparison-detail")
+    candidate = VersionSerializer()
+    champion = VersionSerializer()
+    data_sets: Any = serializers.PrimaryKeyRelatedField(many=True, read_only=True)
+    result = serializers.DictField()
+    notes = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Comparison
+        fields = [*JobSerializer.job_fields, "candidate", "champion", "data_sets", "result", "notes"]
+
+    def get_notes(self, comparison: Comparison) -> list[str]:
+        """What was left out, and why."""
+        return comparisons.notes(comparison)
+
+
+class CompareSerializer(serializers.Serializer[Any]):
+    """On which data sets; on all that are not synthetic when none is named."""
+
+    data_sets: Any = serializers.PrimaryKeyRelatedField(
+        queryset=data_sets.usable(), many=True, required=False, default=list
+    )
+
+
+class ReasonSerializer(serializers.Serializer[Any]):
+    """Outweighs what the gate has against a promotion."""
+
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=2000, default="")

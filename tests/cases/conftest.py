@@ -1,0 +1,71 @@
+"""What tests of cases share: verdicts as wanted, a second model version, and reviewers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def ana(make_user: Any) -> Any:
+    """A submitter."""
+    return make_user("ana")
+
+
+@pytest.fixture
+def rita(make_user: Any) -> Any:
+    """A reviewer."""
+    return make_user("rita", "reviewer")
+
+
+@pytest.fixture
+def give_verdicts() -> Any:
+    """Ends all open analyses: `give_verdicts("benign")`, each with votes that amount to it."""
+    from classifier.grid import COVER
+    from classifier.votes import count
+    from patchvote.cases.models import Analysis
+    from patchvote.jobs import ledger
+
+    def give(verdict: str = "malignant") -> None:
+        logits = [2.0] * 12 + [-1.0] * 3 if verdict == "malignant" else [-2.0] * 12 + [1.0] * 3
+        prediction = count(COVER.boxes(700, 460), logits, threshold=0.5, temperature=1)
+        ledger.succeed([(job, prediction.as_dict()) for job in ledger.claim(Analysis, "test", 100)])
+
+    return give
+
+
+@pytest.fixture
+def case(submit: Any, ana: Any, give_verdicts: Any) -> Any:
+    """A case of one image, called malignant by the champion."""
+    case = submit(ana, reference="B-1")
+    give_verdicts("malignant")
+    case.refresh_from_db()
+    return case
+
+
+@pytest.fixture(scope="session")
+def second_bundle(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Like `tiny_bundle`, with other weights."""
+    import torch
+
+    from classifier import bundle, networks
+
+    torch.manual_seed(1)
+    metadata = bundle.BundleMetadata(
+        name="tiny",
+        network="squeezenet",
+        normalisation=networks.spec("squeezenet").normalisation,
+        threshold=0.5,
+        synthetic=True,
+    )
+    folder = tmp_path_factory.mktemp("bundles") / "second"
+    return bundle.save(folder, networks.create("squeezenet").state_dict(), metadata)
+
+
+@pytest.fixture
+def second_version(tiny_champion: Any, second_bundle: Any) -> Any:
+    """A registered model that does not serve."""
+    from patchvote.registry import services
+
+    return services.register(second_bundle.folder)

@@ -1,0 +1,105 @@
+"""A training run loses its worker and its process ten times, and gives one result, with equal numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Client, Stack
+from tests.training.conftest import pack
+from trainer.synthetic import write_tree
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
+
+KILLS = 10
+OPTIONS = {
+    "network": "squeezenet", "mode": "scratch", "folds": 2, "epochs": 4, "patience": 4, "draws": 3, "batch_size": 8,
+    "learning_rate": 1e-4,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def client(stack: Stack) -> Client:
+    return stack.client()
+
+
+@pytest.fixture(scope="module")
+def data_set(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    tree = tmp_path_factory.mktemp("killed") / "tree"
+    write_tree(tree, patients=4, images=2, seed=11)
+    archive = pack({str(path.relative_to(tree)): path.read_bytes() for path in tree.rglob("*") if path.is_file()})
+    fields = {"name": "killed", "source": "archive"}
+    return ended(client, client.post("data-sets/", fields, archive=("tree.zip", archive)))
+
+
+def start(client: Client, data_set: Any) -> Any:
+    return client.post_json("training-runs/", {"data_set": data_set["id"], "name": "mine", "options": OPTIONS})
+
+
+def ended(client: Client, job: Any, seconds: float = 300) -> Any:
+    def now() -> Any:
+        found = client.get(job["url"]).json()
+        return found if found["state"] not in {"queued", "running"} else None
+
+    found = Stack.wait_for(f"{job['url']} to end", now, seconds)
+    assert found["state"] == "succeeded", found["error"]
+    return found
+
+
+def children(folder: str) -> list[int]:
+    """Processes that work in a folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and f"trainer.work\0{folder}".encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+def kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_ten_kills_one_result_equal_numbers(stack: Stack, client: Client, data_set: Any) -> None:
+    undisturbed = ended(client, start(client, data_set))
+    seed = int(os.environ.get("PATCHVOTE_TEST_SEED", time.time_ns() % 10_000))
+    sys.stdout.write(f"PATCHVOTE_TEST_SEED={seed}\n")
+    chance = random.Random(seed)
+    run = start(client, data_set)
+    folder = str(stack.folder / "training" / "runs" / run["id"])
+    for _ in range(KILLS):
+        Stack.wait_for("a process that trains", lambda: children(folder) or over(client, run), 90)
+        time.sleep(chance.uniform(0, 6))
+        if over(client, run):
+            break
+        victims = chance.choice(["worker", "process", "both"])
+        if victims != "process":
+            kill(stack.processes()["training"])
+        if victims != "worker":
+            for pid in children(folder):
+                kill(pid)
+    disturbed = ended(client, run)
+    assert disturbed["attempts"] > 1
+    assert not children(folder)
+    for name in ("metrics", "epochs"):
+        assert disturbed[name] == undisturbed[name], name
+    assert [numbers(fold) for fold in disturbed["folds"]] == [numbers(fold) for fold in undisturbed["folds"]]
+    versions = [model for model in client.get("models/").json()["results"] if model["name"] == "mine"]
+    assert [version["version"] for version in versions] == [2, 1]
+
+
+def over(client: Client, run: Any) -> bool:
+    return client.get(run["url"]).json()["state"] not in {"queued", "running"}
+
+
+def numbers(fold: Any) -> Any:
+    return {name: value for name, value in fold.items() if name != "seconds"}

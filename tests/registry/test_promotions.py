@@ -1,0 +1,146 @@
+"""The champion moves forward through the gate and back one step at a time, and every step is kept."""
+
+import shutil
+import threading
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from patchvote.registry import services
+from patchvote.registry.models import Promotion
+from patchvote.registry.services import PromotionRefusedError
+from tests.registry.test_gate import evidence
+
+REASON = "The laboratory's own images show it."
+
+
+def steps() -> list[tuple[str, int, int | None]]:
+    rows = Promotion.objects.order_by("pk").select_related("version", "previous")
+    return [(row.kind, row.version.version, row.previous.version if row.previous else None) for row in rows]
+
+
+def test_the_first_is_free_and_the_next_needs_a_comparison_or_a_reason(make_version: Any, make_user: Any) -> None:
+    boss = make_user("boss", "admin")
+    first, second = make_version(0.5), make_version(0.6)
+    services.promote(first, by=boss)
+    for reason in ("", "because", "   because   "):
+        with pytest.raises(PromotionRefusedError, match=r"not compared.*at least 10 characters") as refused:
+            services.promote(second, by=boss, reason=reason)
+        assert refused.value.code == "not_compared"
+    assert services.champion() == first
+    services.promote(second, by=boss, reason=REASON)
+    step = Promotion.objects.first()
+    assert step is not None
+    assert (step.version, step.previous, step.by, step.reason, step.overridden) == (second, first, boss, REASON, True)
+
+
+def test_a_good_comparison_is_enough_and_kept(make_version: Any, make_user: Any) -> None:
+    first, second = make_version(0.5), make_version(0.6)
+    services.promote(first)
+    said = evidence(champion=first.sha256, candidate=second.sha256)
+    services.promote(second, by=make_user("boss", "admin"), evidence=said)
+    step = Promotion.objects.first()
+    assert step is not None
+    assert (step.overridden, step.evidence) == (False, said.model_dump(mode="json"))
+
+
+def test_a_worse_model_is_refused_unless_a_reason_is_given(make_version: Any) -> None:
+    first, second = make_version(0.5), make_version(0.6)
+    services.promote(first)
+    worse = {"value": -0.1, "low": -0.2, "high": -0.05}
+    said = evidence(champion=first.sha256, candidate=second.sha256, sensitivity=worse)
+    with pytest.raises(PromotionRefusedError, match=r"-10\.0 percentage points"):
+        services.promote(second, evidence=said)
+    services.promote(second, evidence=said, reason=REASON)
+    assert services.champion() == second
+
+
+def test_going_back_never_leads_forward(make_version: Any) -> None:
+    one, two, three = (make_version(threshold) for threshold in (0.1, 0.2, 0.3))
+    for version in (one, two, three):
+        services.promote(version, gate=False)
+    assert services.rollback_target() == two
+    assert services.rollback(by=None) == two
+    assert services.rollback(by=None, reason="as before") == one
+    assert services.rollback_target() is None
+    with pytest.raises(PromotionRefusedError, match="nothing to go back to") as refused:
+        services.rollback(by=None)
+    assert refused.value.code == "nothing_to_roll_back"
+    services.promote(three, gate=False)
+    assert services.rollback(by=None) == one
+    assert steps() == [
+        ("promote", 1, None), ("promote", 2, 1), ("promote", 3, 2), ("rollback", 2, 3), ("rollback", 1, 2),
+        ("promote", 3, 1), ("rollback", 1, 3),
+    ]  # fmt: skip
+
+
+def test_a_bundle_that_is_gone_or_changed_cannot_serve(make_version: Any) -> None:
+    one, two = make_version(0.1), make_version(0.2)
+    services.promote(one, gate=False)
+    (two.folder / "model.safetensors").write_bytes(b"no")
+    with pytest.raises(PromotionRefusedError, match="tiny v2 are gone or were changed") as refused:
+        services.promote(two, gate=False)
+    assert refused.value.code == "bundle_unsound"
+    services.promote(make_version(0.3), gate=False)
+    shutil.rmtree(one.folder)
+    with pytest.raises(PromotionRefusedError, match="tiny v1 are gone"):
+        services.rollback(by=None)
+    assert services.champion().version == 3
+    assert [kind for kind, *_ in steps()] == ["promote", "promote"]
+
+
+def test_the_champion_is_not_promoted_again(make_version: Any) -> None:
+    one = make_version()
+    services.promote(one)
+    with pytest.raises(PromotionRefusedError, match="serves already"):
+        services.promote(one, reason=REASON)
+    services.promote(one, gate=False)  # a command that says so again
+    assert steps() == [("promote", 1, None)]
+
+
+def test_steps_are_never_changed(make_version: Any) -> None:
+    services.promote(make_version())
+    step = Promotion.objects.get()
+    with pytest.raises(TypeError):
+        step.save()
+    with pytest.raises(TypeError):
+        step.delete()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_at_once_make_a_clean_history(make_version: Any) -> None:
+    versions = [make_version(threshold) for threshold in (0.1, 0.2, 0.3, 0.4)]
+    together = threading.Barrier(len(versions))
+    refusals: list[str] = []
+
+    def promote(version: Any) -> None:
+        try:
+            together.wait()
+            services.promote(version, reason=REASON)
+        except PromotionRefusedError as error:
+            refusals.append(str(error))
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=promote, args=[version]) for version in versions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert refusals == []
+    history = steps()
+    assert len(history) == len(versions)
+    assert [previous for _, _, previous in history] == [None, *(version for _, version, _ in history[:-1])]
+    assert services.champion().version == history[-1][1]
+
+
+def test_new_cases_take_the_champion_of_their_moment(make_version: Any, submit: Any, make_user: Any) -> None:
+    ana = make_user("ana")
+    before = submit(ana)
+    better = make_version(0.6)
+    services.promote(better, gate=False)
+    during = submit(ana)
+    services.rollback(by=None)
+    versions = [case.images.get().analysis.model_version.version for case in (before, during, submit(ana))]
+    assert versions == [1, 2, 1]

@@ -1,0 +1,137 @@
+"""Training over REST."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from patchvote.jobs.models import State
+from patchvote.registry import services as registry
+from patchvote.training.models import Comparison, DataSet, TrainingRun
+from tests.training.conftest import as_upload, pack
+
+pytestmark = pytest.mark.django_db
+
+API = "/api/v1/"
+
+
+@pytest.fixture
+def admin(api: Any, make_user: Any) -> Any:
+    return api(make_user("ada", "admin"))
+
+
+@pytest.fixture
+def ready() -> DataSet:
+    return DataSet.objects.create(name="lab", version=1, source="folder", origin="/nowhere", state=State.SUCCEEDED)
+
+
+def test_a_data_set_is_sent_and_watched(admin: Any, zipped: bytes) -> None:
+    answer = admin.post(f"{API}data-sets/", {"name": "new", "source": "archive", "archive": as_upload(zipped)})
+    assert answer.status_code == 202, answer.data
+    assert answer["Location"] == answer.data["url"]
+    assert answer["Retry-After"]
+    watched = admin.get(answer.data["url"])
+    assert watched.data["state"] == "queued"
+    assert watched.data["created_by"] == "ada"
+    assert admin.get(f"{API}data-sets/").data["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"source": "archive"}, "archive"),
+        ({"source": "archive", "archive": as_upload(pack({"../a.png": b""}))}, "archive"),
+        ({"source": "folder", "folder": "/etc"}, "folder"),
+        ({"source": "archive", "name": ""}, "name"),
+        ({}, "source"),
+    ],
+)
+def test_a_bad_data_set_is_refused_by_field(admin: Any, fields: dict[str, Any], field: str) -> None:
+    answer = admin.post(f"{API}data-sets/", {"name": "bad", **fields})
+    assert answer.status_code == 400
+    assert answer.data[field][0]["message"]
+    assert answer.data["code"]
+    assert not DataSet.objects.exists()
+
+
+def test_a_run_is_started_watched_and_cancelled(admin: Any, ready: DataSet) -> None:
+    given = {"data_set": str(ready.pk), "name": "mine-40x", "options": {"folds": 3}}
+    answer = admin.post(f"{API}training-runs/", given, format="json")
+    assert answer.status_code == 202, answer.data
+    assert answer.data["options"]["folds"] == 3
+    assert answer.data["options"]["network"] == "efficientnet_lite0"
+    assert (answer.data["state"], answer.data["epochs"], answer.data["folds"]) == ("queued", [], [])
+    url = answer.data["url"]
+    assert admin.get(f"{url}log/").content == b""
+    cancelled = admin.post(f"{url}cancel/")
+    assert (cancelled.status_code, cancelled.data["state"]) == (200, "cancelled")
+    again = admin.post(f"{url}cancel/")
+    assert (again.status_code, again.data["code"]) == (409, "already_ended")
+    assert "epochs" not in admin.get(f"{API}training-runs/").data["results"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"options": {"folds": 1}}, "options"),
+        ({"options": {"colour": "red"}}, "options"),
+        ({"options": {"network": "squeezenet"}}, "options"),
+        ({"options": "folds"}, "options"),
+        ({"name": "Not A Name"}, "name"),
+        ({"data_set": "00000000-0000-0000-0000-000000000000"}, "data_set"),
+        ({"data_set": "no id"}, "data_set"),
+    ],
+)
+def test_a_bad_run_is_refused_by_field(admin: Any, ready: DataSet, change: dict[str, Any], field: str) -> None:
+    given = {"data_set": str(ready.pk), "name": "mine", **change}
+    answer = admin.post(f"{API}training-runs/", given, format="json")
+    assert answer.status_code == 400, answer.data
+    assert answer.data[field]
+    assert not TrainingRun.objects.exists()
+
+
+def test_an_unchecked_data_set_is_a_conflict(admin: Any) -> None:
+    data_set = DataSet.objects.create(name="lab", version=1, source="folder", origin="/nowhere")
+    answer = admin.post(f"{API}training-runs/", {"data_set": str(data_set.pk), "name": "mine"}, format="json")
+    assert (answer.status_code, answer.data["code"]) == (409, "data_set_not_checked")
+
+
+def test_promotion_is_refused_with_the_gates_sentence_and_let_through_with_a_reason(
+    admin: Any, tiny_champion: Any, shipped_version: Any
+) -> None:
+    url = f"{API}models/{shipped_version.pk}/promote/"
+    refused = admin.post(url, {}, format="json")
+    assert (refused.status_code, refused.data["code"]) == (409, "not_compared")
+    promoted = admin.post(url, {"reason": "It was compared on paper."}, format="json")
+    assert (promoted.status_code, promoted.data["champion"]) == (200, True)
+    assert registry.champion() == shipped_version
+    again = admin.post(url, {"reason": "It was compared on paper."}, format="json")
+    assert (again.status_code, again.data["code"]) == (409, "already_champion")
+
+
+def test_a_comparison_is_asked_for(admin: Any, tiny_champion: Any, shipped_version: Any, ready: DataSet) -> None:
+    answer = admin.post(f"{API}models/{shipped_version.pk}/compare/", {"data_sets": [str(ready.pk)]}, format="json")
+    assert answer.status_code == 202, answer.data
+    assert answer.data["candidate"]["name"] == shipped_version.name
+    assert list(Comparison.objects.get().data_sets.all()) == [ready]
+    assert admin.get(answer["Location"]).data["state"] == "queued"
+    own = admin.post(f"{API}models/{tiny_champion.pk}/compare/", {}, format="json")
+    assert (own.status_code, own.data["code"]) == (409, "already_champion")
+
+
+CALLS = [
+    ("get", "data-sets/"), ("post", "data-sets/"), ("get", "training-runs/"), ("post", "training-runs/"),
+    ("get", "comparisons/"), ("post", "models/{version}/promote/"), ("post", "models/{version}/compare/"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
+@pytest.mark.parametrize(("role", "status"), [(None, 401), ("submitter", 403), ("reviewer", 403)])
+def test_only_admins_train_and_promote(
+    api: Any, make_user: Any, tiny_champion: Any, method: str, path: str, role: str | None, status: int
+) -> None:
+    client = api(make_user("someone", role)) if role else api()
+    answer = getattr(client, method)(API + path.format(version=tiny_champion.pk))
+    assert answer.status_code == status
+    assert answer.data["code"]
