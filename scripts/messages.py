@@ -16,6 +16,7 @@ import django
 import polib
 from django.conf import settings
 from django.core.management import CommandError, call_command
+from django.core.management.commands import makemessages
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCALES = ROOT / "frontend" / "locale"
@@ -50,6 +51,8 @@ def extract() -> None:
     settings.configure(LOCALE_PATHS=[str(LOCALES)], USE_I18N=True)
     django.setup()
     os.chdir(ROOT)
+    # The help of options is the second argument of `_field` in `trainer.options`.
+    makemessages.Command.xgettext_options = [*makemessages.Command.xgettext_options, "--keyword=_field:2"]
     elsewhere = [path.name for path in ROOT.iterdir() if path.name not in ROOMS]
     call_command(
         "makemessages",

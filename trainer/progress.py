@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tqdm import tqdm
 
+from classifier.decode import gettext_noop
 from trainer.folds import Epoch, FoldResult
 
 if TYPE_CHECKING:
@@ -25,15 +26,15 @@ else:
 class Stage(StrEnum):
     """What is being done, in words for people."""
 
-    UNPACKING = "Unpacking"
-    READING = "Reading images"
-    FEATURES = "Computing features"
-    FOLDS = "Cross-validation"
-    EPOCHS = "Training"
-    REPORT = "Writing the report"
-    FINAL = "Training on all images"
-    JUDGING = "Judging images"
-    TRYING = "Trying the model"
+    UNPACKING = gettext_noop("Unpacking")
+    READING = gettext_noop("Reading images")
+    FEATURES = gettext_noop("Computing features")
+    FOLDS = gettext_noop("Cross-validation")
+    EPOCHS = gettext_noop("Training")
+    REPORT = gettext_noop("Writing the report")
+    FINAL = gettext_noop("Training on all images")
+    JUDGING = gettext_noop("Judging images")
+    TRYING = gettext_noop("Trying the model")
 
 
 class Listener(Protocol):

@@ -10,17 +10,18 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from classifier.decode import gettext_noop
 from trainer.prepare import OptionsError
 from trainer.problems import ProblemsError
 from trainer.records import DataSetError
 from trainer.work.archives import ArchiveError
 from trainer.work.orders import Failed, FailureCode
 
-_MEMORY = (
+_MEMORY = gettext_noop(
     "There is not enough memory for this. Choose a smaller batch size, a smaller network, or the frozen mode, or train "
     "on a machine with more memory."
 )
-_DISK = "The disk is full. Make room, then start this again: what is finished so far is kept."
+_DISK = gettext_noop("The disk is full. Make room, then start this again: what is finished so far is kept.")
 _FOREIGN_PATH = re.compile(r"(?<![\w.:/])/(?:[^\s/'\"“”,;:]+/)+(?=[^\s/])")
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 
@@ -46,15 +47,15 @@ class FileGoneError(Exception):
 
 
 _PROBLEMS: dict[type[ProblemsError], tuple[FailureCode, str]] = {
-    ArchiveError: ("bad_archive", "The archive cannot be used. Mend what is listed, and send it again."),
+    ArchiveError: ("bad_archive", gettext_noop("The archive cannot be used. Mend what is listed, and send it again.")),
     DataSetError: (
         "data_set_problems",
-        "The data set cannot be used like this. Mend what is listed, or choose other options.",
+        gettext_noop("The data set cannot be used like this. Mend what is listed, or choose other options."),
     ),
-    OptionsError: ("bad_options", "These options do not work. Choose others."),
+    OptionsError: ("bad_options", gettext_noop("These options do not work. Choose others.")),
     DataChangedError: (
         "data_changed",
-        "The data set is not any more what it was when it was checked. Make a new version of it.",
+        gettext_noop("The data set is not any more what it was when it was checked. Make a new version of it."),
     ),
 }
 """Of errors that list everything that is wrong."""

@@ -292,3 +292,7 @@ class Review(models.Model):
         if not self._state.adding:
             raise TypeError("A review never changes: add a new one.")
         super().save(**options)
+
+    def get_additional_data(self) -> dict[str, Any]:
+        """For the history: of which image of which case."""
+        return {"act": "reviewed", "reason": f"{self.image.case}, {self.image}"}

@@ -16,6 +16,7 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from classifier.decode import Decoded, DecodeError, Limits, decode
+from patchvote.accounts import history
 from patchvote.cases.models import Analysis, Case, Image, Verdict
 from patchvote.jobs import ledger
 from patchvote.jobs.models import State
@@ -188,6 +189,7 @@ def analyse_again(case: Case, version: ModelVersion | None = None) -> None:
         Analysis.objects.filter(image__in=images, current=True).update(current=False)
         Analysis.objects.bulk_create([Analysis(image=image, model_version=model_version) for image in images])
         summarise([locked.pk])
+        history.record(None, "analysed_again", locked, model=str(model_version))
         transaction.on_commit(_wake_workers, robust=True)
     case.refresh_from_db()
 
@@ -201,6 +203,7 @@ def cancel(case: Case) -> None:
     open_ids = list(Analysis.objects.filter(image__case=case, current=True).values_list("pk", flat=True))
     if not ledger.cancel(Analysis, open_ids):
         raise StateError(_("There is nothing to cancel: the analyses of this case have ended."))
+    history.record(None, "cancelled", case)
     case.refresh_from_db()
 
 

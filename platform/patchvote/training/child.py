@@ -44,7 +44,9 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C in a terminal is the parent's business
+                # Ctrl-C in a terminal is the parent's business. Not a session of its own: Linux shares the processor
+                # between sessions first (autogroups), and niceness would count for nothing against inference.
+                process_group=0,
             )
         with contextlib.suppress(ProcessLookupError):  # it has ended already
             os.setpriority(os.PRIO_PROCESS, self._process.pid, settings.TRAINING_NICENESS)

@@ -7,7 +7,6 @@ from typing import Any, Literal, get_args, get_origin
 
 from django import forms
 from django.contrib.admin.widgets import AdminDateWidget, RelatedFieldWidgetWrapper
-from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from pydantic import ValidationError as OptionsInvalidError
 
@@ -35,6 +34,38 @@ FITTING: dict[Any, list[str]] = {
 }  # fmt: skip
 """The options that the form offers, by fieldset; what is left out keeps its default."""
 
+LABELS = {
+    "network": _("Network"),
+    "mode": _("Mode"),
+    "magnification": _("Magnification"),
+    "protocol": _("Protocol"),
+    "folds": _("Folds"),
+    "repeats": _("Repeats"),
+    "threshold_rule": _("Rule of the threshold"),
+    "also": _("Other magnifications"),
+    "also_weight": _("Their weight"),
+    "crops": _("Crops"),
+    "balance": _("Balance"),
+    "grid": _("Grid"),
+    "c": _("C of the head"),
+    "epochs": _("Epochs"),
+    "patience": _("Patience"),
+    "learning_rate": _("Learning rate"),
+    "backbone_rate": _("Share of the pretrained layers"),
+    "schedule": _("Schedule"),
+    "optimiser": _("Optimiser"),
+    "weight_decay": _("Weight decay"),
+    "ema": _("Moving average"),
+    "draws": _("Draws"),
+    "batch_size": _("Batch size"),
+    "anywhere": _("Patches from anywhere"),
+    "turn": _("Turned patches"),
+    "stain": _("Stain jitter"),
+    "seeds": _("Seeds"),
+    "test_time_flips": _("Mirrored patches"),
+    "seed": _("Seed"),
+}
+
 _CHOICES: dict[str, tuple[str, ...]] = {
     "network": tuple(NETWORKS),
     "magnification": (*MAGNIFICATIONS, ALL),
@@ -50,7 +81,7 @@ def _option_field(name: str) -> forms.Field:
     field = FitOptions.model_fields[name]
     bounds = {type(bound).__name__.lower(): bound for bound in field.metadata}
     common: dict[str, Any] = {
-        "label": capfirst(_(name.replace("_", " "))),
+        "label": LABELS[name],
         "help_text": _(field.description or ""),
         "required": False,
     }

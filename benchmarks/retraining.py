@@ -1,0 +1,105 @@
+"""How long a training run takes in an installation on this machine, and what it costs the cases sent meanwhile.
+
+    python -m benchmarks.retraining --data FOLDER [--cases 12]
+
+A whole installation is started on an empty data folder. Cases are sent one after the other, first while nothing else is
+done, then while a run with default options (a head on frozen features) trains on the data set; features are computed,
+not read from a cache. Printed are the run's seconds and the ratio of the waits for a verdict.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import statistics
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import Client, Stack, encode, noise
+
+POLL_SECONDS = 0.05
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="a manifest's folder or a BreakHis tree")
+    parser.add_argument("--cases", type=int, default=12, help="sent before the run, one image each")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        stack = Stack(Path(folder) / "data")
+        stack.start()
+        try:
+            measure(stack, arguments.data, arguments.cases)
+        finally:
+            stack.stop()
+
+
+def measure(stack: Stack, data: Path, cases: int) -> None:
+    """Send cases alone, then beside a run."""
+    client = stack.client()
+    archive = pack(data)
+    wait_for_verdict(client, 0)  # the first one warms up
+    alone = [wait_for_verdict(client, 1 + number) for number in range(cases)]
+    fields = {"name": "benchmark", "source": "archive"}
+    data_set = finished(client, client.post("data-sets/", fields, archive=("data.zip", archive)), lambda: None)
+    beside: list[float] = []
+    run = client.post_json("training-runs/", {"data_set": data_set["id"], "name": "benchmark"})
+    began = time.monotonic()
+    run = finished(client, run, lambda: beside.append(wait_for_verdict(client, 1000 + len(beside))))
+    seconds = time.monotonic() - began
+    print(
+        f"{os.cpu_count()} cores; {data_set['images']} images in the data set; estimated {run['estimated_seconds']} s"
+    )
+    print(f"training run, frozen features, from queued to succeeded: {seconds:.0f} s")
+    print(f"wait for a verdict alone:         {described(alone)}")
+    print(f"wait for a verdict beside it:     {described(beside)}")
+    print(f"ratio of the medians: {statistics.median(beside) / statistics.median(alone):.2f}")
+
+
+def pack(folder: Path) -> bytes:
+    """A zip of a folder."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            archive.write(path, path.relative_to(folder))
+    return buffer.getvalue()
+
+
+def wait_for_verdict(client: Client, seed: int) -> float:
+    """Seconds from sending a new image of 700x460 to its verdict."""
+    image = encode(noise(seed=seed))
+    began = time.monotonic()
+    case = client.submit(image)
+    while client.get(case["url"]).json()["state"] in {"queued", "running"}:
+        time.sleep(POLL_SECONDS)
+    return time.monotonic() - began
+
+
+def finished(client: Client, job: Any, meanwhile: Callable[[], object]) -> Any:
+    """A job once it has ended; `meanwhile` is called again and again."""
+    while job["state"] in {"queued", "running"}:
+        meanwhile()
+        time.sleep(1)
+        job = client.get(job["url"]).json()
+    if job["state"] != "succeeded":
+        raise SystemExit(f"It {job['state']}: {job['error']}")
+    return job
+
+
+def described(seconds: list[float]) -> str:
+    """Median and worst, and which the worst was."""
+    worst = max(seconds)
+    return (
+        f"median {statistics.median(seconds):.2f} s, worst {worst:.2f} s "
+        f"(number {seconds.index(worst) + 1} of {len(seconds)})"
+    )
+
+
+if __name__ == "__main__":
+    main()
