@@ -22,8 +22,10 @@ _MAX_RATIO = 50
 _MOST_AT_ONCE = 1 << 17
 _CHUNK = 1 << 16
 _PICKLES = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
-_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-_ENCRYPTED = 0x1
+METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+"""Of compression: LZMA and others may ask for gigabytes before the first byte."""
+ENCRYPTED = 0x1
+"""A member's flag."""
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -42,16 +44,18 @@ class ArchiveError(ValueError):
         self.values = values
 
 
-class _Sparing:
-    """A file of which little is read at once: the endless list of names of a crafted zip is not taken in."""
+class Sparing:
+    """A file of which little is read at once: `zipfile` reads a zip's list of names at once, however long it is."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self, file: IO[bytes], most: int, refusal: Exception) -> None:
+        """Read at most so many bytes at once; raise the refusal where somebody wants more and the file has it."""
+        self._file, self._most, self._refusal = file, most, refusal
 
     def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size if 0 <= size <= _MOST_AT_ONCE else _MOST_AT_ONCE + 1)
-        if len(data) > _MOST_AT_ONCE:
-            raise ArchiveError(gettext_noop("The zip holds far more than one bundle. Pack one bundle's two files."))
+        """Bytes, or the refusal."""
+        data = self._file.read(size if 0 <= size <= self._most else self._most + 1)
+        if len(data) > self._most:
+            raise self._refusal
         return data
 
     def __getattr__(self, name: str) -> Any:
@@ -110,8 +114,10 @@ def extract(file: IO[bytes], names: Sequence[str], folder: Path, *, max_bytes: i
 
 
 def _opened(file: IO[bytes]) -> zipfile.ZipFile:
+    endless = ArchiveError(gettext_noop("The zip holds far more than one bundle. Pack one bundle's two files."))
+    sparing: Any = Sparing(file, _MOST_AT_ONCE, endless)
     try:
-        return zipfile.ZipFile(_Sparing(file))
+        return zipfile.ZipFile(sparing)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, OSError, ValueError) as error:
         if isinstance(error, ArchiveError):
             raise
@@ -141,13 +147,13 @@ def _members(archive: zipfile.ZipFile, names: Sequence[str], max_bytes: int) -> 
                     "The zip holds a pickle, %(name)s. Weights are read from safetensors only, never unpickled: a "
                     "pickle could run any program."
                 ),
-                name=_shown(member.filename),
+                name=shown(member.filename),
             )
     found = {PurePosixPath(member.filename).name: member for member in files}
     others = [member.filename for member in files if PurePosixPath(member.filename).name not in names]
     if others:
         sentence = gettext_noop("The zip holds %(name)s. It may hold %(first)s and %(second)s and nothing else.")
-        raise ArchiveError(sentence, name=_shown(others[0]), **wanted)
+        raise ArchiveError(sentence, name=shown(others[0]), **wanted)
     if len(found) < len(files):
         raise ArchiveError(
             gettext_noop("The zip holds a file twice. It must hold %(first)s and %(second)s, each once."), **wanted
@@ -173,21 +179,21 @@ def _check_path(name: str) -> None:
             gettext_noop(
                 "The zip holds the path %(name)s. A bundle's files lie at the top of the zip or in one folder."
             ),
-            name=_shown(name),
+            name=shown(name),
         )
 
 
 def _check_content(member: zipfile.ZipInfo) -> None:
-    if member.flag_bits & _ENCRYPTED:
+    if member.flag_bits & ENCRYPTED:
         raise ArchiveError(gettext_noop("The zip is encrypted. Pack the bundle without a password."))
-    if member.compress_type not in _METHODS:
+    if member.compress_type not in METHODS:
         raise ArchiveError(
             gettext_noop("The zip is compressed in a way that is not read here. Pack it as an ordinary zip.")
         )
     if member.file_size > _MAX_RATIO * max(member.compress_size, _CHUNK):
         raise ArchiveError(
             gettext_noop("%(name)s would grow more than %(times)d times when unpacked: no bundle does."),
-            name=_shown(member.filename),
+            name=shown(member.filename),
             times=_MAX_RATIO,
         )
 
@@ -199,7 +205,7 @@ def _too_large(max_bytes: int) -> ArchiveError:
     )
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
     """A name from a zip, short and printable."""
     printable = "".join(letter if letter.isprintable() else "?" for letter in name)
     return f"“{printable[:80]}{'…' if len(printable) > 80 else ''}”"  # noqa: PLR2004

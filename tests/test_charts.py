@@ -48,14 +48,6 @@ def test_threads_that_draw_at_the_same_time_draw_the_same() -> None:
         assert set(threads.map(lambda _: made(), range(8))) == {made()}
 
 
-def test_a_picture_has_its_own_colours_for_light_and_dark() -> None:
-    answer = charts.as_image(draw, name="loss", alt="")
-    assert answer["Content-Type"] == "image/svg+xml"
-    assert answer["Content-Security-Policy"] == "default-src 'none'; style-src 'unsafe-inline'; sandbox"
-    [style] = xml.dom.minidom.parseString(answer.content).getElementsByTagName("style")
-    assert "prefers-color-scheme:dark" in style.firstChild.data
-
-
 def test_drawing_loads_no_pytorch_and_the_module_nothing_heavy() -> None:
     code = (
         "import sys; from patchvote import charts; assert 'matplotlib' not in sys.modules; "

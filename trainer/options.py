@@ -18,6 +18,9 @@ whole network, from a random start."""
 ALL = "all"
 """The magnification of a model that is for all of them."""
 
+MOST_FOLDS, MOST_REPEATS, MOST_EPOCHS = 100, 100, 1000
+"""Far more than anybody trains; with them, all counts of a run stay small numbers."""
+
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 
@@ -31,7 +34,7 @@ class FitOptions(BaseModel):
     Each field's description is also the help of the command's option of the same name.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     network: str = _field("efficientnet_lite0", "A network of the registry; `python -m trainer networks` lists them.")
     mode: Mode = _field(
@@ -45,8 +48,8 @@ class FitOptions(BaseModel):
         "How the model is measured: folds by patient, leave one patient out, folds by image as in the thesis (whose "
         "numbers are too high, because patients leak), or BreakHis's official lists (which share cases).",
     )
-    folds: int = _field(5, "Folds of the protocols patient and thesis.", ge=2)
-    repeats: int = _field(1, "Draw the folds anew so many times.", ge=1)
+    folds: int = _field(5, "Folds of the protocols patient and thesis.", ge=2, le=MOST_FOLDS)
+    repeats: int = _field(1, "Draw the folds anew so many times.", ge=1, le=MOST_REPEATS)
     magnification: str = _field("40X", "Of the images that the model is for; `all` takes all of them together.")
     also: tuple[str, ...] = _field(
         (), "Train on images of this higher magnification too, shrunk (never tested on). May be repeated."
@@ -67,13 +70,16 @@ class FitOptions(BaseModel):
         PatchGrid(),
         "How images are cut: 225 pixels so that every pixel is read, or 224 in steps of 112 as the thesis's code did.",
     )
-    seed: int = _field(0, "Of everything random.", ge=0)
+    seed: int = _field(0, "Of everything random.", ge=0, lt=2**31)
     seeds: int = _field(1, "Train so many networks that differ in their seed, and average their logits.", ge=1, le=32)
     test_time_flips: bool = _field(False, "Average each patch's logits over its four mirrored variants.")
     c: float = _field(1e-5, "frozen: scikit-learn's C of the head, the inverse of its regularisation.", gt=0)
-    epochs: int = _field(20, "finetune, scratch: at most so many epochs.", ge=1)
+    epochs: int = _field(20, "finetune, scratch: at most so many epochs.", ge=1, le=MOST_EPOCHS)
     patience: int = _field(
-        5, "finetune, scratch: stop after so many epochs without a better loss on validation patients.", ge=1
+        5,
+        "finetune, scratch: stop after so many epochs without a better loss on validation patients.",
+        ge=1,
+        le=MOST_EPOCHS,
     )
     learning_rate: float = _field(1e-3, "finetune, scratch: the highest learning rate.", gt=0)
     backbone_rate: float = _field(
@@ -85,13 +91,13 @@ class FitOptions(BaseModel):
     ema: float = _field(
         0.99, "finetune, scratch: decay of the moving average of the weights that is kept; 0 for none.", ge=0, lt=1
     )
-    draws: int = _field(15, "finetune, scratch: patches drawn of each image in an epoch.", ge=1)
+    draws: int = _field(15, "finetune, scratch: patches drawn of each image in an epoch.", ge=1, le=10_000)
     anywhere: bool = _field(True, "finetune, scratch: draw patches from anywhere in an image, not from the grid alone.")
     turn: bool = _field(True, "finetune, scratch: turn and mirror each patch by chance.")
     stain: float = _field(
         0.2, "finetune, scratch: strengthen or weaken each patch's stains by up to this share; 0 for never.", ge=0, lt=1
     )
-    batch_size: int = _field(64, "finetune, scratch: patches in one step.", ge=2)
+    batch_size: int = _field(64, "finetune, scratch: patches in one step.", ge=2, le=10_000)
 
     @property
     def look(self) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from classifier import networks
+from classifier.bundle import MODEL_NAME
 from trainer import datasets, hardware
 from trainer.crossval import Fitter
 from trainer.datasets import DataSet
@@ -27,8 +28,6 @@ BREAKHIS_CITATION = (
     "IEEE Transactions on Biomedical Engineering 63(7), 2016."
 )
 SYNTHETIC_CITATION = "Synthetic images made by trainer.synthetic: no patient is behind them."
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # as BundleMetadata wants it
 
 
 class OptionsError(ProblemsError):
@@ -62,7 +61,7 @@ def check(
         OptionsError: Listing everything that is wrong.
     """
     found = list(problems)
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(MODEL_NAME, name):
         found.append(f"{name!r} is no name for a model: use small letters, digits, '.', '_' and '-'.")
     if options.task != "malignancy":
         found.append("A bundle tells benign from malignant; for the tumour types there is `study --task subtype`.")

@@ -12,7 +12,7 @@ from patchvote.cases.api import CaseViewSet, ImageView
 from patchvote.cases.review_api import ReviewsView
 from patchvote.jobs.health import health
 from patchvote.registry.api import BundleUploadViewSet, ModelViewSet, PromotionViewSet
-from patchvote.training.api import CompareView, ComparisonViewSet, DataSetViewSet, PromoteView, RunViewSet
+from patchvote.training.api import CompareViewSet, ComparisonViewSet, DataSetViewSet, PromoteViewSet, RunViewSet
 
 router = SimpleRouter()
 router.register("cases", CaseViewSet, basename="case")
@@ -33,8 +33,8 @@ urlpatterns = [
     path("tokens/", TokenView.as_view(), name="tokens"),
     path("images/<uuid:pk>/", ImageView.as_view(), name="image"),
     path("images/<uuid:pk>/reviews/", ReviewsView.as_view(), name="reviews"),
-    path("models/<uuid:pk>/compare/", CompareView.as_view(), name="model-compare"),
-    path("models/<uuid:pk>/promote/", PromoteView.as_view(), name="model-promote"),
+    path("models/<uuid:pk>/compare/", CompareViewSet.as_view({"post": "create"}), name="model-compare"),
+    path("models/<uuid:pk>/promote/", PromoteViewSet.as_view({"post": "create"}), name="model-promote"),
     path("health/", health),
     path("schema/", SpectacularAPIView.as_view(permission_classes=[AllowAny]), name="schema"),
     path("docs/", docs, name="docs"),

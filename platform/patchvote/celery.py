@@ -13,6 +13,7 @@ from typing import Any
 from celery import Celery, Task
 from celery.signals import setup_logging
 from kombu.exceptions import OperationalError
+from redis import RedisError
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "patchvote.settings")
 
@@ -29,18 +30,21 @@ def _keep_logging(**_: Any) -> None:
 
 
 def wake(task: Task[[], None]) -> bool:
-    """Send a wake-up; a broker that cannot be reached is no error, since the sweep sends another one.
+    """See to it that a wake-up waits; a broker that cannot be reached is no error, since the sweep tries again.
 
     Args:
         task: Takes no arguments.
 
     Returns:
-        Whether the broker took it.
+        Whether the broker has one.
     """
+    queue = task.app.amqp.router.route({}, task.name)["queue"].name
     try:
-        # A wake-up that nobody read soon has been followed by the sweep's: let it expire instead of piling up.
-        task.apply_async(retry=False, expires=60)
-    except (OperationalError, OSError) as error:
+        with task.app.producer_or_acquire() as producer:
+            # One that waits says all there is to say: while workers are busy for hours, the sweep's would pile up.
+            if not producer.channel.queue_declare(queue).message_count:
+                task.apply_async(producer=producer, retry=False)
+    except (OperationalError, RedisError, OSError) as error:
         logger.warning("the broker cannot be reached, the sweep will wake the workers later: %s", error)
         return False
     return True

@@ -9,7 +9,7 @@
 In a template `{{ chart }}` is an `<svg>` element: text and axes have the colour and the font of the text around it, so
 it follows any theme, the admin's own too. `patchvote/charts.css` fits it into the page; put it into a
 `<div class="chart-frame" tabindex="0">`, which scrolls on a phone. For a part of a page that htmx fetches, answer with
-the template that holds it. `as_image` is the same drawing with an address of its own, for `<img src="...">`.
+the template that holds it.
 
 Nothing of matplotlib is imported before the first chart; PyTorch never is.
 """
@@ -21,7 +21,6 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from django.http import HttpResponse
 from django.utils.safestring import SafeString, mark_safe
 
 if TYPE_CHECKING:
@@ -33,11 +32,6 @@ _DRAWING = threading.Lock()
 """matplotlib's styles are global: one thread draws at a time, some tens of milliseconds."""
 
 _JOINTS = 'stroke-linejoin="round" stroke-linecap="butt"'
-
-_OWN_COLOURS = (
-    "<style>:root{color:#1d2130;font-family:system-ui,sans-serif}"
-    "@media (prefers-color-scheme:dark){:root{color:#e7e8f0}}</style>"
-)
 
 
 def inline(draw: Draw, *, name: str, alt: str, width: float = 7.5, height: float = 3.2) -> SafeString:
@@ -52,19 +46,6 @@ def inline(draw: Draw, *, name: str, alt: str, width: float = 7.5, height: float
         height: In inches.
     """
     return mark_safe(_without_styles(_drawn(draw, name, alt, width, height)))  # noqa: S308 (matplotlib escapes texts)
-
-
-def as_image(draw: Draw, *, name: str, alt: str, width: float = 7.5, height: float = 3.2) -> HttpResponse:
-    """Draw a chart as a picture for `<img>`, light or dark as the reader's browser is; parameters as in `inline`.
-
-    The admin's own theme reaches a picture in browsers that hand on the colour scheme of the page; `inline` always
-    follows it.
-    """
-    drawing = _without_styles(_drawn(draw, name, alt, width, height))
-    head, body = drawing.split(">", 1)
-    response = HttpResponse(f"{head}>{_OWN_COLOURS}{body}", content_type="image/svg+xml")
-    response["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
-    return response
 
 
 def _drawn(draw: Draw, name: str, alt: str, width: float, height: float) -> str:

@@ -314,7 +314,7 @@ TRAINING_NICENESS = env.number("PATCHVOTE_TRAINING_NICENESS", 19)
 
 PROMOTION_SENSITIVITY_LOSS = env.share("PATCHVOTE_PROMOTION_SENSITIVITY_LOSS", 0.02)
 """How much less sensitive than the champion a model may be in a comparison without a reason being asked for."""
-PROMOTION_FEWEST_PATIENTS = 5
+PROMOTION_FEWEST_PATIENTS = env.number("PATCHVOTE_PROMOTION_FEWEST_PATIENTS", 5)
 """Patients below which a comparison says little."""
 
 # --- logs -------------------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ IMAGES = Bound(
     lambda: settings.UPLOAD_MAX_IMAGES * settings.UPLOAD_MAX_BYTES,
     gettext_noop("The images of one case may have %(limit)d MB together. Send fewer, or smaller ones."),
 )
+NOTHING = Bound(lambda: 0, gettext_noop("Sign in before you send files."))
 _LARGER: tuple[tuple[tuple[str, ...], str, Bound], ...] = (
     (
         ("/admin/registry/bundleupload/add/", "/api/v1/models/"),
@@ -70,8 +71,7 @@ class BoundedUploadHandler(FileUploadHandler):
         """Start counting."""
         super().__init__(request)
         self._received = 0
-        self._bound = IMAGES
-        self._limit = _FORM_BYTES  # nobody sends files without signing in
+        self._bound = NOTHING  # nobody sends files without signing in
 
     def handle_raw_input(  # type: ignore[override]  # the names of what is not used do not matter
         self, _input: Any, _meta: Any, content_length: int, *_: Any, **__: Any
@@ -79,7 +79,6 @@ class BoundedUploadHandler(FileUploadHandler):
         """Refuse by the declared length: nothing has been read yet."""
         if self.request is not None and self.request.user.is_authenticated:
             self._bound = bound_of(self.request)
-            self._limit = self._bound.max_bytes() + _FORM_BYTES
         self._refuse_over_limit(content_length)
 
     def receive_data_chunk(self, raw_data: bytes, _start: int) -> bytes:
@@ -92,5 +91,6 @@ class BoundedUploadHandler(FileUploadHandler):
         """Leave the file to the handlers behind this one."""
 
     def _refuse_over_limit(self, size: int) -> None:
-        if size > self._limit:
-            raise RequestDataTooBig(_(self._bound.sentence) % {"limit": self._limit // 2**20})
+        limit = self._bound.max_bytes()
+        if size > limit + _FORM_BYTES:
+            raise RequestDataTooBig(_(self._bound.sentence) % {"limit": limit // 2**20})

@@ -179,6 +179,7 @@ def test_nobody_sends_files_without_signing_in(client: Client) -> None:
     big = SimpleUploadedFile("big.png", b"0" * 2_000_000)
     answer = client.post(TOKENS, {"username": "a", "password": "b", "file": big})
     assert (answer.status_code, answer.json()["code"]) == (413, "too_many_bytes")
+    assert answer.json()["detail"] == "Sign in before you send files."
 
 
 def test_the_roles_cannot_be_changed_in_the_admin(client: Client, make_user: Any) -> None:

@@ -51,13 +51,13 @@ def test_a_version_that_needs_larger_images_is_refused(case: Case, second_versio
     assert case.state == "succeeded" and case.images.get().analyses.count() == 1
 
 
-def test_a_version_whose_files_are_gone_is_neither_offered_nor_taken(
+def test_a_version_whose_files_are_gone_is_not_taken_and_the_page_asks_no_disk(
     client: Client, case: Case, rita: Any, second_version: Any
 ) -> None:
     client.force_login(rita)
     assert str(second_version) in client.get(case.get_absolute_url()).content.decode()
     second_version.folder.rename(second_version.folder.with_name("elsewhere"))
-    assert str(second_version) not in client.get(case.get_absolute_url()).content.decode()
+    assert str(second_version) in client.get(case.get_absolute_url()).content.decode()
     answer = client.post(f"/cases/{case.pk}/analyse-again/", {"version": second_version.pk}, follow=True)
     assert "its files are gone" in answer.content.decode()
     refused = client.post(f"/api/v1/cases/{case.pk}/reanalyse/", {"model": str(second_version.pk)})

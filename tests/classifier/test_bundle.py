@@ -1,6 +1,7 @@
 """Bundles are whole and unchanged, or refused."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from classifier import bundle, networks
-from classifier.bundle import Bundle, BundleError, BundleMetadata
+from classifier.bundle import Bundle, BundleError, BundleMetadata, Seen, patient_hash, patient_key
 
 
 @pytest.fixture
@@ -103,3 +104,19 @@ def test_the_shipped_bundle_is_sound_and_small() -> None:
     assert "Spanhol" in json.dumps(shipped.metadata.data)
     assert shipped.metadata.metrics
     shipped.module()
+
+
+def test_a_patient_is_the_same_however_the_name_is_written() -> None:
+    written = ["B-1 Straße", " b-1  STRASSE ", "b-1\tstraße\n"]
+    assert {patient_key(name) for name in written} == {"b-1 strasse"}
+    assert len(Seen.of(written, []).patients) == 1
+    assert patient_hash("b-1") != patient_hash("b-11") != patient_hash("b 11")
+
+
+def test_the_shipped_bundle_says_whose_images_it_saw(breakhis: Path) -> None:
+    seen = Bundle.load(bundle.SHIPPED).metadata.seen
+    assert seen is not None
+    files = [re.fullmatch(r"SOB_[BM]_[A-Z]+-(\d+-\d+)[A-Z]*-40-\d+", path.stem) for path in breakhis.rglob("*.jpg")]
+    names = {found[1] for found in files if found}
+    assert len(names) > 20
+    assert {patient_hash(name) for name in names} <= set(seen.patients)

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 KILLS = 10
 OPTIONS = {
-    "network": "squeezenet", "mode": "scratch", "folds": 2, "epochs": 4, "patience": 4, "draws": 3, "batch_size": 8,
+    "network": "squeezenet", "mode": "scratch", "folds": 2, "epochs": 12, "patience": 12, "draws": 15, "batch_size": 16,
     "learning_rate": 1e-4,
 }  # fmt: skip
 
@@ -76,11 +76,13 @@ def test_ten_kills_one_result_equal_numbers(stack: Stack, client: Client, data_s
     chance = random.Random(seed)
     run = start(client, data_set)
     folder = str(stack.folder / "training" / "runs" / run["id"])
-    for _ in range(KILLS):
+    kills = 0
+    while kills < KILLS:
         Stack.wait_for("a process that trains", lambda: children(folder) or over(client, run), 90)
-        time.sleep(chance.uniform(0, 6))
+        time.sleep(chance.uniform(0, 9))
         if over(client, run):
             break
+        kills += 1
         victims = chance.choice(["worker", "process", "both"])
         if victims != "process":
             kill(stack.processes()["training"])
@@ -88,7 +90,8 @@ def test_ten_kills_one_result_equal_numbers(stack: Stack, client: Client, data_s
             for pid in children(folder):
                 kill(pid)
     disturbed = ended(client, run)
-    assert disturbed["attempts"] > 1
+    assert kills == KILLS, "the run was too short for this machine"
+    assert disturbed["attempts"] > KILLS / 2
     assert not children(folder)
     for name in ("metrics", "epochs"):
         assert disturbed[name] == undisturbed[name], name

@@ -1,5 +1,6 @@
 """The registry's pages: looking, uploading, going back, downloading."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +78,30 @@ def test_going_back_is_asked_first(boss: Client, make_version: Any) -> None:
     services.promote(two, gate=False)
     assert "Roll back to tiny v1" in boss.get(ROLLBACK).content.decode()
     assert services.champion() == two
-    page = boss.post(ROLLBACK, {"reason": "it finds less"}, follow=True).content.decode()
+    said = {"reason": "it finds less", "leaving": two.pk}
+    page = boss.post(ROLLBACK, said, follow=True).content.decode()
     assert "New cases are read by tiny v1 again." in page
     assert services.champion() == one
     step = one.promotions.first()
     assert (step.kind, step.reason, step.by.username) == ("rollback", "it finds less", "boss")
     assert "nothing to go back to" in boss.post(ROLLBACK, follow=True).content.decode()
+
+
+def test_a_second_click_goes_no_second_step(boss: Client, make_version: Any) -> None:
+    versions = [make_version(threshold) for threshold in (0.1, 0.2, 0.3)]
+    for version in versions:
+        services.promote(version, gate=False)
+    page = boss.get(ROLLBACK).content.decode()
+    form = dict(re.findall(r'<input type="hidden" name="(leaving)" value="([^"]+)">', page))
+    assert form == {"leaving": str(versions[2].pk)}
+    pages = [boss.post(ROLLBACK, form, follow=True).content.decode() for _ in range(2)]
+    assert "New cases are read by tiny v2 again." in pages[0]
+    assert "iny v3 does not serve any more, tiny v2 does" in pages[1]
+    assert services.champion() == versions[1]
+    page = boss.post(ROLLBACK, {"reason": "without saying what"}).content.decode()
+    assert "It was not said which model shall be left" in page and "without saying what" in page
+    assert f'value="{versions[1].pk}"' in page
+    assert services.champion() == versions[1]
 
 
 def test_a_bundle_is_uploaded_tried_and_registered(boss: Client, media: Path, packed: Path, settings: Any) -> None:
@@ -150,7 +169,7 @@ def test_an_upload_has_its_own_bound(boss: Client, media: Path, packed: Path, se
     assert boss.post(ADD, sent(packed.read_bytes())).status_code == 302
     settings.BUNDLE_MAX_BYTES = 2**20
     answer = boss.post(ADD, sent(packed.read_bytes()))
-    assert (answer.status_code, "A bundle may have" in answer.content.decode()) == (413, True)
+    assert (answer.status_code, "A bundle may have 1 MB." in answer.content.decode()) == (413, True)
 
 
 def test_who_may_not_send_bundles_may_not_send_much(rf: Any, make_user: Any) -> None:

@@ -97,6 +97,28 @@ def test_rollback_and_the_history(clients: dict[str, Any], make_version: Any) ->
     assert (newest["by"], newest["reason"], newest["evidence"]) == ("admin", "worse", None)
 
 
+def test_a_call_sent_twice_goes_one_step(clients: dict[str, Any], make_version: Any) -> None:
+    versions = [make_version(threshold) for threshold in (0.1, 0.2, 0.3)]
+    for version in versions:
+        services.promote(version, gate=False)
+    call = {"from": str(versions[2].pk)}
+    answers = [clients["admin"].post(f"{MODELS}rollback/", call, format="json") for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 409]
+    assert answers[0].json()["id"] == str(versions[1].pk)
+    assert answers[1].json()["code"] == "champion_changed"
+    assert services.champion() == versions[1]
+    for wrong in ("x", "00000000-0000-0000-0000-000000000000", None):
+        answer = clients["admin"].post(f"{MODELS}rollback/", {"from": wrong}, format="json")
+        assert answer.status_code == 400 and "from" in answer.json()
+    assert services.champion() == versions[1]
+
+
+def test_the_schema_names_what_shall_be_left(clients: dict[str, Any]) -> None:
+    schema = clients["admin"].get("/api/v1/schema/?format=json").json()
+    field = schema["components"]["schemas"]["Rollback"]["properties"]["from"]
+    assert (field["type"], field["format"]) == ("string", "uuid")
+
+
 def test_a_lost_bundle_cannot_be_downloaded(clients: dict[str, Any], make_version: Any) -> None:
     version = make_version()
     shutil.rmtree(version.folder)

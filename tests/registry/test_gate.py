@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from patchvote.registry.gate import Evidence, judge
-from patchvote.registry.models import ModelVersion
+from patchvote.registry.models import ModelVersion, Origin
 
 CHAMPION = ModelVersion(name="old", version=1, sha256="a" * 64, metadata={"synthetic": False})
 CANDIDATE = ModelVersion(name="new", version=1, sha256="b" * 64, metadata={"synthetic": False})
@@ -30,6 +30,10 @@ def lost(value: float) -> dict[str, Any]:
         (evidence(), "allowed", ""),
         (evidence(**lost(0.02)), "allowed", ""),
         (evidence(**lost(-0.3)), "allowed", ""),
+        (evidence(**lost(50 / 50 - 49 / 50)), "allowed", ""),
+        (evidence(**lost(0.0200001)), "less_sensitive", "at most 2.0 may be lost"),
+        (evidence(synthetic=True), "synthetic_images", "they say nothing about tissue"),
+        (evidence(synthetic=True, **lost(0.1)), "synthetic_images", "-10.0 percentage points"),
         (evidence(champion_seen_known=False), "allowed", ""),
         (evidence(specificity={"value": -0.5, "low": -0.6, "high": -0.4}), "allowed", ""),
         (None, "not_compared", "not compared with the champion, old v1"),
@@ -65,6 +69,17 @@ def test_a_model_of_synthetic_images_needs_a_reason() -> None:
     judgement = judge(synthetic, evidence(), champion=CHAMPION)
     assert (judgement.code, judgement.needs_reason) == ("synthetic", True)
     assert "synthetic" in judge(synthetic, None, champion=CHAMPION).sentence
+
+
+def test_what_an_upload_says_it_was_trained_on_is_called_a_claim() -> None:
+    seen = {"synthetic": False, "seen": {"patients": 3, "images": 9}}
+    for origin, metadata, claimed in [
+        (Origin.UPLOAD, seen, True), (Origin.RUN, seen, False), (Origin.UPLOAD, {"synthetic": False}, False),
+    ]:  # fmt: skip
+        candidate = ModelVersion(name="new", version=1, sha256="b" * 64, metadata=metadata, origin=origin)
+        assert candidate.seen_claimed == claimed
+        judgement = judge(candidate, evidence(), champion=CHAMPION)
+        assert judgement.allowed and ("is what its sender says" in judgement.sentence) == claimed
 
 
 def test_the_margin_is_a_setting(settings: Any) -> None:

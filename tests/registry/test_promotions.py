@@ -75,6 +75,55 @@ def test_going_back_never_leads_forward(make_version: Any) -> None:
     ]  # fmt: skip
 
 
+def test_who_saw_another_champion_changes_nothing(make_version: Any) -> None:
+    one, two, three = (make_version(threshold) for threshold in (0.1, 0.2, 0.3))
+    for version in (one, two, three):
+        services.promote(version, gate=False)
+    assert services.rollback(by=None, leaving=three) == two
+    with pytest.raises(PromotionRefusedError, match="tiny v3 does not serve any more, tiny v2 does") as refused:
+        services.rollback(by=None, leaving=three)
+    assert refused.value.code == "champion_changed"
+    with pytest.raises(PromotionRefusedError, match="tiny v1 does not serve any more") as refused:
+        services.promote(three, reason=REASON, instead_of=one)
+    assert refused.value.code == "champion_changed"
+    assert (services.champion(), len(steps())) == (two, 4)
+    services.promote(three, reason=REASON, instead_of=two)
+    assert services.champion() == three
+
+
+def test_what_would_serve_instead_of_nothing_that_was_seen_is_not_promoted(make_version: Any) -> None:
+    one, two = make_version(0.1), make_version(0.2)
+    with pytest.raises(PromotionRefusedError, match="tiny v1 does not serve any more, none does"):
+        services.promote(two, instead_of=one)
+    assert steps() == [] and services.rollback_target() is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_that_go_back_at_once_go_one_step(make_version: Any) -> None:
+    one, two, three = (make_version(threshold) for threshold in (0.1, 0.2, 0.3))
+    for version in (one, two, three):
+        services.promote(version, gate=False)
+    together = threading.Barrier(2)
+    said: list[str] = []
+
+    def go_back() -> None:
+        try:
+            together.wait()
+            said.append(str(services.rollback(by=None, leaving=three)))
+        except PromotionRefusedError as error:
+            said.append(error.code)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=go_back) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(said) == ["champion_changed", "tiny v2"]
+    assert services.champion() == two
+
+
 def test_a_bundle_that_is_gone_or_changed_cannot_serve(make_version: Any) -> None:
     one, two = make_version(0.1), make_version(0.2)
     services.promote(one, gate=False)

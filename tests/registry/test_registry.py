@@ -1,6 +1,9 @@
 """Versions never change; the champion can be moved."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from classifier import bundle
-from classifier.bundle import Bundle, BundleError
+from classifier.bundle import Bundle, BundleError, Seen
 from patchvote.registry import services
 from patchvote.registry.models import ModelVersion
 
@@ -62,6 +65,26 @@ def test_an_unsound_bundle_is_not_registered(tiny_bundle: Bundle, tmp_path: Path
         services.register(wrong.folder)
     assert not ModelVersion.objects.exists()
     assert not Path(settings.MODELS_DIR).exists()
+
+
+def test_what_a_row_says_of_its_training_needs_no_file(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    metadata = tiny_bundle.metadata.model_copy(update={"seen": Seen.of(["p1"], ["0" * 64])})
+    known = services.register(bundle.save(tmp_path / "seen", tiny_bundle.module().state_dict(), metadata).folder)
+    unknown = services.register(tiny_bundle.folder)
+    for version in (known, unknown):
+        shutil.rmtree(version.folder)
+    assert known.says_what_it_saw and not unknown.says_what_it_saw
+    assert unknown.seen is None
+    with pytest.raises(BundleError, match="cannot be read"):
+        known.seen  # noqa: B018 (reading it is the test)
+
+
+@pytest.mark.parametrize(("said", "fewest"), [("", "5"), ("12", "12")])
+def test_how_many_patients_a_comparison_needs_comes_from_the_environment(said: str, fewest: str) -> None:
+    code = "from patchvote import settings; print(settings.PROMOTION_FEWEST_PATIENTS)"
+    environment = {**os.environ, "PATCHVOTE_PROMOTION_FEWEST_PATIENTS": said}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == fewest
 
 
 def test_the_command(tiny_bundle: Bundle, tmp_path: Path, capsys: Any) -> None:

@@ -37,6 +37,16 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "place"
 
 
+def test_what_a_zip_unpacks_to_is_known_before(place: Path) -> None:
+    file = zipped(place / "a.zip", ("a/", b""), ("a/b.png", b"1" * 5000), ("c.txt", b"22"), method=zipfile.ZIP_DEFLATED)
+    assert archives.unpacked_bytes(file) == 5002
+    with file.open("rb") as opened:
+        opened.read(10)
+        assert archives.unpacked_bytes(opened) == 5002
+        assert opened.tell() == 0
+    assert archives.unpacked_bytes(io.BytesIO(b"no zip")) == 0
+
+
 @pytest.mark.parametrize(
     ("members", "unpacked"),
     [

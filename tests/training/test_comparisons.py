@@ -125,10 +125,13 @@ def test_the_champion_is_not_compared_with_itself(make_version: Any) -> None:
 
 
 def test_without_images_the_comparison_says_so_and_promotion_asks_for_a_reason(
-    make_version: Any, make_user: Any, train: Callable[[], None]
+    make_version: Any, make_user: Any, images: Any, train: Callable[[], None]
 ) -> None:
-    registry.promote(make_version("old"), gate=False)
+    registry.promote(make_version("old", seen=Seen.of(["P 1"], [])), gate=False)
     candidate, ada = make_version("new"), make_user("ada", "admin")
+    with pytest.raises(comparisons.ComparisonRefusedError, match="no data set"):
+        comparisons.start(candidate, by=ada)
+    images("a", ("p  1 ", "benign", "1"))  # the same patient, otherwise written
     comparison = comparisons.start(candidate, by=ada)
     train()
     comparison.refresh_from_db()
@@ -146,6 +149,7 @@ def test_a_less_sensitive_model_is_refused_and_a_better_one_let_through(
 ) -> None:
     good, blind, ada = make_version("good", bias=5), make_version("blind", bias=-5), make_user("ada", "admin")
     registry.promote(good, gate=False)
+    DataSet.objects.update(synthetic=False)
     comparison = comparisons.start(blind, among=[checked], by=ada)
     train()
     comparison.refresh_from_db()
@@ -170,4 +174,31 @@ def test_a_comparison_with_a_former_champion_counts_for_nothing(make_version: An
     registry.promote(old, gate=False)
     Comparison.objects.create(candidate=newer, champion=old, state=State.SUCCEEDED, result={"images": 5})
     registry.promote(new, gate=False)
-    assert comparisons.evidence_for(newer) is None
+    assert comparisons.evidence_for(newer, new) is None
+
+
+def test_a_patient_who_is_given_away_in_one_data_set_is_left_out_of_all(make_version: Any, images: Any) -> None:
+    registry.promote(make_version("old", seen=Seen.of([], ["1".ljust(64, "0")])), gate=False)
+    one, other = images("a", ("p1", "benign", "1")), images("b", ("P1", "benign", "2"), ("p3", "benign", "3"))
+    DataSetImage.objects.filter(data_set=one).update(whole=False)
+    kept, _ = chosen_for(make_version("new"), one, other)
+    assert kept == {"3"}
+
+
+def test_synthetic_images_take_a_reason(make_version: Any, make_user: Any, images: Any) -> None:
+    old, new = make_version("old"), make_version("new")
+    registry.promote(old, gate=False)
+    comparison = comparisons.start(new, among=[images("drawn", ("p1", "benign", "1"), synthetic=True)])
+    result = {"images": 9, "patients": 9, "benign": 4, "malignant": 5, "measures": []}
+    Comparison.objects.filter(pk=comparison.pk).update(state=State.SUCCEEDED, result=result)
+    with pytest.raises(registry.PromotionRefusedError) as refusal:
+        comparisons.promote(new, by=make_user("ada", "admin"))
+    assert refusal.value.code == "synthetic_images"
+
+
+def test_a_failed_comparison_is_shown(make_version: Any) -> None:
+    old, new = make_version("old"), make_version("new")
+    registry.promote(old, gate=False)
+    failed = Comparison.objects.create(candidate=new, champion=old, state=State.FAILED, error="No memory.")
+    assert comparisons.latest(new, old) == failed
+    assert comparisons.latest_result(new, old) is None

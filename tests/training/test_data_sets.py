@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from patchvote.jobs import ledger
 from patchvote.jobs.models import State
 from patchvote.training import data_sets
 from patchvote.training.models import DataSet, Source
 from patchvote.training.overview import overview
+from tests.conftest import encode, noise
 from tests.training.conftest import as_upload, pack
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -143,6 +145,46 @@ def test_a_worker_that_is_told_to_stop_gives_the_job_back(data_set: DataSet, mon
     assert data_set.advanced_at_attempt == data_set.attempts == 1
 
 
+def test_a_late_worker_leaves_alone_what_another_one_works_on(data_set: DataSet) -> None:
+    from patchvote.training import worker
+
+    slot = worker.Slot(worker.SHORT, [])
+    slot.step()
+    DataSet.objects.filter(pk=data_set.pk).update(worker="another", attempts=2)
+    slot.step()
+    assert slot._at_work is None
+    assert data_set.archive.is_file()
+    data_set.refresh_from_db()
+    assert (data_set.state, data_set.worker) == (State.RUNNING, "another")
+
+
+def test_a_locked_database_ends_no_child(
+    data_set: DataSet, train: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.db import OperationalError
+
+    from patchvote.training import worker
+
+    claim, calls = ledger.claim, iter(range(1_000_000))
+
+    def sometimes(model: Any, *arguments: Any, **named: Any) -> Any:
+        if next(calls) % 5 == 4:
+            raise OperationalError("database is locked")
+        return claim(model, *arguments, **named)
+
+    monkeypatch.setattr(worker.ledger, "claim", sometimes)
+    train()
+    data_set.refresh_from_db()
+    assert (data_set.state, data_set.attempts) == (State.SUCCEEDED, 1)
+
+
+def test_what_the_database_has_no_room_for_is_refused(png: bytes, train: Callable[[], None]) -> None:
+    rows = f"a.png,benign,{'p' * 101}\nb.png,malignant,2\n"
+    other = encode(noise(seed=5))
+    problems = checked_problems(pack({"manifest.csv": (MANIFEST + rows).encode(), "a.png": png, "b.png": other}), train)
+    assert problems == ["a.png: patient has more than 100 characters, or one that is none."]
+
+
 def test_a_data_set_cancelled_before_its_check_leaves_no_files(data_set: DataSet) -> None:
     assert data_set.archive.is_file()
     assert ledger.cancel(DataSet, [data_set.pk]) == 1
@@ -153,7 +195,6 @@ def test_reviewed_cases_become_a_data_set(
     submit: Any, finish: Any, make_user: Any, train: Callable[[], None], upload: Any
 ) -> None:
     from patchvote.cases import reviews
-    from tests.conftest import encode, noise
 
     ana, reviewer = make_user("ana"), make_user("rosa", "reviewer")
     cases = [submit(ana, upload(encode(noise(seed=seed))), reference=f"B-{seed}") for seed in range(3)]
@@ -163,9 +204,14 @@ def test_reviewed_cases_become_a_data_set(
     reviews.review(second, reviewer, "corrected", comment="only hyperplasia")
     reviews.review(third, reviewer, "unfit")
     added = DataSet(name="reviewed")
-    data_sets.add_reviews(added, {})
+    today = timezone.localdate().isoformat()
+    data_sets.add_reviews(added, {"since": today, "until": today})
+    early = DataSet(name="early")
+    data_sets.add_reviews(early, {"until": "2020-01-01"})
     train()
     added.refresh_from_db()
+    early.refresh_from_db()
+    assert (early.state, early.error_code) == (State.FAILED, "nothing_reviewed")
     assert added.state == State.SUCCEEDED, (added.error, added.error_details)
     assert sorted(added.images.values_list("label", "patient")) == [("benign", "b-1"), ("malignant", "b-0")]
     assert any("unfit" in note for note in added.notes)

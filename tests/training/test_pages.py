@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import translation
 
 from patchvote.jobs import ledger
 from patchvote.jobs.models import State
+from patchvote.training import curves, runs
+from patchvote.training.forms import LABELS
 from patchvote.training.models import Comparison, DataSet, DataSetImage, RunEpoch, RunFold, TrainingRun
-from tests.training.conftest import QUICK, as_upload, pack
+from tests.training.conftest import QUICK, TRAINED, as_upload, pack
 
 pytestmark = pytest.mark.django_db
 
@@ -63,12 +66,15 @@ def test_a_zip_is_added_and_its_page_watched(admin: Client, zipped: bytes) -> No
         ({"source": "archive", "archive": pack({"../evil.png": b""})}, ".."),
         ({"source": "archive", "archive": pack({"bomb.png": b"\0" * 30_000_000})}, "bomb"),
         ({"source": "folder", "folder": "../.."}, "is no folder below"),
+        ({"source": "folder"}, "Choose a folder."),
+        ({"source": "folder", "folder": "a" * 300}, "is no folder below"),
         ({"source": "moon"}, "Select a valid choice"),
     ],
 )
 def test_what_cannot_be_a_data_set_is_refused_with_a_sentence(
-    admin: Client, fields: dict[str, Any], sentence: str
+    admin: Client, fields: dict[str, Any], sentence: str, tmp_path: Any
 ) -> None:
+    (tmp_path / "import").mkdir()
     if "archive" in fields:
         fields = {**fields, "archive": as_upload(fields["archive"])}
     answer = admin.post(reverse("admin:training_dataset_add"), {"name": "bad", **fields})
@@ -118,6 +124,10 @@ def test_a_run_starts_with_a_data_set_and_a_name_alone(admin: Client, ready: Dat
         ({"also": ["100X"], "protocol": "thesis"}, "Folds that share patients"),
         ({"network": "hal9000"}, "Select a valid choice"),
         ({"learning_rate": "nan"}, "Enter a number"),
+        ({"learning_rate": "1e999"}, "Enter a number"),
+        ({"protocol": "official"}, "Select a valid choice"),
+        ({"epochs": str(10**15)}, "less than or equal to 1000"),
+        ({"folds": str(10**6)}, "less than or equal to 100"),
     ],
 )
 def test_options_that_cannot_work_are_refused(
@@ -134,6 +144,81 @@ def test_the_estimate_is_in_words(admin: Client, ready: DataSet) -> None:
     url = reverse("admin:training_trainingrun_estimate")
     assert admin.get(url, {"data_set": ready.pk, "name": "mine"}).json()["text"].startswith("Takes about")
     assert admin.get(url, {"data_set": "", "name": "mine"}).json() == {"text": ""}
+
+
+def test_estimates_are_not_learnt_from_runs_that_found_their_features_in_the_cache(
+    admin: Client, ready: DataSet
+) -> None:
+    usual = runs.estimated_seconds(ready, QUICK)
+    run_on(ready, state=State.SUCCEEDED, seconds=3600)
+    slow = runs.estimated_seconds(ready, QUICK)
+    assert usual is not None
+    assert slow is not None
+    assert slow > 10 * usual
+    for _ in range(4):
+        run_on(ready, state=State.SUCCEEDED, seconds=14)
+    assert runs.estimated_seconds(ready, QUICK) == slow
+    run_on(ready, state=State.SUCCEEDED, seconds=14)
+    assert runs.estimated_seconds(ready, QUICK) != slow  # a machine may have become faster
+
+
+def test_the_fit_on_all_images_is_named_in_the_curves(ready: DataSet) -> None:
+    run = run_on(ready, fold_count=2)
+    for fold in range(3):
+        RunEpoch.objects.create(run=run, fold=fold, number=1, training_accuracy=0.7, training_loss=0.6)
+    names = [name for name in ("fold 1", "fold 2", "fold 3", "all images") if name in str(curves.chart(run))]
+    assert names == ["fold 1", "fold 2", "all images"]
+
+
+def test_curves_are_drawn_when_there_is_more_to_see_and_in_each_language(
+    ready: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = 0
+    inline = curves.charts.inline
+
+    def count(*given: Any, **named: Any) -> Any:
+        nonlocal drawn
+        drawn += 1
+        return inline(*given, **named)
+
+    monkeypatch.setattr(curves.charts, "inline", count)
+    run = run_on(ready, fold_count=2)
+    assert curves.chart(run) is None
+    for number in (1, 2):
+        RunEpoch.objects.create(run=run, fold=0, number=number, training_accuracy=0.7, training_loss=0.6 / number)
+        assert curves.chart(run) == curves.chart(run)
+        assert drawn == number
+    with translation.override("es"):
+        curves.chart(run)
+    assert drawn == 3
+    other = run_on(ready, fold_count=2)
+    RunEpoch.objects.create(run=other, fold=0, number=1, training_accuracy=0.7, training_loss=0.5)
+    curves.chart(other)
+    assert drawn == 4
+
+
+def test_all_options_are_named_as_in_the_form(admin: Client, ready: DataSet) -> None:
+    run = run_on(ready, state=State.SUCCEEDED)
+    page = admin.get(run.get_absolute_url()).content.decode()
+    named = {name: (value, changed) for name, value, changed in admin.get(run.get_absolute_url()).context["options"]}
+    assert named["Rule of the threshold"] == ("balanced_accuracy", False)
+    assert named["Folds"] == (2, True)
+    assert named["Grid"] == ("cover", False)
+    assert set(map(str, named)) == set(map(str, LABELS.values()))
+    assert "Share of the pretrained layers" in page
+    assert "backbone rate" not in page
+
+
+def test_all_options_are_shown_however_they_were_stored(admin: Client, ready: DataSet) -> None:
+    options = {**TRAINED.model_dump(mode="json"), "epochs": 10**9, "forgotten": 1}
+    run = TrainingRun.objects.create(data_set=ready, name="mine", options=options, state=State.SUCCEEDED)
+    assert "forgotten" in admin.get(run.get_absolute_url()).content.decode()
+
+
+def test_patients_labels_are_in_the_readers_language(admin: Client, ready: DataSet) -> None:
+    page = admin.get(ready.get_absolute_url(), headers={"accept-language": "es"}).content.decode()
+    assert "<td>benigno</td>" in page
+    assert "<td>benign</td>" not in page
 
 
 def test_a_run_under_way_shows_where_it_is(admin: Client, ready: DataSet) -> None:
@@ -192,6 +277,14 @@ def test_another_run_like_one_begins_with_its_options(admin: Client, ready: Data
     assert form["folds"].value() == 7
     assert form["balance"].value() == "patient"
     assert form["data_set"].value() == ready.pk
+    assert form["grid"].value() == "cover"
+
+
+@pytest.mark.parametrize("query", [{"again": "foo"}, {"again": ""}, {"again": str(uuid.uuid4())}, {"data_set": "foo"}])
+def test_what_is_no_run_to_begin_like_is_ignored(admin: Client, ready: DataSet, query: dict[str, str]) -> None:
+    answer = admin.get(reverse("admin:training_trainingrun_add"), query)
+    assert answer.status_code == 200
+    assert answer.context["adminform"].form["folds"].value() == 5
 
 
 PAGES = ["dataset_changelist", "dataset_add", "trainingrun_changelist", "trainingrun_add", "comparison_changelist"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from patchvote.jobs import ledger
 from patchvote.jobs.models import State
 from patchvote.registry import services as registry
 from patchvote.training import runs
@@ -39,10 +40,20 @@ def test_a_run_becomes_a_model_version_that_does_not_serve_yet(
     assert version.seen is not None
     assert len(version.seen.patients) == 8
     assert version.bundle().metadata.data["fingerprint"] == run.data_set.fingerprint
+    assert not Comparison.objects.exists()  # on synthetic images, nobody compares by himself
+    assert {path.name for path in run.folder.iterdir() if path.is_dir()} <= {"figures"}
+
+
+def test_a_finished_run_is_compared_with_the_champion(
+    start: Any, train: Callable[[], None], checked: DataSet, tiny_champion: Any
+) -> None:
+    DataSet.objects.update(synthetic=False)
+    run = start()
+    train()
+    run.refresh_from_db()
     comparison = Comparison.objects.get()
-    assert (comparison.candidate, comparison.champion) == (version, tiny_champion)
-    assert comparison.state == State.SUCCEEDED
-    assert comparison.result["images"] == 0
+    assert (comparison.candidate, comparison.champion) == (run.model_version, tiny_champion)
+    assert (comparison.state, comparison.result["images"]) == (State.SUCCEEDED, 0)
 
 
 def test_epochs_are_kept_as_they_end(start: Any, train: Callable[[], None], tiny_champion: Any) -> None:
@@ -123,7 +134,7 @@ def test_a_killed_child_is_followed_by_another_one(start: Any, tiny_champion: An
     from patchvote.training import worker
 
     run = start(TRAINED)
-    slot = worker.Slot(worker.RUNS)
+    slot = worker.Slot(worker.RUNS, [])
     killed = 0
     while not TrainingRun.objects.get(pk=run.pk).ended:
         slot.step()  # takes the run again each time that its process died
@@ -147,3 +158,45 @@ def test_a_child_that_always_dies_fails_the_run(
     run.refresh_from_db()
     assert (run.state, run.attempts) == (State.FAILED, 2)
     assert run.error == TrainingRun.LOST_MESSAGE
+
+
+def test_a_run_that_is_cancelled_while_it_is_stored_leaves_no_version(start: Any, tiny_champion: Any) -> None:
+    from patchvote.registry.models import ModelVersion
+    from patchvote.training import worker
+
+    run = start()
+    slot = worker.Slot(worker.RUNS, [])
+    slot.step()
+    assert slot._at_work is not None
+    while not slot._at_work._child.ended:
+        ledger.report(slot._at_work.job)
+        time.sleep(0.1)
+    assert slot._at_work._child.outcome is not None
+    runs.cancel(run)
+    slot.step()
+    run.refresh_from_db()
+    assert run.state == State.CANCELLED
+    assert not ModelVersion.objects.filter(name="mine-40x").exists()
+
+
+def test_what_a_child_told_is_kept_until_the_database_takes_it(
+    start: Any, train: Callable[[], None], tiny_champion: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.db import OperationalError
+
+    from patchvote.training.runs import RunHandler
+
+    run = start()
+    stored = RunHandler.happened
+    failures = iter([True, True])
+
+    def happened(self: RunHandler, job: TrainingRun, event: Any) -> None:
+        if next(failures, False):
+            raise OperationalError("database is locked")
+        stored(self, job, event)
+
+    monkeypatch.setattr(RunHandler, "happened", happened)
+    train()
+    run.refresh_from_db()
+    assert run.state == State.SUCCEEDED, run.error
+    assert [fold.number for fold in run.folds.all()] == [0, 1]

@@ -13,13 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from classifier.archive import ENCRYPTED, METHODS, Sparing, shown
 from trainer.problems import ProblemsError
 from trainer.progress import Bar, Stage
 from trainer.records import CLASSES, MANIFEST_NAME
 from trainer.work.orders import ArchiveBounds
 
-_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # LZMA and others may ask for gigabytes before the first byte
-_ENCRYPTED = 0x1
 _CHUNK = 1 << 20
 _RATIO_FROM = 1 << 20  # smaller members may shrink as they like: a CSV file does
 _LONGEST_NAME, _LONGEST_PATH = 255, 1000  # bytes, as file systems have it
@@ -31,21 +30,6 @@ _DRIVE = re.compile("[A-Za-z]:")
 
 class ArchiveError(ProblemsError):
     """An archive that is not unpacked."""
-
-
-class _Sparing:
-    """A file of which little is read at once: `zipfile` reads a zip's whole directory at once, however long it is."""
-
-    def __init__(self, file: IO[bytes], most: int) -> None:
-        self._file, self._most = file, most
-
-    def read(self, size: int = -1) -> bytes:
-        if size > self._most:
-            raise ArchiveError(["The archive's list of files is far longer than any data set's."])
-        return self._file.read(size if size >= 0 else self._most)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
 
 
 def inspect(file: Path | IO[bytes], bounds: ArchiveBounds) -> list[str]:
@@ -63,6 +47,19 @@ def inspect(file: Path | IO[bytes], bounds: ArchiveBounds) -> list[str]:
             return _problems(archive, size, bounds)
     except ArchiveError as error:
         return error.problems
+
+
+def unpacked_bytes(file: Path | IO[bytes]) -> int:
+    """What the files of a zip say that they take together once unpacked; 0 where it is no zip.
+
+    Args:
+        file: A path, or a file opened for reading in binary, which is left open and at its start.
+    """
+    try:
+        with _opened(file, ArchiveBounds()) as (archive, _size):
+            return _unpacked_bytes(archive)
+    except ArchiveError:
+        return 0
 
 
 def unpack(file: Path, folder: Path, bounds: ArchiveBounds) -> None:
@@ -106,7 +103,8 @@ def _opened(file: Path | IO[bytes], bounds: ArchiveBounds) -> Iterator[tuple[zip
     size = file.seek(0, 2)
     file.seek(0)
     try:
-        sparing: Any = _Sparing(file, max(_CHUNK, bounds.max_members * _LISTED_BYTES))
+        endless = ArchiveError(["The archive's list of files is far longer than any data set's."])
+        sparing: Any = Sparing(file, max(_CHUNK, bounds.max_members * _LISTED_BYTES), endless)
         archive = zipfile.ZipFile(sparing)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError) as error:
         if isinstance(error, ArchiveError):
@@ -119,6 +117,10 @@ def _opened(file: Path | IO[bytes], bounds: ArchiveBounds) -> Iterator[tuple[zip
         file.seek(0)
 
 
+def _unpacked_bytes(archive: zipfile.ZipFile) -> int:
+    return sum(member.file_size for member in archive.infolist() if not member.is_dir())
+
+
 def _problems(archive: zipfile.ZipFile, size: int, bounds: ArchiveBounds) -> list[str]:
     members = archive.infolist()
     if len(members) > bounds.max_members:
@@ -127,7 +129,7 @@ def _problems(archive: zipfile.ZipFile, size: int, bounds: ArchiveBounds) -> lis
     files = [member for member in members if not member.is_dir()]
     found = [sentence for member in members for sentence in _member_problems(member, bounds)]
     found += _name_problems(members)
-    unpacked = sum(member.file_size for member in files)
+    unpacked = _unpacked_bytes(archive)
     if unpacked > bounds.max_bytes:
         found.append(
             f"The archive would unpack to {_megabytes(unpacked)}, more than the {_megabytes(bounds.max_bytes)} allowed."
@@ -144,33 +146,33 @@ def _problems(archive: zipfile.ZipFile, size: int, bounds: ArchiveBounds) -> lis
 
 
 def _member_problems(member: zipfile.ZipInfo, bounds: ArchiveBounds) -> Iterator[str]:
-    raw, shown = member.orig_filename, _shown(member.orig_filename)
+    raw, name = member.orig_filename, shown(member.orig_filename)
     path = PurePosixPath(raw)
     if path.is_absolute() or ".." in path.parts or "\\" in raw or "\0" in raw or _DRIVE.match(raw):
-        yield f"The archive holds the path {shown}, which may lead out of its folder."
+        yield f"The archive holds the path {name}, which may lead out of its folder."
     elif not path.parts and not member.is_dir():
         yield "The archive holds a file without a name."
     elif len(raw.encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_NAME for part in path.parts):
-        yield f"The archive holds a name that is too long: {shown}."
+        yield f"The archive holds a name that is too long: {name}."
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-        yield f"{shown} in the archive is a link or a device, not a file."
-    if member.flag_bits & _ENCRYPTED:
-        yield f"{shown} in the archive is encrypted. Make the archive without a password."
-    elif member.compress_type not in _METHODS:
-        yield f"{shown} is compressed in a way that is not read here. Make an ordinary zip."
+        yield f"{name} in the archive is a link or a device, not a file."
+    if member.flag_bits & ENCRYPTED:
+        yield f"{name} in the archive is encrypted. Make the archive without a password."
+    elif member.compress_type not in METHODS:
+        yield f"{name} is compressed in a way that is not read here. Make an ordinary zip."
     if member.file_size > max(_RATIO_FROM, bounds.max_ratio * member.compress_size):
         times = member.file_size / max(1, member.compress_size)
-        yield f"{shown} would grow {times:,.0f} times when unpacked. Images do not: it looks like a bomb."
+        yield f"{name} would grow {times:,.0f} times when unpacked. Images do not: it looks like a bomb."
 
 
 def _name_problems(members: list[zipfile.ZipInfo]) -> Iterator[str]:
     """Of names that get in each other's way."""
     files = Counter(PurePosixPath(member.filename) for member in members if not member.is_dir())
-    yield from (f"{_shown(str(path))} is in the archive {count} times." for path, count in files.items() if count > 1)
+    yield from (f"{shown(str(path))} is in the archive {count} times." for path, count in files.items() if count > 1)
     folders = {parent for member in members for parent in PurePosixPath(member.filename).parents}
     folders |= {PurePosixPath(member.filename) for member in members if member.is_dir()}
-    yield from (f"{_shown(str(path))} is both a file and a folder in the archive." for path in files if path in folders)
+    yield from (f"{shown(str(path))} is both a file and a folder in the archive." for path in files if path in folders)
 
 
 def _wanted(member: zipfile.ZipInfo) -> bool:
@@ -193,7 +195,7 @@ def _extract(archive: zipfile.ZipFile, folder: Path, bounds: ArchiveBounds) -> N
                     target.write(chunk)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise ArchiveError(
-                [f"{_shown(member.filename)} in the archive is damaged. Make the archive again and send it again."]
+                [f"{shown(member.filename)} in the archive is damaged. Make the archive again and send it again."]
             ) from error
 
 
@@ -215,9 +217,3 @@ def _data_set(folder: Path) -> Path:
 
 def _megabytes(count: float) -> str:
     return f"{count / 2**20:,.0f} MB"
-
-
-def _shown(name: str) -> str:
-    """A name from an archive, short and printable."""
-    printable = "".join(letter if letter.isprintable() else "?" for letter in name)
-    return f"“{printable[:80]}{'…' if len(printable) > 80 else ''}”"  # noqa: PLR2004

@@ -28,7 +28,7 @@ def try_bundle(order: BundleOrder) -> BundleResult:
     """
     started = time.monotonic()
     if not order.folder.exists():  # else an earlier child unpacked it, completely
-        unpack(order.archive, order.folder)
+        unpack(order.archive, order.folder, max_bytes=order.max_bytes)
     try:
         bundle = Bundle.load(order.folder)
         for _ in Bar([None], stage=Stage.TRYING, disable=True):

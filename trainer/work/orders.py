@@ -110,11 +110,13 @@ class BundleOrder(Plain):
     Attributes:
         archive: The uploaded file.
         folder: Where the bundle shall lie.
+        max_bytes: Of the bundle's files together, unpacked.
     """
 
     kind: Literal["bundle"] = "bundle"
     archive: Path
     folder: Path
+    max_bytes: int = Field(default=2 * 1024**3, gt=0)
 
 
 Order: TypeAlias = CheckOrder | TrainOrder | CompareOrder | BundleOrder

@@ -81,21 +81,22 @@ class ReviewForm(forms.ModelForm[Review]):
 class AnalyseAgainForm(forms.Form):
     """Which model version shall read the images again."""
 
+    NOT_THERE = _("This model version is not there, or its files are gone.")
+
     version = forms.ModelChoiceField(
-        ModelVersion.objects.none(),
+        ModelVersion.objects.all(),
         required=False,
         label=_("Model version"),
         empty_label=_("with the champion"),
-        error_messages={"invalid_choice": _("This model version is not there, or its files are gone.")},
+        error_messages={"invalid_choice": NOT_THERE},
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Offer the versions whose files are there."""
-        super().__init__(*args, **kwargs)
-        usable = [version.pk for version in ModelVersion.objects.all() if version.folder.exists()]
-        field = self.fields["version"]
-        if isinstance(field, forms.ModelChoiceField):
-            field.queryset = ModelVersion.objects.filter(pk__in=usable)
+    def clean_version(self) -> ModelVersion | None:
+        """Refuse one whose files are gone; asked here, not for every version each time that the page is shown."""
+        version: ModelVersion | None = self.cleaned_data["version"]
+        if version is not None and not version.folder.exists():
+            raise forms.ValidationError(self.NOT_THERE, code="invalid_choice")
+        return version
 
 
 class SpanForm(forms.Form):

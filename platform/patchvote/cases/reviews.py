@@ -12,6 +12,7 @@ from django.db.models import Exists, F, OuterRef, Subquery
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from classifier.bundle import patient_key
 from patchvote.cases.models import Analysis, Case, CaseQuerySet, Decision, Image, Review, Verdict
 from patchvote.cases.services import StateError
 from patchvote.jobs.models import OPEN_STATES, State
@@ -206,7 +207,7 @@ def _reviewed_image(said: Review) -> ReviewedImage:
 
 
 def _patient(case: Case) -> str:
-    return " ".join(case.reference.split()).casefold()
+    return patient_key(case.reference)
 
 
 def _notes(*, unfit: int, synthetic: int, twins: int, contradictions: int, nameless: int) -> Iterable[str]:

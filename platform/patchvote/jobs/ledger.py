@@ -101,6 +101,17 @@ def give_back(job: Job, **fields: Any) -> bool:
     return bool(given)
 
 
+@contextmanager
+def holding(job: Job) -> Iterator[bool]:
+    """A transaction in which nobody else can end the job: to store its result and end it as one step.
+
+    Yields:
+        False if the job is no longer held: then nothing must be stored.
+    """
+    with transaction.atomic():
+        yield bool(_held(job).select_for_update(of=("self",)).values_list("pk", flat=True))
+
+
 def forfeit(job: Job) -> None:
     """End the lease at once: what worked on the job died. The sweep decides whether it is tried again."""
     _held(job).update(lease_expires_at=Now() - timedelta(seconds=1))
@@ -187,7 +198,7 @@ def renewing(jobs: Sequence[Job]) -> Iterator[None]:
         while not stop.wait(settings.JOB_LEASE.total_seconds() / 3):
             try:
                 close_old_connections()
-                renew(jobs)
+                renew(tuple(jobs))  # as they are now: the body may take and end some meanwhile
             except DatabaseError:
                 logger.exception("the leases of %d jobs could not be renewed", len(jobs))
         connection.close()

@@ -118,20 +118,21 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         form = RollbackForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
             try:
-                version = services.rollback(by=signed_in(request), reason=form.cleaned_data["reason"])
+                version = services.rollback(by=signed_in(request), **form.cleaned_data)
             except services.PromotionRefusedError as error:
                 messages.error(request, str(error))
             else:
                 messages.success(request, gettext("New cases are read by %(model)s again.") % {"model": version})
             return redirect(_url("registry_modelversion_changelist"))
+        # The champion before the target: whoever steps in between makes the form one that is refused.
         serving = Alias.objects.filter(name=Alias.CHAMPION).select_related("model_version").first()
         context = {
             **self.admin_site.each_context(request),
             "title": _("Go back to the model before"),
             "opts": self.opts,
             "form": form,
-            "target": services.rollback_target(),
             "champion": serving.model_version if serving else None,
+            "target": services.rollback_target(),
         }
         return TemplateResponse(request, "admin/registry/modelversion/rollback.html", context)
 

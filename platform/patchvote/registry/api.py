@@ -97,9 +97,18 @@ class PromotionSerializer(serializers.ModelSerializer[Promotion]):
 
 
 class RollbackSerializer(serializers.Serializer[Any]):
-    """Why, if somebody says so."""
+    """Which champion shall be left, so that a call sent twice goes one step, and why, if somebody says so."""
 
     reason = serializers.CharField(required=False, allow_blank=True, max_length=2000, default="")
+
+    def get_fields(self) -> dict[str, Any]:
+        """With `from`, which cannot be an attribute in Python."""
+        leaving = serializers.PrimaryKeyRelatedField(
+            queryset=ModelVersion.objects.all(),
+            required=False,
+            help_text="Id of the model that serves now; 409 if another one does.",
+        )
+        return {**super().get_fields(), "from": leaving}
 
 
 @extend_schema(tags=["models"])
@@ -147,11 +156,19 @@ class ModelViewSet(viewsets.ReadOnlyModelViewSet[ModelVersion]):
     @extend_schema(request=RollbackSerializer, responses={200: ModelSerializer})
     @action(detail=False, methods=["post"])
     def rollback(self, request: Request) -> Response:
-        """Let the model serve again that served before the champion, for admins; 409 if there is none."""
+        """Let the model serve again that served before the champion, for admins; 409 if there is none.
+
+        With `from`, the id of the champion that shall be left, a call that is sent twice goes one step, not two: the
+        second is refused with 409 `champion_changed`.
+        """
         fields = RollbackSerializer(data=request.data)
         fields.is_valid(raise_exception=True)
         try:
-            version = services.rollback(by=signed_in(request._request), reason=fields.validated_data["reason"])  # noqa: SLF001
+            version = services.rollback(
+                by=signed_in(request._request),  # noqa: SLF001 (the same person)
+                reason=fields.validated_data["reason"],
+                leaving=fields.validated_data.get("from"),
+            )
         except services.PromotionRefusedError as error:
             raise Conflict(str(error), code=error.code) from error
         return Response(self.get_serializer(version).data)

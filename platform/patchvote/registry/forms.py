@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from classifier import bundle
 from patchvote.registry import services
-from patchvote.registry.models import BundleUpload
+from patchvote.registry.models import BundleUpload, ModelVersion
 
 
 class UploadForm(forms.ModelForm[BundleUpload]):
@@ -41,8 +41,16 @@ class UploadForm(forms.ModelForm[BundleUpload]):
 
 
 class RollbackForm(forms.Form):
-    """Why, if somebody says so."""
+    """Which champion shall be left, as the page showed it, and why, if somebody says so."""
 
+    leaving = forms.ModelChoiceField(
+        ModelVersion.objects.all(),
+        widget=forms.HiddenInput,
+        error_messages=dict.fromkeys(
+            ("required", "invalid_choice"),
+            _("It was not said which model shall be left. Look at this page and try again."),
+        ),
+    )
     reason = forms.CharField(
         label=_("Reason"), required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 3, "cols": 60})
     )

@@ -16,6 +16,9 @@ from patchvote.registry.models import ModelVersion
 SHORTEST_REASON = 10
 """Characters of a reason that is worth being called one."""
 
+_ROUNDING = 1e-9
+"""0.98 - 1.0 is a little less than -0.02 in floating point."""
+
 
 class Difference(BaseModel):
     """Candidate minus champion, with its 95 % interval."""
@@ -49,6 +52,7 @@ class Evidence(BaseModel):
         balanced_accuracy: None where a class is missing.
         champion_seen_known: Whether it is known what the champion was trained on.
         candidate_seen_known: Whether it is known what the candidate was trained on.
+        synthetic: Whether any of the images is synthetic.
         notes: Sentences that go with it.
     """
 
@@ -66,6 +70,7 @@ class Evidence(BaseModel):
     balanced_accuracy: Difference | None = None
     champion_seen_known: bool = True
     candidate_seen_known: bool = True
+    synthetic: bool = False
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -79,7 +84,7 @@ class Evidence(BaseModel):
             comparison: Its id.
             champion: That served then.
             candidate: That was compared with it.
-            rest: `champion_seen_known`, `candidate_seen_known`, `notes`.
+            rest: `champion_seen_known`, `candidate_seen_known`, `synthetic`, `notes`.
         """
         differences = {row["measure"]: row["difference"] for row in result.get("measures", [])}
         return cls(
@@ -137,7 +142,11 @@ def judge(
         against.append(("synthetic", _("It was trained on synthetic images: its verdicts on tissue mean nothing.")))
     if against:
         return Judgement(False, against[0][0], " ".join(sentence for _code, sentence in against), needs_reason=True)
-    return Judgement(True, "allowed", _("The comparison speaks for nothing against it."))
+    sentence = _("The comparison speaks for nothing against it.")
+    if candidate.seen_claimed:
+        claim = _("Which images it was trained on is what its sender says: it cannot be checked here.")
+        sentence = f"{sentence} {claim}"
+    return Judgement(True, "allowed", sentence)
 
 
 def _against(
@@ -160,8 +169,10 @@ def _against(
             _("There is no image of a patient that neither model was trained on, so nothing could be compared."),
         )
         return
+    if evidence.synthetic:
+        yield "synthetic_images", _("The images of the comparison are synthetic: they say nothing about tissue.")
     lost = evidence.sensitivity
-    if lost is not None and lost.value < -margin:
+    if lost is not None and lost.value < -margin - _ROUNDING:
         yield (
             "less_sensitive",
             _(

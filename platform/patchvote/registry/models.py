@@ -85,12 +85,22 @@ class ModelVersion(models.Model):
         Raises:
             BundleError: If its files are gone.
         """
-        if self.metadata.get("seen") is None:
+        if not self.says_what_it_saw:
             return None
         try:
             return BundleMetadata.model_validate_json((self.folder / METADATA_FILE).read_bytes()).seen
         except (OSError, ValueError) as error:
             raise BundleError("The bundle's metadata cannot be read.") from error
+
+    @property
+    def says_what_it_saw(self) -> bool:
+        """Whether it is known what it was trained on; asks no file."""
+        return self.metadata.get("seen") is not None
+
+    @property
+    def seen_claimed(self) -> bool:
+        """True if what it was trained on is the word of who uploaded it, which nobody here can check."""
+        return self.origin == Origin.UPLOAD and self.says_what_it_saw
 
     @property
     def synthetic(self) -> bool:

@@ -130,6 +130,7 @@ def promote(
     by: User | None = None,
     reason: str = "",
     evidence: Evidence | None = None,
+    instead_of: ModelVersion | None = None,
     gate: bool = True,
 ) -> None:
     """Let a version serve new cases from now on; running and past analyses keep theirs.
@@ -139,15 +140,18 @@ def promote(
         by: Who wants it; None for a command on the server.
         reason: Outweighs what the gate has against it, if it allows that.
         evidence: The comparison with the champion.
+        instead_of: The champion that the person saw; refused if another one serves meanwhile.
         gate: False for what the server itself or a command on it does: there is a row, but nothing is judged.
 
     Raises:
-        PromotionRefusedError: If the gate stands against it, or the bundle's files are not sound.
+        PromotionRefusedError: If the gate stands against it, the bundle's files are not sound, or the champion is
+            another.
     """
     _check_files(version)
     reason = reason.strip()
     with transaction.atomic():
         alias, previous = _locked_alias(version)
+        _check_champion(previous, instead_of)
         if not gate and previous == version:
             return
         judgement = judge(version, evidence, champion=previous)
@@ -183,21 +187,24 @@ def rollback_target() -> ModelVersion | None:
     return ModelVersion.objects.filter(pk=pile[-2]).first() if len(pile) > 1 else None
 
 
-def rollback(*, by: User | None, reason: str = "") -> ModelVersion:
+def rollback(*, by: User | None, reason: str = "", leaving: ModelVersion | None = None) -> ModelVersion:
     """Let the version serve again that served before the champion.
 
     Args:
         by: Who wants it; None for a command on the server.
         reason: Why, if somebody says so.
+        leaving: The champion that the person saw; refused if another one serves meanwhile, so that a second click does
+            not go a second step.
 
     Returns:
         The version that serves now.
 
     Raises:
-        PromotionRefusedError: If there is nothing to go back to, or its files are not sound.
+        PromotionRefusedError: If there is nothing to go back to, its files are not sound, or the champion is another.
     """
     with transaction.atomic():
         alias = Alias.objects.select_for_update().filter(name=Alias.CHAMPION).first()
+        _check_champion(alias.model_version if alias else None, leaving)
         target = rollback_target()
         if alias is None or target is None:
             raise PromotionRefusedError(
@@ -222,6 +229,17 @@ def _locked_alias(version: ModelVersion) -> tuple[Alias, ModelVersion | None]:
     # Not joined with the version: after a wait PostgreSQL would look for the new row beside the old version.
     alias = Alias.objects.select_for_update().get(pk=alias.pk)
     return alias, alias.model_version
+
+
+def _check_champion(serving: ModelVersion | None, expected: ModelVersion | None) -> None:
+    """Refuse what was decided on the sight of another champion."""
+    if expected is None or serving == expected:
+        return
+    sentence = gettext(
+        "%(model)s does not serve any more, %(champion)s does: somebody was faster, or the button was pressed twice. "
+        "Nothing was changed."
+    ) % {"model": expected, "champion": serving or gettext("none")}
+    raise PromotionRefusedError(Judgement(False, "champion_changed", sentence))
 
 
 def _move(alias: Alias, version: ModelVersion) -> None:

@@ -6,10 +6,9 @@ from typing import Any
 
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
-from django.utils.translation import gettext_lazy as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
-from rest_framework import exceptions, mixins, permissions, status, viewsets
+from rest_framework import exceptions, mixins, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
 from rest_framework.request import Request
@@ -24,7 +23,7 @@ from patchvote.registry import services as registry
 from patchvote.registry.api import ModelSerializer
 from patchvote.registry.models import ModelVersion
 from patchvote.rest import Conflict, HasPermission, ReadThrottle
-from patchvote.training import comparisons, runs
+from patchvote.training import comparisons, data_sets, runs
 from patchvote.training.forms import DataSetForm
 from patchvote.training.models import Comparison, DataSet, TrainingRun
 from patchvote.training.serializers import (
@@ -65,8 +64,7 @@ class _JobViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
         return self.answer(self.get_object())
 
     def answer(self, job: SupervisedJob, status_code: int = status.HTTP_200_OK) -> Response:
-        """The job as it is."""
-        job.refresh_from_db()
+        """The job as it is now."""
         response = Response(self.get_serializer(job).data, status=status_code)
         if not job.ended:
             response["Retry-After"] = str(RETRY_AFTER_SECONDS)
@@ -87,19 +85,25 @@ class DataSetViewSet(_JobViewSet):
     @extend_schema(request={"multipart/form-data": DataSetRequestSerializer}, responses={202: DataSetSerializer})
     def create(self, request: Request) -> Response:
         """Make one; it is checked in the background, and `error.details` lists all that is wrong with it."""
+        fields = DataSetRequestSerializer(data=request.data)
+        fields.is_valid(raise_exception=True)
+        given = fields.validated_data
         data_set = DataSet(created_by=signed_in(request._request))  # noqa: SLF001 (the same person)
-        form = DataSetForm(request.data, request.FILES, instance=data_set)
+        form = DataSetForm(given, {"archive": given.get("archive")}, instance=data_set)
         if not form.is_valid():
-            fields = {
+            problems = {
                 name: [
                     exceptions.ErrorDetail(str(sentence), "invalid") for error in errors for sentence in error.messages
                 ]
                 for name, errors in form.errors.as_data().items()
             }
             raise exceptions.ValidationError(
-                {name.replace("__all__", "non_field_errors"): v for name, v in fields.items()}
+                {name.replace("__all__", "non_field_errors"): v for name, v in problems.items()}
             )
-        form.store(data_set)
+        try:
+            form.store(data_set)
+        except data_sets.DataSetRefusedError as refusal:
+            raise exceptions.ValidationError({given["source"]: refusal.problems}) from refusal
         return self.answer(data_set, status.HTTP_202_ACCEPTED)
 
 
@@ -162,16 +166,16 @@ class ComparisonViewSet(_JobViewSet):
     serializer_class = ComparisonSerializer
 
 
-class CompareView(APIView):
+class CompareViewSet(viewsets.ViewSet):
     """Comparing a version with the champion."""
 
-    permission_classes = [permissions.IsAuthenticated]
+    permission_classes = [HasPermission]
     parser_classes = [JSONParser]
+    required = {"create": "training.add_comparison"}
 
     @extend_schema(tags=["models"], request=CompareSerializer, responses={202: ComparisonSerializer})
-    def post(self, request: Request, pk: Any) -> Response:
+    def create(self, request: Request, pk: Any) -> Response:
         """Compare a version with the champion, on patients that neither was trained on."""
-        _demand(request, "training.add_comparison")
         candidate = get_object_or_404(ModelVersion, pk=pk)
         fields = CompareSerializer(data=request.data)
         fields.is_valid(raise_exception=True)
@@ -191,20 +195,20 @@ class CompareView(APIView):
         return response
 
 
-class PromoteView(APIView):
+class PromoteViewSet(viewsets.ViewSet):
     """Promoting a version."""
 
-    permission_classes = [permissions.IsAuthenticated]
+    permission_classes = [HasPermission]
     parser_classes = [JSONParser]
+    required = {"create": "registry.promote_modelversion"}
 
     @extend_schema(tags=["models"], request=ReasonSerializer, responses={200: ModelSerializer})
-    def post(self, request: Request, pk: Any) -> Response:
+    def create(self, request: Request, pk: Any) -> Response:
         """Let a version serve new cases; 409 with the gate's sentence where that stands against it.
 
         The newest comparison with the champion counts. A `reason` outweighs the gate, except that the champion cannot
         be promoted again; it stays in the history.
         """
-        _demand(request, "registry.promote_modelversion")
         candidate = get_object_or_404(ModelVersion, pk=pk)
         fields = ReasonSerializer(data=request.data)
         fields.is_valid(raise_exception=True)
@@ -217,8 +221,3 @@ class PromoteView(APIView):
         except registry.PromotionRefusedError as refusal:
             raise Conflict(str(refusal), code=refusal.code) from refusal
         return Response(ModelSerializer(candidate, context={"request": request}).data)
-
-
-def _demand(request: Request, permission: str) -> None:
-    if not request.user.has_perm(permission):
-        raise exceptions.PermissionDenied(_("You may not do this: it takes the role admin."))

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,7 +50,6 @@ class Child:
         with contextlib.suppress(ProcessLookupError):  # it has ended already
             os.setpriority(os.PRIO_PROCESS, self._process.pid, settings.TRAINING_NICENESS)
         os.set_blocking(self._output, False)
-        self.started = time.monotonic()
 
     @property
     def pid(self) -> int:

@@ -11,8 +11,8 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from classifier.bundle import image_hash, patient_hash
-from patchvote.jobs.models import OPEN_STATES, State
+from classifier.bundle import image_hash, patient_hash, patient_key
+from patchvote.jobs.models import State
 from patchvote.jobs.signals import wake_up
 from patchvote.registry import services as registry
 from patchvote.registry.gate import Evidence
@@ -62,6 +62,10 @@ def start(candidate: ModelVersion, *, among: Sequence[DataSet] = (), by: User | 
     if candidate == champion:
         raise ComparisonRefusedError(_("%(version)s is the champion already.") % {"version": candidate})
     chosen = list(among) or list(data_sets.usable().filter(synthetic=False))
+    if not chosen:
+        raise ComparisonRefusedError(
+            _("There is no data set to compare on. Add one, of patients that are new to both.")
+        )
     comparison = Comparison(candidate=candidate, champion=champion, created_by=by)
     with transaction.atomic():
         comparison.save(force_insert=True)
@@ -71,18 +75,30 @@ def start(candidate: ModelVersion, *, among: Sequence[DataSet] = (), by: User | 
 
 
 def latest(candidate: ModelVersion, champion: ModelVersion) -> Comparison | None:
-    """The newest comparison of two versions that is under way or has a result."""
-    states = [*OPEN_STATES, State.SUCCEEDED]
-    return Comparison.objects.filter(candidate=candidate, champion=champion, state__in=states).first()
+    """The newest comparison of two versions, whatever became of it."""
+    return Comparison.objects.filter(candidate=candidate, champion=champion).first()
 
 
-def evidence_for(candidate: ModelVersion) -> Evidence | None:
-    """What the newest comparison of a version with today's champion showed; None where there is none."""
-    try:
-        comparison = latest(candidate, registry.champion())
-    except registry.NoChampionError:
+def latest_result(candidate: ModelVersion, champion: ModelVersion) -> Comparison | None:
+    """The newest comparison of two versions that came to its end."""
+    return Comparison.objects.filter(candidate=candidate, champion=champion, state=State.SUCCEEDED).first()
+
+
+def evidence_for(candidate: ModelVersion, champion: ModelVersion) -> Evidence | None:
+    """What the newest comparison of two versions showed; None where there is none."""
+    comparison = latest_result(candidate, champion)
+    if comparison is None:
         return None
-    return evidence(comparison) if comparison else None
+    return Evidence.of(
+        comparison.result,
+        comparison=comparison.pk,
+        champion=champion,
+        candidate=candidate,
+        champion_seen_known=champion.says_what_it_saw,
+        candidate_seen_known=candidate.says_what_it_saw,
+        synthetic=comparison.data_sets.filter(synthetic=True).exists(),
+        notes=tuple(notes(comparison)),
+    )
 
 
 def promote(candidate: ModelVersion, *, by: User, reason: str = "") -> None:
@@ -91,24 +107,37 @@ def promote(candidate: ModelVersion, *, by: User, reason: str = "") -> None:
     Raises:
         PromotionRefusedError: If the gate stands against it.
     """
-    registry.promote(candidate, by=by, reason=reason, evidence=evidence_for(candidate))
+    try:
+        champion = registry.champion()
+    except registry.NoChampionError:
+        registry.promote(candidate, by=by, reason=reason)
+        return
+    evidence = evidence_for(candidate, champion)
+    registry.promote(candidate, by=by, reason=reason, evidence=evidence, instead_of=champion)
 
 
 def choose_images(comparison: Comparison) -> Chosen:
-    """The images on which neither version has an advantage."""
+    """The images on which neither version has an advantage.
+
+    Raises:
+        BundleError: If a version's files are gone.
+    """
     versions = (comparison.candidate, comparison.champion)
     rows = list(
-        DataSetImage.objects.filter(data_set__in=comparison.data_sets.all(), whole=True)
+        DataSetImage.objects.filter(data_set__in=comparison.data_sets.all())
         .select_related("data_set")
         .order_by("data_set__created_at", "patient", "sha256")
     )
     notes: list[tuple[str, dict[str, Any]]] = []
-    fitting = [row for row in rows if _fits(row, versions)]
-    _note(notes, OTHER_MAGNIFICATION, len(rows) - len(fitting), magnifications=", ".join(_magnifications(versions)))
-    known = _trained_on(fitting, versions)
-    unseen = [row for row in fitting if (row.data_set_id, row.patient) not in known]
-    _note(notes, TRAINED_ON, len(fitting) - len(unseen), patients=len({patient for _, patient in known}))
-    notes += [(NOT_KNOWN, {"version": str(version)}) for version in versions if version.seen is None]
+    known = _trained_on(rows, versions)  # of all rows: a crop, or another magnification, gives its patient away as well
+    whole = [row for row in rows if row.whole]
+    fitting = [row for row in whole if _fits(row, versions)]
+    _note(notes, OTHER_MAGNIFICATION, len(whole) - len(fitting), magnifications=", ".join(_magnifications(versions)))
+    unseen = [row for row in fitting if patient_key(row.patient) not in known]
+    left_out = {patient_key(row.patient) for row in fitting} & known
+    _note(notes, TRAINED_ON, len(fitting) - len(unseen), patients=len(left_out))
+    notes += [(NOT_KNOWN, {"version": str(version)}) for version in versions if not version.says_what_it_saw]
+    notes += [(CLAIMED, {"version": str(version)}) for version in versions if version.seen_claimed]
     single, contradicted = _once(unseen)
     _note(notes, CONTRADICTED, contradicted)
     return Chosen(single, notes)
@@ -119,6 +148,7 @@ TRAINED_ON = gettext_noop(
     "%(count)d images of %(patients)d patients are left out: at least one of the models was trained on these patients."
 )
 NOT_KNOWN = gettext_noop("%(version)s does not say what it was trained on: it may have seen some of these patients.")
+CLAIMED = gettext_noop("What %(version)s was trained on is what whoever uploaded it says.")
 CONTRADICTED = gettext_noop("%(count)d images are left out: data sets contradict each other about them.")
 
 
@@ -137,14 +167,14 @@ def _fits(row: DataSetImage, versions: tuple[ModelVersion, ModelVersion]) -> boo
     return not row.magnification or row.magnification in _magnifications(versions)
 
 
-def _trained_on(rows: Iterable[DataSetImage], versions: Iterable[ModelVersion]) -> set[tuple[Any, str]]:
-    """The patients, by data set, of whom a version was trained on any image, under whatever name it had them."""
-    seen = [version.seen for version in versions if version.seen is not None]
+def _trained_on(rows: Iterable[DataSetImage], versions: Iterable[ModelVersion]) -> set[str]:
+    """The patients of whom a version was trained on any image, under whatever name it had them."""
+    seen = [one for version in versions if (one := version.seen) is not None]
     # Sets: each of thousands of rows is looked up in them.
     patients = {patient for one in seen for patient in one.patients}
     images = {image for one in seen for image in one.images}
     return {
-        (row.data_set_id, row.patient)
+        patient_key(row.patient)
         for row in rows
         if patient_hash(row.patient) in patients or image_hash(row.sha256) in images
     }
@@ -154,7 +184,7 @@ def _once(rows: Iterable[DataSetImage]) -> tuple[list[DataSetImage], int]:
     """Each picture once, without those that data sets label or file differently; and how many these are."""
     truths: dict[str, set[tuple[str, str]]] = {}
     for row in rows:
-        truths.setdefault(row.sha256, set()).add((row.label, row.patient))
+        truths.setdefault(row.sha256, set()).add((row.label, patient_key(row.patient)))
     first = {row.sha256: row for row in rows if len(truths[row.sha256]) == 1}
     return list(first.values()), sum(len(truth) > 1 for truth in truths.values())
 
@@ -176,7 +206,7 @@ class ComparisonHandler(Handler[Comparison]):
                 path=roots[row.data_set_id] / row.path,
                 sha256=row.sha256,
                 label=row.label,
-                patient=row.patient,
+                patient=patient_key(row.patient),
                 magnification=row.magnification,
             )
             for row in chosen.images
@@ -203,18 +233,3 @@ def _wake() -> None:
 def notes(comparison: Comparison) -> list[str]:
     """What was left out and why, in the reader's language."""
     return [_(template) % values for template, values in comparison.notes]
-
-
-def evidence(comparison: Comparison) -> Evidence | None:
-    """What the gate may know of a comparison; None while it has no result."""
-    if comparison.state != State.SUCCEEDED:
-        return None
-    return Evidence.of(
-        comparison.result,
-        comparison=comparison.pk,
-        champion=comparison.champion,
-        candidate=comparison.candidate,
-        champion_seen_known=comparison.champion.seen is not None,
-        candidate_seen_known=comparison.candidate.seen is not None,
-        notes=tuple(notes(comparison)),
-    )

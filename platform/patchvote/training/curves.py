@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import lru_cache
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from django.utils.safestring import SafeString
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from patchvote import charts
@@ -22,20 +25,29 @@ _FOLDS_NAMED = 8
 def chart(run: TrainingRun) -> SafeString | None:
     """Loss and accuracy of patches: by epoch where epochs are trained, by fold for a head on frozen features.
 
+    It is drawn anew only when there is more to see: every viewer asks again every few seconds.
+
     Returns:
         An `<svg>`, or None while there is nothing to see.
     """
+    known = (run.epochs.count(), run.folds.count())
+    return _drawn(run.pk, run.fold_count, known, get_language()) if any(known) else None
+
+
+@lru_cache(maxsize=32)
+def _drawn(run: UUID, fold_count: int | None, known: tuple[int, int], language: str | None) -> SafeString | None:
+    del known, language  # with them it is another drawing
     epochs: dict[int, list[RunEpoch]] = defaultdict(list)
-    for epoch in run.epochs.all():
+    for epoch in RunEpoch.objects.filter(run=run):
         epochs[epoch.fold].append(epoch)
     if epochs:
         return charts.inline(
-            lambda figure: _by_epoch(figure, epochs),
+            lambda figure: _by_epoch(figure, epochs, fold_count),
             name="curves",
             alt=_("Loss and accuracy of training and validation patches by epoch, a line for each fold."),
             height=3.4,
         )
-    folds = list(run.folds.all())
+    folds = list(RunFold.objects.filter(run=run))
     if folds:
         return charts.inline(
             lambda figure: _by_fold(figure, folds),
@@ -46,14 +58,15 @@ def chart(run: TrainingRun) -> SafeString | None:
     return None
 
 
-def _by_epoch(figure: Figure, epochs: dict[int, list[RunEpoch]]) -> None:
+def _by_epoch(figure: Figure, epochs: dict[int, list[RunEpoch]], fold_count: int | None) -> None:
     from trainer.report.drawing import COLOURS
 
     loss, accuracy = figure.subplots(1, 2)
     for fold, rows in sorted(epochs.items()):
         colour = COLOURS[fold % len(COLOURS)]
         numbers = [row.number for row in rows]
-        name = _("fold %(number)d") % {"number": fold + 1}
+        final = fold_count is not None and fold >= fold_count
+        name = _("all images") if final else _("fold %(number)d") % {"number": fold + 1}
         loss.plot(numbers, [row.training_loss for row in rows], color=colour, label=name, **_STYLE)
         accuracy.plot(numbers, [row.training_accuracy for row in rows], color=colour, **_STYLE)
         if rows[0].validation_loss is not None:

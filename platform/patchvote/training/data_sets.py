@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import shutil
+from contextlib import suppress
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,22 +15,28 @@ from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage
 from django.db import IntegrityError, transaction
 from django.db.models import Max, QuerySet
+from django.utils import timezone
+from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from patchvote.cases import reviews
+from patchvote.jobs import ledger
 from patchvote.jobs.models import State
 from patchvote.jobs.signals import wake_up
 from patchvote.training.handlers import Handler, RefusedError
 from patchvote.training.models import DataSet, DataSetImage, Source
-from trainer.work.archives import inspect
-from trainer.work.orders import ArchiveBounds, CheckOrder, Event
+from trainer.records import MANIFEST_NAME
+from trainer.work.archives import inspect, unpacked_bytes
+from trainer.work.orders import LOG_FILE, ORDER_FILE, OUTCOME_FILE, ArchiveBounds, CheckOrder, Event
 
 _TRIES = 5
 _ROWS_AT_ONCE = 500
-_ROOM = 2
-"""A zip lies on the disk twice for a while: as it is, and unpacked."""
+_RESERVE_BYTES = 1 << 30
+"""Of the disk, for cases and the database: no data set may take it."""
+_DRAFT = "draft-"
 
+TOO_LONG = gettext_noop("The data set cannot be used like this. Mend what is listed, or choose other options.")
 NOTHING_REVIEWED = gettext_noop("No reviewed image fits the choice: widen it, or review some cases first.")
 
 
@@ -87,10 +95,9 @@ def add_reviews(data_set: DataSet, selection: dict[str, Any]) -> None:
 
 def archive_problems(file: File[bytes]) -> list[str]:
     """What is wrong with a zip, judged by its list of contents: sentences, none where all is well."""
-    bounds = archive_bounds()
-    problems = inspect(file, bounds)
+    problems = inspect(file, archive_bounds())
     free = shutil.disk_usage(settings.DATA_DIR).free
-    if not problems and free < _ROOM * (file.size or 0):
+    if not problems and free < unpacked_bytes(file) + _RESERVE_BYTES:
         problems.append(_("The server's disk has no room for this: %(free)d MB are free.") % {"free": free // 2**20})
     return problems
 
@@ -102,10 +109,13 @@ def find_folder(folder: str) -> Path:
         DataSetRefusedError: If there is none.
     """
     roots: list[Path] = settings.DATA_ROOTS
-    paths = [(root / folder.strip()).resolve() for root in roots]
-    for path in paths:
-        if path.is_dir() and any(path.is_relative_to(root) for root in roots):
-            return path
+    for root in roots:
+        try:
+            path = (root / folder.strip()).resolve()
+            if path.is_dir() and any(path.is_relative_to(allowed) for allowed in roots):
+                return path
+        except OSError:  # a name too long, a folder that may not be read
+            continue
     allowed = ", ".join(map(str, roots))
     raise DataSetRefusedError([_("%(folder)s is no folder below %(roots)s.") % {"folder": folder, "roots": allowed}])
 
@@ -125,9 +135,11 @@ def folders_to_choose() -> list[str]:
     """Folders below the data roots, one level deep, as they can be given to `from_folder`."""
     found = []
     for number, root in enumerate(settings.DATA_ROOTS):
-        if root.is_dir():
+        try:
             below = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-            found += [path.name if number == 0 else str(path) for path in below]
+        except OSError:  # not there, or not for us
+            continue
+        found += [path.name if number == 0 else str(path) for path in below]
     return found
 
 
@@ -159,13 +171,14 @@ class DataSetHandler(Handler[DataSet]):
     def succeeded(self, job: DataSet, result: dict[str, Any]) -> dict[str, Any]:
         """Keep a row for each image."""
         images = result["images"]
+        too_long = _too_long(images)
+        if too_long:
+            raise RefusedError("data_set_problems", TOO_LONG, too_long)
         rows = [
             DataSetImage(data_set=job, **{name: value for name, value in image.items() if name != "slide"})
             for image in images
         ]
-        with transaction.atomic():
-            DataSetImage.objects.filter(data_set=job).delete()
-            DataSetImage.objects.bulk_create(rows, batch_size=_ROWS_AT_ONCE)
+        DataSetImage.objects.bulk_create(rows, batch_size=_ROWS_AT_ONCE)
         return {
             "fingerprint": result["fingerprint"],
             "synthetic": result["synthetic"],
@@ -177,10 +190,29 @@ class DataSetHandler(Handler[DataSet]):
 
     def ended(self, job: DataSet) -> None:
         """The zip has been unpacked; of what was refused nothing is kept but the reasons."""
-        job.archive.unlink(missing_ok=True)
-        job.refresh_from_db(fields=["state"])
-        if job.state != State.SUCCEEDED and job.source != Source.FOLDER:
-            shutil.rmtree(job.root, ignore_errors=True)
+        if job.state == State.SUCCEEDED:
+            job.archive.unlink(missing_ok=True)
+        elif job.folder.is_dir():
+            for path in job.folder.iterdir():
+                if path.name not in {ORDER_FILE, LOG_FILE, OUTCOME_FILE}:
+                    _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _too_long(images: list[dict[str, Any]]) -> list[str]:
+    """Texts that the database has no room for."""
+    return [
+        f"{image['path'][:100]}: {name} has more than {limit} characters, or one that is none."
+        for image in images
+        for name, limit in DataSetImage.LENGTHS.items()
+        if len(image[name]) > limit or "\0" in image[name]
+    ]
 
 
 def _create(data_set: DataSet) -> None:
@@ -210,12 +242,15 @@ def _plain(name: str | None) -> str:
 
 def _export_reviews(data_set: DataSet) -> None:
     """Copy the reviewed images beside a manifest, completely or not at all."""
-    chosen = reviews.reviewed_images(**data_set.selection)
+    chosen = reviews.reviewed_images(**_moments(data_set.selection))
     if not chosen.images:
         raise RefusedError("nothing_reviewed", NOTHING_REVIEWED)
-    draft = data_set.folder / f"draft-{uuid4().hex}"
-    draft.mkdir(parents=True, mode=0o700)
-    with (draft / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
+    data_set.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for broken in data_set.folder.glob(f"{_DRAFT}*"):
+        _remove(broken)
+    draft = data_set.folder / f"{_DRAFT}{uuid4().hex}"
+    draft.mkdir(mode=0o700)
+    with (draft / MANIFEST_NAME).open("w", encoding="utf-8", newline="") as file:
         manifest = csv.DictWriter(file, ["path", "label", "patient", "magnification"])
         manifest.writeheader()
         for one in chosen.images:
@@ -225,5 +260,16 @@ def _export_reviews(data_set: DataSet) -> None:
             manifest.writerow(
                 {"path": name, "label": one.label, "patient": one.patient, "magnification": one.magnification}
             )
-    draft.rename(data_set.root)
     data_set.notes = list(chosen.notes)
+    ledger.report(data_set, notes=data_set.notes)
+    draft.rename(data_set.root)
+
+
+def _moments(selection: dict[str, Any]) -> dict[str, Any]:
+    """Days become moments: from the beginning of the first, until the end of the last."""
+    moments = {**selection, "since": None, "until": None}
+    for name, days in (("since", 0), ("until", 1)):
+        day = parse_date(selection.get(name) or "")
+        with suppress(OverflowError):  # the last day of the calendar is no bound
+            moments[name] = day and timezone.make_aware(datetime.combine(day + timedelta(days=days), time.min))
+    return moments

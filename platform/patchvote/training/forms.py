@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from django import forms
 from django.contrib.admin.widgets import AdminDateWidget, RelatedFieldWidgetWrapper
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from pydantic import ValidationError as OptionsInvalidError
 
-from classifier.grid import GRIDS
+from classifier.bundle import MODEL_NAME
+from classifier.grid import GRIDS, PatchGrid
 from patchvote.cases.models import Magnification
 from patchvote.training import data_sets
 from patchvote.training.models import DataSet, Source, TrainingRun
@@ -18,7 +21,6 @@ from trainer.estimate import NETWORKS
 from trainer.options import ALL, FitOptions, contradictions
 from trainer.records import MAGNIFICATIONS
 
-MODEL_NAME = r"[a-z0-9][a-z0-9._-]{0,63}"
 MODEL_NAME_RULE = _("Use small letters, digits, dots, hyphens and underscores, such as my-model-40x.")
 
 FITTING: dict[Any, list[str]] = {
@@ -37,6 +39,7 @@ FITTING: dict[Any, list[str]] = {
 LABELS = {
     "network": _("Network"),
     "mode": _("Mode"),
+    "task": _("Task"),
     "magnification": _("Magnification"),
     "protocol": _("Protocol"),
     "folds": _("Folds"),
@@ -65,15 +68,80 @@ LABELS = {
     "test_time_flips": _("Mirrored patches"),
     "seed": _("Seed"),
 }
+"""Of all options, those that the form does not offer too."""
+
+PROTOCOLS = ("patient", "lopo", "thesis")
+"""The official lists are files of BreakHis that a data set here does not carry."""
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "network": tuple(NETWORKS),
     "magnification": (*MAGNIFICATIONS, ALL),
     "also": MAGNIFICATIONS[1:],
     "grid": tuple(GRIDS),
-    # The official lists are files of BreakHis that a data set here does not carry.
-    "protocol": ("patient", "lopo", "thesis"),
+    "protocol": PROTOCOLS,
 }
+
+
+class OptionsRefusedError(ValueError):
+    """Options that no run here can have.
+
+    Attributes:
+        problems: Sentences by option; under "" those about several.
+    """
+
+    def __init__(self, problems: dict[str, list[str]]) -> None:
+        """Keep the sentences."""
+        super().__init__("\n".join(sentence for sentences in problems.values() for sentence in sentences))
+        self.problems = problems
+
+
+def checked_options(values: Mapping[str, Any]) -> FitOptions:
+    """The options of a run, judged by the trainer's rules and by what can work here.
+
+    Args:
+        values: Fields of `FitOptions`; those left out have their defaults. The grid may be a name of `GRIDS`.
+
+    Raises:
+        OptionsRefusedError: Listing everything that is wrong.
+    """
+    grid = values.get("grid")
+    if isinstance(grid, str):
+        values = {**values, "grid": GRIDS.get(grid, grid)}
+    problems: dict[str, list[str]] = {}
+    try:
+        options = FitOptions.model_validate(values)
+    except OptionsInvalidError as error:
+        for wrong in error.errors():
+            problems.setdefault(_printable(".".join(map(str, wrong["loc"]))), []).append(wrong["msg"])
+        raise OptionsRefusedError(problems) from error
+    if options.network not in NETWORKS:
+        problems["network"] = [
+            gettext("There is no such network. There are: %(networks)s.") % {"networks": ", ".join(NETWORKS)}
+        ]
+    if options.protocol not in PROTOCOLS:
+        problems["protocol"] = [
+            gettext("BreakHis's official lists do not come with a data set here: choose another protocol.")
+        ]
+    if options.task != "malignancy":
+        problems["task"] = [gettext("A model here tells benign from malignant: choose the task malignancy.")]
+    if grid_name(options.grid) is None:
+        problems["grid"] = [gettext("There is no such grid. There are: %(grids)s.") % {"grids": ", ".join(GRIDS)}]
+    contradicting = contradictions(options)
+    if contradicting:
+        problems[""] = [_printable(sentence) for sentence in contradicting]
+    if problems:
+        raise OptionsRefusedError(problems)
+    return options
+
+
+def grid_name(grid: PatchGrid) -> str | None:
+    """The name in `GRIDS` of a grid, if it has one."""
+    return next((name for name, known in GRIDS.items() if known == grid), None)
+
+
+def _printable(text: str) -> str:
+    """Without the halves of characters that JSON can hold and no answer can."""
+    return text.encode(errors="replace").decode()
 
 
 def _option_field(name: str) -> forms.Field:
@@ -96,11 +164,12 @@ def _option_field(name: str) -> forms.Field:
     if field.annotation is bool:
         return forms.BooleanField(initial=field.default, **common)
     kind = forms.IntegerField if field.annotation is int else forms.FloatField
-    least = bounds.get("ge") or bounds.get("gt")
+    least, most = bounds.get("ge") or bounds.get("gt"), bounds.get("le") or bounds.get("lt")
     step = 1 if field.annotation is int else "any"
     return kind(
         initial=field.default,
         min_value=getattr(least, "ge", getattr(least, "gt", None)),
+        max_value=getattr(most, "le", getattr(most, "lt", None)),
         widget=forms.NumberInput(attrs={"step": step}),
         **common,
     )
@@ -137,25 +206,18 @@ class _RunForm(forms.ModelForm[TrainingRun]):
         """Let the trainer's own rules judge the options."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         values = {
-            name: self._value(name, cleaned[name])
+            name: cleaned[name]
             for names in FITTING.values()
             for name in names
             if name in cleaned and cleaned[name] not in (None, "")
         }
         try:
-            self.options = FitOptions.model_validate(values)
-        except OptionsInvalidError as error:
-            for wrong in error.errors():
-                field = str(wrong["loc"][0]) if wrong["loc"] else None
-                self.add_error(field if field in self.fields else None, wrong["msg"])
-            return cleaned
-        for problem in contradictions(self.options):
-            self.add_error(None, problem)
+            self.options = checked_options(values)
+        except OptionsRefusedError as refusal:
+            for name, sentences in refusal.problems.items():
+                for sentence in sentences:
+                    self.add_error(name if name in self.fields else None, sentence)
         return cleaned
-
-    @staticmethod
-    def _value(name: str, value: Any) -> Any:
-        return GRIDS[value] if name == "grid" else tuple(value) if name == "also" else value
 
 
 RunForm = type("RunForm", (_RunForm,), {name: _option_field(name) for names in FITTING.values() for name in names})
@@ -223,15 +285,22 @@ class DataSetForm(forms.ModelForm[DataSet]):
             else:
                 for problem in data_sets.archive_problems(cleaned["archive"]):
                     self.add_error("archive", problem)
-        elif source == Source.FOLDER:
+        elif source == Source.FOLDER and "folder" not in self.errors:
+            if not cleaned.get("folder"):
+                self.add_error("folder", _("Choose a folder."))
+                return cleaned
             try:
-                data_sets.find_folder(cleaned.get("folder") or "")
+                data_sets.find_folder(cleaned["folder"])
             except data_sets.DataSetRefusedError as refusal:
                 self.add_error("folder", refusal.problems[0])
         return cleaned
 
     def store(self, data_set: DataSet) -> None:
-        """Store the data set that this form describes."""
+        """Store the data set that this form describes.
+
+        Raises:
+            data_sets.DataSetRefusedError: If what was right a moment ago is no more.
+        """
         given = self.cleaned_data
         if given["source"] == Source.ARCHIVE:
             data_sets.add_archive(data_set, given["archive"])

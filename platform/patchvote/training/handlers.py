@@ -48,7 +48,7 @@ class Handler(Protocol, Generic[J]):
         ...
 
     def succeeded(self, job: J, result: dict[str, Any]) -> dict[str, Any]:
-        """Store the result; may happen again where the worker dies before the job is marked as done.
+        """Store the result, in the transaction that ends the job.
 
         Returns:
             Fields for the job's row.
@@ -59,5 +59,5 @@ class Handler(Protocol, Generic[J]):
         ...
 
     def ended(self, job: J) -> None:
-        """Tidy up after a job that ended, however."""
+        """Tidy up after a job that ended, however; may happen twice, and in any process. `job` is as it is stored."""
         ...

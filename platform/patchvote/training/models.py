@@ -73,12 +73,15 @@ class DataSet(SupervisedJob):
 class DataSetImage(models.Model):
     """One image of a data set, as the check found it; no two of a data set have equal pixels."""
 
+    LENGTHS = {"path": 500, "patient": 100, "subtype": 60}
+    """Of texts that come from outside, in characters."""
+
     data_set = models.ForeignKey(DataSet, on_delete=models.CASCADE, related_name="images", verbose_name=_("data set"))
-    path = models.CharField(_("path"), max_length=500, help_text=_("Below the data set's folder."))
+    path = models.CharField(_("path"), max_length=LENGTHS["path"], help_text=_("Below the data set's folder."))
     sha256 = models.CharField(_("SHA-256 of the pixels"), max_length=64)
     label = models.CharField(_("label"), max_length=10)
-    patient = models.CharField(_("patient"), max_length=100)
-    subtype = models.CharField(_("subtype"), max_length=60, blank=True)
+    patient = models.CharField(_("patient"), max_length=LENGTHS["patient"])
+    subtype = models.CharField(_("subtype"), max_length=LENGTHS["subtype"], blank=True)
     magnification = models.CharField(_("magnification"), max_length=4, blank=True)
     whole = models.BooleanField(_("whole"), default=True, help_text=_("Not a crop of a micrograph."))
     width = models.PositiveIntegerField(_("width"))

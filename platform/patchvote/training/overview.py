@@ -27,7 +27,7 @@ class Patient:
     """One patient's images."""
 
     name: str
-    labels: str
+    labels: list[str]
     magnifications: str
     images: int
 
@@ -103,7 +103,7 @@ def _patients(data_set: DataSet) -> list[Patient]:
     people = [
         Patient(
             name,
-            ", ".join(label for label in CLASSES if any(one == label for one, _ in counts)),
+            [label for label in CLASSES if any(one == label for one, _ in counts)],
             ", ".join(name for name in MAGNIFICATIONS if any(one == name for _, one in counts)),
             counts.total(),
         )

@@ -9,7 +9,6 @@ from django.db import transaction
 from django.dispatch import receiver
 
 from patchvote.celery import wake
-from patchvote.jobs.models import State
 from patchvote.jobs.signals import jobs_changed, wake_up
 from patchvote.jobs.supervised import SupervisedJob
 
@@ -24,16 +23,9 @@ def jobs_due(sender: Any, **_: Any) -> None:
 
 
 @receiver(jobs_changed)
-def jobs_given_up(sender: Any, ids: list[Any], **_: Any) -> None:
-    """Tidy up after jobs that no worker ends: cancelled before they began, or failed by the sweep."""
+def jobs_ended(sender: Any, ids: list[Any], **_: Any) -> None:
+    """Tidy up after jobs that ended, whoever ended them: their worker, the sweep, or a person."""
     if issubclass(sender, SupervisedJob):
-        transaction.on_commit(partial(_tidy, sender, ids), robust=True)
+        from patchvote.training.kinds import tidy
 
-
-def _tidy(model: type[SupervisedJob], ids: list[Any]) -> None:
-    from patchvote.training.worker import HANDLERS
-
-    for job in model._default_manager.filter(pk__in=ids, state__in=[State.FAILED, State.CANCELLED]):  # noqa: SLF001
-        for handler in HANDLERS:
-            if handler.model is model:
-                handler.ended(job)
+        transaction.on_commit(partial(tidy, sender, ids), robust=True)

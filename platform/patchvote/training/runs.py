@@ -21,10 +21,18 @@ from patchvote.training.handlers import Handler, RefusedError
 from patchvote.training.models import DataSet, RunEpoch, RunFold, TrainingRun
 from trainer import estimate
 from trainer.options import FitOptions
-from trainer.work.orders import EpochDone, Event, FoldDone, TrainOrder
+from trainer.work.orders import BUNDLE_FOLDER, EpochDone, Event, FoldDone, TrainOrder
 
 logger = logging.getLogger(__name__)
 
+
+FOLDS_FOLDER = "folds"
+"""In a run's folder: the state of its training."""
+
+_LONGEST_NAME = 100
+_LEARNT_FROM = 5
+_MOST_SECONDS = 2**31 - 1
+"""What the column holds."""
 
 FILES_GONE = gettext_noop(
     "Images of the data set are gone. Bring them back, or make a new version of the data set without them."
@@ -66,17 +74,21 @@ def cancel(run: TrainingRun) -> None:
 
 
 def estimated_seconds(data_set: DataSet, options: FitOptions) -> int | None:
-    """How long a run will take on this installation, learnt from the newest run of the same mode, if there is one."""
-    earlier = (
-        TrainingRun.objects.filter(state=State.SUCCEEDED, options__mode=options.mode, seconds__isnull=False)
-        .select_related("data_set")
-        .first()
-    )
-    rate = None
-    if earlier is not None and earlier.seconds:
-        done = FitOptions.model_validate(earlier.options)
-        rate = estimate.rate_of(earlier.seconds, _chosen(earlier.data_set, done), options=done)
-    return round(estimate.estimate_seconds(_chosen(data_set, options), options=options, rate=rate))
+    """How long a run will take on this installation, learnt from the newest runs of the same mode, if there are any.
+
+    Those that found their features in the cache seem to be many times as fast as the machine is: the slowest counts.
+    """
+    earlier = TrainingRun.objects.filter(state=State.SUCCEEDED, options__mode=options.mode, seconds__isnull=False)
+    rates = [_rate(run) for run in earlier.select_related("data_set")[:_LEARNT_FROM]]
+    slowest = min((rate for rate in rates if rate), default=None)
+    seconds = estimate.estimate_seconds(_chosen(data_set, options), options=options, rate=slowest)
+    return min(round(seconds), _MOST_SECONDS)
+
+
+def _rate(run: TrainingRun) -> float | None:
+    """Of this machine, as a finished run shows it."""
+    options = FitOptions.model_validate(run.options)
+    return estimate.rate_of(run.seconds or 0, _chosen(run.data_set, options), options=options)
 
 
 def _chosen(data_set: DataSet, options: FitOptions) -> int:
@@ -112,16 +124,20 @@ class RunHandler(Handler[TrainingRun]):
     def happened(self, job: TrainingRun, event: Event) -> None:
         """Keep each epoch's and each fold's numbers."""
         if event.event != "progress" and job.fold_count != event.folds:
-            job.fold_count = event.folds
             ledger.report(job, fold_count=event.folds)
+            job.fold_count = event.folds
         if event.event == "epoch":
             _store_epoch(job, event)
         elif event.event == "fold":
             _store_fold(job, event)
 
     def succeeded(self, job: TrainingRun, result: dict[str, Any]) -> dict[str, Any]:
-        """Offer the bundle as the next version of its model."""
+        """Offer the bundle as the next version of its model, and have it compared with the champion."""
         version = registry.register(job.folder / result["bundle"], origin=Origin.RUN, by=job.created_by, tried=True)
+        try:
+            comparisons.start(version, by=job.created_by)
+        except (comparisons.ComparisonRefusedError, registry.NoChampionError) as refusal:
+            logger.info("no comparison for %s: %s", version, refusal)
         return {
             "model_version": version,
             "metrics": result["metrics"],
@@ -130,14 +146,9 @@ class RunHandler(Handler[TrainingRun]):
         }
 
     def ended(self, job: TrainingRun) -> None:
-        """Compare the new version with the champion, so that the numbers are there when somebody looks."""
-        job.refresh_from_db()
-        if job.state == State.SUCCEEDED and job.model_version is not None:
-            shutil.rmtree(job.folder / "bundle", ignore_errors=True)  # the registry has its own copy
-            try:
-                comparisons.start(job.model_version, by=job.created_by)
-            except comparisons.ComparisonRefusedError as refusal:
-                logger.info("no comparison for %s: %s", job.model_version, refusal)
+        """Report, numbers and log stay; the state of the training goes, and the bundle, which the registry has."""
+        for name in (FOLDS_FOLDER, BUNDLE_FOLDER):
+            shutil.rmtree(job.folder / name, ignore_errors=True)
 
 
 def _store_epoch(run: TrainingRun, event: EpochDone) -> None:
@@ -160,7 +171,7 @@ def _store_fold(run: TrainingRun, event: FoldDone) -> None:
         run=run,
         number=event.fold,
         defaults={
-            "name": event.name,
+            "name": event.name[:_LONGEST_NAME],
             "training_accuracy": event.training.accuracy,
             "training_loss": event.training.loss,
             "validation_accuracy": event.validation.accuracy if event.validation else None,

