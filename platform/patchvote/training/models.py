@@ -138,16 +138,24 @@ class TrainingRun(SupervisedJob):
         return self.folder / "report.html"
 
 
-class RunFold(models.Model):
-    """What one fold of a run gave. Accuracy and loss are of patches."""
+class PatchFigures(models.Model):
+    """Accuracy and mean loss of patches; see `trainer.folds.PatchFigures`."""
 
-    run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="folds", verbose_name=_("training run"))
-    number = models.PositiveSmallIntegerField(_("fold"), help_text=_("Counted from 0."))
-    name = models.CharField(_("name"), max_length=100)
     training_accuracy = models.FloatField(_("training accuracy"))
     training_loss = models.FloatField(_("training loss"))
     validation_accuracy = models.FloatField(_("validation accuracy"), null=True)
     validation_loss = models.FloatField(_("validation loss"), null=True)
+
+    class Meta:
+        abstract = True
+
+
+class RunFold(PatchFigures):
+    """What one fold of a run gave."""
+
+    run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="folds", verbose_name=_("training run"))
+    number = models.PositiveSmallIntegerField(_("fold"), help_text=_("Counted from 0."))
+    name = models.CharField(_("name"), max_length=100)
     test_accuracy = models.FloatField(_("test accuracy"))
     test_loss = models.FloatField(_("test loss"))
     best_epoch = models.PositiveSmallIntegerField(_("best epoch"), null=True)
@@ -163,7 +171,7 @@ class RunFold(models.Model):
         return self.name
 
 
-class RunEpoch(models.Model):
+class RunEpoch(PatchFigures):
     """The numbers of one epoch of one fold; the fold after the last one is the fit on all images."""
 
     run = models.ForeignKey(
@@ -171,10 +179,6 @@ class RunEpoch(models.Model):
     )
     fold = models.PositiveSmallIntegerField(_("fold"), help_text=_("Counted from 0."))
     number = models.PositiveSmallIntegerField(_("epoch"), help_text=_("Counted from 1."))
-    training_accuracy = models.FloatField(_("training accuracy"))
-    training_loss = models.FloatField(_("training loss"))
-    validation_accuracy = models.FloatField(_("validation accuracy"), null=True)
-    validation_loss = models.FloatField(_("validation loss"), null=True)
 
     class Meta:
         ordering = ["run", "fold", "number"]

@@ -20,6 +20,7 @@ from patchvote.training import comparisons, data_sets
 from patchvote.training.handlers import Handler, RefusedError
 from patchvote.training.models import DataSet, RunEpoch, RunFold, TrainingRun
 from trainer import estimate
+from trainer.folds import Epoch
 from trainer.options import FitOptions
 from trainer.work.orders import BUNDLE_FOLDER, EpochDone, Event, FoldDone, TrainOrder
 
@@ -152,17 +153,8 @@ class RunHandler(Handler[TrainingRun]):
 
 
 def _store_epoch(run: TrainingRun, event: EpochDone) -> None:
-    epoch = event.epoch
     RunEpoch.objects.update_or_create(
-        run=run,
-        fold=event.fold,
-        number=epoch.number,
-        defaults={
-            "training_accuracy": epoch.training.accuracy,
-            "training_loss": epoch.training.loss,
-            "validation_accuracy": epoch.validation.accuracy if epoch.validation else None,
-            "validation_loss": epoch.validation.loss if epoch.validation else None,
-        },
+        run=run, fold=event.fold, number=event.epoch.number, defaults=_figures(event.epoch)
     )
 
 
@@ -171,17 +163,23 @@ def _store_fold(run: TrainingRun, event: FoldDone) -> None:
         run=run,
         number=event.fold,
         defaults={
+            **_figures(event),
             "name": event.name[:_LONGEST_NAME],
-            "training_accuracy": event.training.accuracy,
-            "training_loss": event.training.loss,
-            "validation_accuracy": event.validation.accuracy if event.validation else None,
-            "validation_loss": event.validation.loss if event.validation else None,
             "test_accuracy": event.test.accuracy,
             "test_loss": event.test.loss,
             "best_epoch": event.best_epoch,
             "seconds": event.seconds,
         },
     )
+
+
+def _figures(told: Epoch | FoldDone) -> dict[str, float | None]:
+    return {
+        "training_accuracy": told.training.accuracy,
+        "training_loss": told.training.loss,
+        "validation_accuracy": told.validation.accuracy if told.validation else None,
+        "validation_loss": told.validation.loss if told.validation else None,
+    }
 
 
 def _wake() -> None:
