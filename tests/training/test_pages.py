@@ -13,8 +13,8 @@ from django.utils import translation
 from patchvote.jobs import ledger
 from patchvote.jobs.models import State
 from patchvote.training import curves, runs
-from patchvote.training.forms import LABELS
 from patchvote.training.models import Comparison, DataSet, DataSetImage, RunEpoch, RunFold, TrainingRun
+from patchvote.training.options import LABELS
 from tests.training.conftest import QUICK, TRAINED, as_upload, pack
 
 pytestmark = pytest.mark.django_db

@@ -5,6 +5,14 @@ const RETRY_AFTER_MS = 4000;
 function askAgain() {
   const live = document.getElementById("live");
   if (!live) return;
+  let note = live.querySelector(".offline");
+  if (!note) {
+    note = document.createElement("p");
+    note.className = "offline errornote";
+    note.setAttribute("role", "status");
+    live.prepend(note);
+  }
+  note.textContent = live.dataset.textOffline;
   setTimeout(() => htmx.trigger(live, "retry"), RETRY_AFTER_MS);
 }
 

@@ -11,8 +11,9 @@ from classifier.bundle import MODEL_NAME
 from patchvote.jobs.supervised import SupervisedJob
 from patchvote.registry.api import VersionSerializer
 from patchvote.training import comparisons, data_sets
-from patchvote.training.forms import MODEL_NAME_RULE, OptionsRefusedError, checked_options
+from patchvote.training.forms import MODEL_NAME_RULE
 from patchvote.training.models import Comparison, DataSet, RunEpoch, RunFold, Source, TrainingRun
+from patchvote.training.options import OptionsRefusedError, checked_options
 from trainer.options import FitOptions
 
 

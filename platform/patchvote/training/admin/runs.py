@@ -21,8 +21,9 @@ from patchvote.accounts.models import signed_in
 from patchvote.jobs.models import State
 from patchvote.training import curves, runs
 from patchvote.training.durations import in_words
-from patchvote.training.forms import FITTING, LABELS, RunForm, grid_name
+from patchvote.training.forms import RunForm
 from patchvote.training.models import TrainingRun
+from patchvote.training.options import FITTING, LABELS, grid_name
 from patchvote.watched import WatchedAdmin
 from trainer.options import FitOptions
 from trainer.work.orders import LOG_FILE

@@ -1,0 +1,167 @@
+"""The options of a run as the admin and the API offer them: names, form fields, and what cannot work here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin
+
+from django import forms
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from pydantic import ValidationError as OptionsInvalidError
+
+from classifier.grid import GRIDS, PatchGrid
+from trainer.estimate import NETWORKS
+from trainer.options import ALL, FitOptions, contradictions
+from trainer.records import MAGNIFICATIONS
+
+FITTING: dict[Any, list[str]] = {
+    _("What to train"): ["network", "mode", "magnification"],
+    _("How it is measured"): ["protocol", "folds", "repeats", "threshold_rule"],
+    _("Images"): ["also", "also_weight", "crops", "balance", "grid"],
+    _("Frozen features"): ["c"],
+    _("Training of the whole network"): [
+        "epochs", "patience", "learning_rate", "backbone_rate", "schedule", "optimiser", "weight_decay", "ema", "draws",
+        "batch_size", "anywhere", "turn", "stain", "seeds",
+    ],
+    _("Other"): ["test_time_flips", "seed"],
+}  # fmt: skip
+"""The options that the form offers, by fieldset; what is left out keeps its default."""
+
+LABELS = {
+    "network": _("Network"),
+    "mode": _("Mode"),
+    "task": _("Task"),
+    "magnification": _("Magnification"),
+    "protocol": _("Protocol"),
+    "folds": _("Folds"),
+    "repeats": _("Repeats"),
+    "threshold_rule": _("Rule of the threshold"),
+    "also": _("Other magnifications"),
+    "also_weight": _("Their weight"),
+    "crops": _("Crops"),
+    "balance": _("Balance"),
+    "grid": _("Grid"),
+    "c": _("C of the head"),
+    "epochs": _("Epochs"),
+    "patience": _("Patience"),
+    "learning_rate": _("Learning rate"),
+    "backbone_rate": _("Share of the pretrained layers"),
+    "schedule": _("Schedule"),
+    "optimiser": _("Optimiser"),
+    "weight_decay": _("Weight decay"),
+    "ema": _("Moving average"),
+    "draws": _("Draws"),
+    "batch_size": _("Batch size"),
+    "anywhere": _("Patches from anywhere"),
+    "turn": _("Turned patches"),
+    "stain": _("Stain jitter"),
+    "seeds": _("Seeds"),
+    "test_time_flips": _("Mirrored patches"),
+    "seed": _("Seed"),
+}
+"""Of all options, those that the form does not offer too."""
+
+PROTOCOLS = ("patient", "lopo", "thesis")
+"""The official lists are files of BreakHis that a data set here does not carry."""
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "network": tuple(NETWORKS),
+    "magnification": (*MAGNIFICATIONS, ALL),
+    "also": MAGNIFICATIONS[1:],
+    "grid": tuple(GRIDS),
+    "protocol": PROTOCOLS,
+}
+
+
+class OptionsRefusedError(ValueError):
+    """Options that no run here can have.
+
+    Attributes:
+        problems: Sentences by option; under "" those about several.
+    """
+
+    def __init__(self, problems: dict[str, list[str]]) -> None:
+        """Keep the sentences."""
+        super().__init__("\n".join(sentence for sentences in problems.values() for sentence in sentences))
+        self.problems = problems
+
+
+def checked_options(values: Mapping[str, Any]) -> FitOptions:
+    """The options of a run, judged by the trainer's rules and by what can work here.
+
+    Args:
+        values: Fields of `FitOptions`; those left out have their defaults. The grid may be a name of `GRIDS`.
+
+    Raises:
+        OptionsRefusedError: Listing everything that is wrong.
+    """
+    grid = values.get("grid")
+    if isinstance(grid, str):
+        values = {**values, "grid": GRIDS.get(grid, grid)}
+    problems: dict[str, list[str]] = {}
+    try:
+        options = FitOptions.model_validate(values)
+    except OptionsInvalidError as error:
+        for wrong in error.errors():
+            problems.setdefault(_printable(".".join(map(str, wrong["loc"]))), []).append(wrong["msg"])
+        raise OptionsRefusedError(problems) from error
+    if options.network not in NETWORKS:
+        problems["network"] = [
+            gettext("There is no such network. There are: %(networks)s.") % {"networks": ", ".join(NETWORKS)}
+        ]
+    if options.protocol not in PROTOCOLS:
+        problems["protocol"] = [
+            gettext("BreakHis's official lists do not come with a data set here: choose another protocol.")
+        ]
+    if options.task != "malignancy":
+        problems["task"] = [gettext("A model here tells benign from malignant: choose the task malignancy.")]
+    if grid_name(options.grid) is None:
+        problems["grid"] = [gettext("There is no such grid. There are: %(grids)s.") % {"grids": ", ".join(GRIDS)}]
+    contradicting = contradictions(options)
+    if contradicting:
+        problems[""] = [_printable(sentence) for sentence in contradicting]
+    if problems:
+        raise OptionsRefusedError(problems)
+    return options
+
+
+def grid_name(grid: PatchGrid) -> str | None:
+    """The name in `GRIDS` of a grid, if it has one."""
+    return next((name for name, known in GRIDS.items() if known == grid), None)
+
+
+def _printable(text: str) -> str:
+    """Without the halves of characters that JSON can hold and no answer can."""
+    return text.encode(errors="replace").decode()
+
+
+def option_field(name: str) -> forms.Field:
+    """A form field for a field of `FitOptions`, with its default, bounds and description."""
+    field = FitOptions.model_fields[name]
+    bounds = {type(bound).__name__.lower(): bound for bound in field.metadata}
+    common: dict[str, Any] = {
+        "label": LABELS[name],
+        "help_text": _(field.description or ""),
+        "required": False,
+    }
+    if name == "also":
+        choices = [(one, one) for one in _CHOICES[name]]
+        return forms.MultipleChoiceField(choices=choices, widget=forms.CheckboxSelectMultiple, **common)
+    if name == "grid":
+        return forms.ChoiceField(choices=[(one, one) for one in GRIDS], initial="cover", **common)
+    if name in _CHOICES or get_origin(field.annotation) is Literal:
+        values = _CHOICES.get(name) or get_args(field.annotation)
+        return forms.ChoiceField(choices=[(one, one) for one in values], initial=field.default, **common)
+    if field.annotation is bool:
+        return forms.BooleanField(initial=field.default, **common)
+    kind = forms.IntegerField if field.annotation is int else forms.FloatField
+    least, most = bounds.get("ge") or bounds.get("gt"), bounds.get("le") or bounds.get("lt")
+    step = 1 if field.annotation is int else "any"
+    return kind(
+        initial=field.default,
+        min_value=getattr(least, "ge", getattr(least, "gt", None)),
+        max_value=getattr(most, "le", getattr(most, "lt", None)),
+        widget=forms.NumberInput(attrs={"step": step}),
+        **common,
+    )
