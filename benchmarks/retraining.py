@@ -1,7 +1,5 @@
 """How long a training run takes in an installation on this machine, and what it costs the cases sent meanwhile.
 
-    python -m benchmarks.retraining --data FOLDER [--cases 12]
-
 A whole installation is started on an empty data folder. Cases are sent one after the other, first while nothing else is
 done, then while a run with default options (a head on frozen features) trains on the data set; features are computed,
 not read from a cache. Printed are the run's seconds and the ratio of the waits for a verdict.
@@ -9,7 +7,6 @@ not read from a cache. Printed are the run's seconds and the ratio of the waits 
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import statistics
@@ -20,22 +17,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
+
 from tests.conftest import Client, Stack, encode, noise
 
 POLL_SECONDS = 0.05
 
 
-def main() -> None:
+@click.command(help=__doc__)
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A folder with a manifest.csv, or a BreakHis folder tree.",
+)
+@click.option("--cases", default=12, show_default=True, help="Sent before the run, one image each.")
+def main(data: Path, cases: int) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="a manifest's folder or a BreakHis tree")
-    parser.add_argument("--cases", type=int, default=12, help="sent before the run, one image each")
-    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         stack = Stack(Path(folder) / "data")
         stack.start()
         try:
-            measure(stack, arguments.data, arguments.cases)
+            measure(stack, data, cases)
         finally:
             stack.stop()
 
