@@ -322,3 +322,10 @@ def test_pages_of_lists_ask_the_database_the_same_number_of_times(
         run_on(ready)
     with django_assert_max_num_queries(14):
         admin.get(reverse("admin:training_trainingrun_changelist"))
+
+
+def test_networks_whose_weights_are_installed_are_marked() -> None:
+    from classifier import networks
+    from patchvote.training.options import WITH_WEIGHTS
+
+    assert {name for name in networks.NETWORKS if networks.weights_installed(name)} == WITH_WEIGHTS

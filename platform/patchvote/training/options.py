@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from django import forms
+from django.utils.text import format_lazy
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from pydantic import ValidationError as OptionsInvalidError
@@ -61,6 +62,9 @@ LABELS = {
     "seed": _("Seed"),
 }
 """Of all options, those that the form does not offer too."""
+
+WITH_WEIGHTS = frozenset({"efficientnet_lite0"})
+"""Networks whose ImageNet weights are installed; those of the others are downloaded when a run needs them."""
 
 PROTOCOLS = ("patient", "lopo", "thesis")
 """The official lists are files of BreakHis that a data set here does not carry."""
@@ -136,6 +140,10 @@ def _printable(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
+def _called(choice: str) -> Any:
+    return format_lazy("{} · {}", choice, _("ImageNet weights at hand")) if choice in WITH_WEIGHTS else choice
+
+
 def option_field(name: str) -> forms.Field:
     """A form field for a field of `FitOptions`, with its default, bounds and description."""
     field = FitOptions.model_fields[name]
@@ -152,7 +160,7 @@ def option_field(name: str) -> forms.Field:
         return forms.ChoiceField(choices=[(one, one) for one in GRIDS], initial="cover", **common)
     if name in _CHOICES or get_origin(field.annotation) is Literal:
         values = _CHOICES.get(name) or get_args(field.annotation)
-        return forms.ChoiceField(choices=[(one, one) for one in values], initial=field.default, **common)
+        return forms.ChoiceField(choices=[(one, _called(one)) for one in values], initial=field.default, **common)
     if field.annotation is bool:
         return forms.BooleanField(initial=field.default, **common)
     kind = forms.IntegerField if field.annotation is int else forms.FloatField
