@@ -75,14 +75,14 @@ def test_the_history_is_searched(visit: Any, submitted: Any) -> None:
 
 def test_spanish(visit: Any, submitted: Any) -> None:
     page = visit.signed_in()
-    page.get_by_role("button", name="ES").click()
+    page.get_by_role("button", name="ES", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Historial")
     assert page.locator("html").get_attribute("lang") == "es"
     submitted(page)
     expect(page.locator(".summary .verdict")).to_have_text(re.compile("Benigno|Maligno"))
     expect(page.locator("main")).to_contain_text("Proporción de malignidad")
     expect(page.locator("footer")).to_contain_text("no es un diagnóstico")
-    page.get_by_role("button", name="EN").click()
+    page.get_by_role("button", name="EN", exact=True).click()
     expect(page.locator("main")).to_contain_text("Malignant share")
 
 

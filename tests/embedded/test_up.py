@@ -117,7 +117,7 @@ def test_two_installations_start_twice_and_stop_clean(tmp_path: Path) -> None:
         )  # fmt: skip
         assert "already runs" in refused.stderr
         running = one.processes()
-        assert set(running) == {"redis", "web", "inference", "sweep"}
+        assert set(running) == {"redis", "web", "inference", "training", "sweep"}
         health = one.client().get("health/")
         assert health.status_code == 200
     finally:

@@ -103,7 +103,7 @@ class ComparisonAdmin(WatchedAdmin):
             except registry.PromotionRefusedError as refusal:
                 form.add_error("reason", str(refusal))
             else:
-                messages.success(request, _("%(version)s serves new cases from now on.") % {"version": candidate})
+                messages.success(request, _("From now on %(version)s serves new cases.") % {"version": candidate})
                 return redirect("admin:registry_modelversion_change", candidate.pk)
         context = {
             **self.admin_site.each_context(request),
