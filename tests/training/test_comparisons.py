@@ -188,9 +188,11 @@ def test_a_patient_who_is_given_away_in_one_data_set_is_left_out_of_all(make_ver
 def test_synthetic_images_take_a_reason(make_version: Any, make_user: Any, images: Any) -> None:
     old, new = make_version("old"), make_version("new")
     registry.promote(old, gate=False)
-    comparison = comparisons.start(new, among=[images("drawn", ("p1", "benign", "1"), synthetic=True)])
-    result = {"images": 9, "patients": 9, "benign": 4, "malignant": 5, "measures": []}
+    drawn = images("drawn", ("p1", "benign", "1"), synthetic=True)
+    comparison = comparisons.start(new, among=[drawn])
+    result = {**comparison.result, "images": 9, "patients": 9, "benign": 4, "malignant": 5, "measures": []}
     Comparison.objects.filter(pk=comparison.pk).update(state=State.SUCCEEDED, result=result)
+    drawn.delete()  # it was synthetic all the same
     with pytest.raises(registry.PromotionRefusedError) as refusal:
         comparisons.promote(new, by=make_user("ada", "admin"))
     assert refusal.value.code == "synthetic_images"

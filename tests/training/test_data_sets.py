@@ -178,6 +178,22 @@ def test_a_locked_database_ends_no_child(
     assert (data_set.state, data_set.attempts) == (State.SUCCEEDED, 1)
 
 
+def test_a_job_that_could_not_be_begun_is_not_held_for_ever(data_set: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    from django.db import OperationalError
+
+    from patchvote.training import worker
+
+    def away(*_: Any) -> Any:
+        raise OperationalError("the database is away")
+
+    at_work: list[Any] = []
+    monkeypatch.setattr(data_sets.DataSetHandler, "order", away)
+    monkeypatch.setattr(worker.ledger, "forfeit", away)
+    with pytest.raises(OperationalError):
+        worker.Slot(worker.SHORT, at_work).step()
+    assert at_work == []
+
+
 def test_what_the_database_has_no_room_for_is_refused(png: bytes, train: Callable[[], None]) -> None:
     rows = f"a.png,benign,{'p' * 101}\nb.png,malignant,2\n"
     other = encode(noise(seed=5))

@@ -66,7 +66,9 @@ def start(candidate: ModelVersion, *, among: Sequence[DataSet] = (), by: User | 
         raise ComparisonRefusedError(
             _("There is no data set to compare on. Add one, of patients that are new to both.")
         )
-    comparison = Comparison(candidate=candidate, champion=champion, created_by=by)
+    # Noted now: data sets can be deleted once the comparison has ended.
+    noted = {"synthetic": any(data_set.synthetic for data_set in chosen)}
+    comparison = Comparison(candidate=candidate, champion=champion, created_by=by, result=noted)
     with transaction.atomic():
         comparison.save(force_insert=True)
         comparison.data_sets.set(chosen)
@@ -96,7 +98,7 @@ def evidence_for(candidate: ModelVersion, champion: ModelVersion) -> Evidence | 
         candidate=candidate,
         champion_seen_known=champion.says_what_it_saw,
         candidate_seen_known=candidate.says_what_it_saw,
-        synthetic=comparison.data_sets.filter(synthetic=True).exists(),
+        synthetic=comparison.result.get("synthetic", False),
         notes=tuple(notes(comparison)),
     )
 
@@ -199,7 +201,7 @@ class ComparisonHandler(Handler[Comparison]):
         chosen = choose_images(job)
         job.notes = [[template, values] for template, values in chosen.notes]
         if not chosen.images:
-            raise NothingToDoError({"notes": job.notes, "result": dict.fromkeys(_COUNTS, 0)})
+            raise NothingToDoError({"notes": job.notes, "result": {**job.result, **dict.fromkeys(_COUNTS, 0)}})
         roots = {row.data_set_id: row.data_set.root for row in chosen.images}
         files = tuple(
             LabelledFile(
@@ -220,7 +222,7 @@ class ComparisonHandler(Handler[Comparison]):
 
     def succeeded(self, job: Comparison, result: dict[str, Any]) -> dict[str, Any]:
         """Keep the numbers."""
-        return {"result": result, "notes": job.notes}
+        return {"result": {**job.result, **result}, "notes": job.notes}
 
     def ended(self, job: Comparison) -> None:
         """There is nothing to tidy up."""

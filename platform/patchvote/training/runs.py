@@ -26,7 +26,6 @@ from trainer.work.orders import BUNDLE_FOLDER, EpochDone, Event, FoldDone, Train
 
 logger = logging.getLogger(__name__)
 
-
 FOLDS_FOLDER = "folds"
 """In a run's folder: the state of its training."""
 
@@ -112,7 +111,6 @@ class RunHandler(Handler[TrainingRun]):
         gone = data_sets.missing_files(job.data_set)
         if gone:
             raise RefusedError("file_gone", FILES_GONE, gone)
-
         return TrainOrder(
             source=job.data_set.root,
             fingerprint=job.data_set.fingerprint,

@@ -104,9 +104,11 @@ class Slot:
         for handler in self._handlers:
             for job in ledger.claim(handler.model, heartbeat.NAME, 1):
                 self._jobs.append(job)
-                self._at_work = _begin(job, handler)
-                if self._at_work is None:
-                    self._jobs.remove(job)
+                try:
+                    self._at_work = _begin(job, handler)
+                finally:
+                    if self._at_work is None:  # else its lease would be renewed for ever, and nobody would do it
+                        self._jobs.remove(job)
                 return True
         return False
 
