@@ -150,6 +150,7 @@ def test_a_less_sensitive_model_is_refused_and_a_better_one_let_through(
     good, blind, ada = make_version("good", bias=5), make_version("blind", bias=-5), make_user("ada", "admin")
     registry.promote(good, gate=False)
     DataSet.objects.update(synthetic=False)
+    checked.refresh_from_db()
     comparison = comparisons.start(blind, among=[checked], by=ada)
     train()
     comparison.refresh_from_db()
