@@ -16,7 +16,9 @@ logger = logging.getLogger(__name__)
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
-_TRIALS = 5
+_TRIALS = 4
+_TRIAL_PATCHES = 4
+"""Enough to tell the formats apart, and few enough that a worker is soon at work again."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def choose(module: nn.Module, *, device: str = "auto", precision: Precision = "a
     """Choose device and precision for a network.
 
     A GPU that computes in bfloat16 uses it. A CPU may accept bfloat16 and be slower with it, so there both are timed
-    on one image's worth of patches.
+    on a few patches.
 
     Args:
         module: In evaluation mode, on the CPU; it is not changed.
@@ -66,21 +68,22 @@ def choose(module: nn.Module, *, device: str = "auto", precision: Precision = "a
     fastest = min(seconds, key=seconds.__getitem__)
     engine = Engine(chosen, fastest)
     logger.info(
-        "engine %s (15 patches: %s)",
+        "engine %s (%d patches: %s)",
         engine,
+        _TRIAL_PATCHES,
         ", ".join(f"{str(d).removeprefix('torch.')} {s * 1000:.0f} ms" for d, s in seconds.items()),
     )
     return engine
 
 
 def _forward_seconds(module: nn.Module, dtypes: Sequence[torch.dtype], patch: int) -> dict[torch.dtype, float]:
-    """The shortest time of one image's patches in each number format.
+    """The shortest time of a few patches in each number format.
 
     The formats take turns, so that whatever else the machine does meanwhile slows all of them.
     """
     cpu = torch.device("cpu")
     trials = {dtype: Engine(cpu, dtype).prepare(copy.deepcopy(module)) for dtype in dtypes}
-    patches = torch.zeros(15, 3, patch, patch).contiguous(memory_format=torch.channels_last)
+    patches = torch.zeros(_TRIAL_PATCHES, 3, patch, patch).contiguous(memory_format=torch.channels_last)
     best = dict.fromkeys(dtypes, float("inf"))
     with torch.inference_mode():
         for _ in range(_TRIALS):

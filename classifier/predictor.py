@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from operator import itemgetter
 
@@ -16,6 +17,8 @@ from classifier.bundle import Bundle
 from classifier.grid import Box
 from classifier.patches import cut, mirrored
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_BATCH = {"cpu": 64, "cuda": 1024}
 """Patches in one forward pass at the most: bounds the memory that patches take."""
 
@@ -26,6 +29,7 @@ class Predictor:
     Attributes:
         bundle: What was loaded.
         engine: Device and precision in use.
+        batch_size: Patches in one forward pass at the most.
     """
 
     def __init__(
@@ -42,7 +46,8 @@ class Predictor:
             bundle: Checked by `Bundle.load`.
             device: `auto`: a GPU where there is one.
             precision: `auto`: the fastest, measured now.
-            batch_size: Patches in one forward pass at the most; chosen by the device when None.
+            batch_size: Patches in one forward pass at the most; chosen by the device when None. It becomes smaller by
+                itself where the device's memory is too small for it.
 
         Raises:
             BundleError: If the weights do not fit.
@@ -52,13 +57,16 @@ class Predictor:
         self.bundle = bundle
         self.engine = engine.choose(module, device=device, precision=precision, patch=bundle.metadata.grid.size)
         self._module = self.engine.prepare(module)
-        self._batch_size = batch_size or DEFAULT_BATCH.get(self.engine.device.type, 64)
+        self.batch_size = batch_size or DEFAULT_BATCH.get(self.engine.device.type, 64)
 
-    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[votes.Prediction]:
+    def predict(
+        self, images: Sequence[NDArray[np.uint8]], progress: Callable[[float], None] | None = None
+    ) -> list[votes.Prediction]:
         """Let the patches of images vote.
 
         Args:
             images: RGB, uint8, each of shape (height, width, 3); sizes may differ.
+            progress: Told after each forward pass which share of the patches is done, 0..1; may raise to stop.
 
         Returns:
             One prediction for each image, in order.
@@ -69,14 +77,17 @@ class Predictor:
         metadata = self.bundle.metadata
         return [
             votes.count(places, logits, threshold=metadata.threshold, temperature=metadata.temperature)
-            for places, logits in self.logits(images)
+            for places, logits in self.logits(images, progress)
         ]
 
-    def logits(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[list[Box], list[float]]]:
+    def logits(
+        self, images: Sequence[NDArray[np.uint8]], progress: Callable[[float], None] | None = None
+    ) -> list[tuple[list[Box], list[float]]]:
         """What the votes are counted of: each image's patches, and for each patch malignant minus benign logit.
 
         Args:
             images: As `predict` takes them.
+            progress: As `predict` tells it.
 
         Raises:
             ValueError: If an image has no room for a patch.
@@ -85,25 +96,45 @@ class Predictor:
             return []
         grid = self.bundle.metadata.grid
         boxes = [grid.boxes(width=image.shape[1], height=image.shape[0]) for image in images]
-        parts = torch.split(self._logits(images, boxes), [len(places) for places in boxes])
+        parts = torch.split(self._logits(images, boxes, progress), [len(places) for places in boxes])
         return [(places, part.tolist()) for places, part in zip(boxes, parts, strict=True)]
 
     @torch.inference_mode()
-    def _logits(self, images: Sequence[NDArray[np.uint8]], boxes: Sequence[Sequence[Box]]) -> Tensor:
+    def _logits(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        boxes: Sequence[Sequence[Box]],
+        progress: Callable[[float], None] | None,
+    ) -> Tensor:
         """For all patches in order, malignant minus benign logit: float32, on the CPU."""
-        device = self.engine.device
-        tensors = [torch.from_numpy(image).to(device) for image in images]
+        tensors = [torch.from_numpy(image).to(self.engine.device) for image in images]
         places = [(number, box) for number, image_boxes in enumerate(boxes) for box in image_boxes]
-        differences = []
-        for start in range(0, len(places), self._batch_size):
+        differences: list[Tensor] = []
+        done = 0
+        while done < len(places):
             # Patches overlap and take several times their image's memory: only those of one batch exist at a time.
-            batch = groupby(places[start : start + self._batch_size], key=itemgetter(0))
-            patches = torch.cat([cut(tensors[number], [box for _, box in group]) for number, group in batch])
-            inputs = self.bundle.metadata.normalisation.apply(patches, self.engine.dtype)
-            variants = mirrored(inputs) if self.bundle.metadata.test_time_flips else [inputs]
-            logits = torch.stack([self._forward(variant) for variant in variants]).mean(dim=0)
-            differences.append(logits[:, 1] - logits[:, 0])
+            batch = places[done : done + self.batch_size]
+            try:
+                differences.append(self._differences(tensors, batch))
+            except torch.OutOfMemoryError:
+                if len(batch) == 1:
+                    raise
+                self.batch_size = len(batch) // 2
+                logger.warning("the device's memory is too small, batches of %d patches from now on", self.batch_size)
+                torch.cuda.empty_cache()
+                continue
+            done += len(batch)
+            if progress:
+                progress(done / len(places))
         return torch.cat(differences).cpu()
+
+    def _differences(self, tensors: Sequence[Tensor], batch: Sequence[tuple[int, Box]]) -> Tensor:
+        groups = groupby(batch, key=itemgetter(0))
+        patches = torch.cat([cut(tensors[number], [box for _, box in group]) for number, group in groups])
+        inputs = self.bundle.metadata.normalisation.apply(patches, self.engine.dtype)
+        variants = mirrored(inputs) if self.bundle.metadata.test_time_flips else [inputs]
+        logits = torch.stack([self._forward(variant) for variant in variants]).mean(dim=0)
+        return logits[:, 1] - logits[:, 0]
 
     def _forward(self, inputs: Tensor) -> Tensor:
         logits: Tensor = self._module(inputs.contiguous(memory_format=torch.channels_last))

@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +48,18 @@ def number(name: str, default: int) -> int:
         return int(value)
     except ValueError:
         raise SystemExit(f"{name} must be a whole number, not {value!r}.") from None
+
+
+def choice(name: str, choices: Sequence[str]) -> str:
+    """One of several words, the first unless set.
+
+    Raises:
+        SystemExit: If it is none of them; the sentence names the variable.
+    """
+    value = text(name, choices[0])
+    if value not in choices:
+        raise SystemExit(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+    return value
 
 
 def share(name: str, default: float) -> float:

@@ -2,11 +2,57 @@
 
 from __future__ import annotations
 
+import errno
+import sys
+from dataclasses import dataclass
+
 from django.core.exceptions import RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from django.views import defaults
+
+RETRY_AFTER_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What is wrong with the server itself, and passes."""
+
+    status: int
+    code: str
+    title: str
+    sentence: str
+
+
+FULL = Trouble(
+    507,
+    "storage_full",
+    gettext_noop("The server's disk is full"),
+    gettext_noop("Nothing of what you sent was stored. Keep it, tell an administrator, and send it again later."),
+)
+BUSY = Trouble(
+    503,
+    "busy",
+    gettext_noop("The server is busy"),
+    gettext_noop("Its database does not answer just now. Try again in a moment: nothing that was accepted is lost."),
+)
+_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL = "53100"
+"""PostgreSQL's code."""
+
+
+def trouble(error: BaseException | None) -> Trouble | None:
+    """What an unforeseen error says of the server's state; None if it is a defect."""
+    if isinstance(error, OSError) and error.errno in _FULL_ERRORS:
+        return FULL
+    if isinstance(error, OperationalError | InterfaceError):
+        full = getattr(error.__cause__, "sqlstate", "") == _DISK_FULL or "disk is full" in str(error)
+        return FULL if full else BUSY
+    return None
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -17,7 +63,10 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """500: JSON under /api/, a page elsewhere."""
+    """500, 503 or 507, by the error that is being handled: JSON under /api/, a page elsewhere."""
+    passing = trouble(sys.exc_info()[1])
+    if passing:
+        return _unavailable(request, passing)
     if request.path.startswith("/api/"):
         sentence = _("Something went wrong on the server. It was logged; nothing that was accepted is lost.")
         return JsonResponse({"detail": sentence, "code": "error"}, status=500)
@@ -33,3 +82,15 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
         code = "too_many_bytes" if too_large else "bad_request"
         return JsonResponse({"detail": sentence or _("This request cannot be read"), "code": code}, status=status)
     return render(request, "400.html", {"sentence": sentence}, status=status)
+
+
+def _unavailable(request: HttpRequest, passing: Trouble) -> HttpResponse:
+    title, sentence = _(passing.title), _(passing.sentence)
+    response: HttpResponse
+    if request.path.startswith("/api/"):
+        response = JsonResponse({"detail": f"{title}. {sentence}", "code": passing.code}, status=passing.status)
+    else:
+        context = {"status": passing.status, "title": title, "sentence": sentence}
+        response = HttpResponse(render_to_string("unavailable.html", context), status=passing.status)
+    response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response

@@ -129,7 +129,7 @@ STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [FRONTEND_DIR / "static"]
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": {"BACKEND": "patchvote.storage.DurableFileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 FILE_UPLOAD_PERMISSIONS = 0o600
@@ -281,6 +281,7 @@ CELERY_TASK_QUEUES: dict[str, dict[str, str]] = {"inference": {}, "training": {}
 CELERY_TASK_ROUTES = {"patchvote.cases.*": {"queue": "inference"}, "patchvote.training.*": {"queue": "training"}}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_POOL = "solo"
+CELERY_WORKER_CONSUMER = "patchvote.jobs.consumer:ReturningConsumer"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
@@ -300,10 +301,22 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 JOB_LEASE = timedelta(seconds=env.number("PATCHVOTE_LEASE_SECONDS", 10))
 """How long a worker may be silent before its jobs go back to the queue; renewed three times as often."""
 JOB_MAX_ATTEMPTS = env.number("PATCHVOTE_MAX_ATTEMPTS", 4)
+JOB_RETRY = timedelta(seconds=env.number("PATCHVOTE_RETRY_SECONDS", 3))
+"""How long a job waits that was lost a second time; twice as long each time after that, up to `JOB_RETRY_LONGEST`."""
+JOB_RETRY_LONGEST = timedelta(minutes=1)
 JOB_SWEEP_SECONDS = env.number("PATCHVOTE_SWEEP_SECONDS", 2)
-INFERENCE_BATCH = env.number("PATCHVOTE_INFERENCE_BATCH", 16)
-"""Analyses that an inference worker claims at once, at the most."""
+CLEANING_SECONDS = env.number("PATCHVOTE_CLEANING_SECONDS", 600)
+"""Between two cleanings by the sweep."""
+ORPHAN_SECONDS = env.number("PATCHVOTE_ORPHAN_SECONDS", 3600)
+"""How long a file that belongs to no row is left alone: the request that brought it may be about to write its row."""
+INFERENCE_BATCH = env.number("PATCHVOTE_INFERENCE_BATCH", 64)
+"""Analyses that an inference worker claims at once, at the most; it takes fewer where that many patches are enough."""
 INFERENCE_DEVICE = env.text("PATCHVOTE_DEVICE", "auto")
+INFERENCE_PRECISION = env.choice("PATCHVOTE_PRECISION", ("auto", "float32", "bfloat16"))
+INFERENCE_NICENESS = env.number("PATCHVOTE_INFERENCE_NICENESS", 5)
+"""Of inference processes: web pages and uploads on the same machine go first."""
+INFERENCE_STALL = timedelta(seconds=env.number("PATCHVOTE_STALL_SECONDS", 120))
+"""An inference worker whose forward pass comes no further for so long ends itself; another one takes over."""
 TRAINING_DEVICE = env.text("PATCHVOTE_TRAINING_DEVICE", INFERENCE_DEVICE)
 TRAINING_MAX_ATTEMPTS = env.number("PATCHVOTE_TRAINING_MAX_ATTEMPTS", 12)
 """In a row, each of which came no further than those before it."""

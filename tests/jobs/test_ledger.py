@@ -248,3 +248,81 @@ def test_what_was_cancelled_is_no_longer_held(submit: Any, user: Any) -> None:
     first, second = ledger.claim(Analysis, "w1", 2)
     ledger.cancel(Analysis, [first.pk])
     assert ledger.held([first, second]) == [second]
+
+
+def lose(job: Analysis) -> Analysis:
+    """Its worker dies, and the sweep sees it."""
+    expire(job)
+    ledger.sweep(Analysis)
+    job.refresh_from_db()
+    return job
+
+
+def test_the_first_retry_is_at_once_and_later_ones_wait_longer_each_time(submit: Any, user: Any, settings: Any) -> None:
+    settings.JOB_RETRY = timedelta(seconds=8)
+    settings.JOB_MAX_ATTEMPTS = 9
+    submit(user)
+    waits = []
+    for _ in range(5):
+        [job] = ledger.claim(Analysis, "w1", 1)
+        job = lose(job)
+        waits.append((job.due_at - timezone.now()).total_seconds() if job.due_at else 0)
+        assert (job.due_at is None) == bool(ledger.due(Analysis))
+        Analysis.objects.update(due_at=None)
+    assert waits[0] == 0
+    for wait, longest in zip(waits[1:], (8, 16, 32, 60), strict=True):
+        assert longest / 2 - 1 < wait <= longest
+
+
+def test_what_waits_for_its_retry_holds_nobody_up(submit: Any, user: Any) -> None:
+    submit(user)
+    submit(user)
+    for _ in range(2):
+        [poison] = ledger.claim(Analysis, "dies", 1)
+        lose(poison)
+    [other] = ledger.claim(Analysis, "w", 5)
+    assert other.pk != poison.pk
+    Analysis.objects.filter(pk=poison.pk).update(due_at=timezone.now() - timedelta(seconds=1))
+    assert [job.pk for job in ledger.claim(Analysis, "w", 5)] == [poison.pk]
+
+
+def test_a_worker_that_holds_others_takes_nothing_that_was_tried(submit: Any, user: Any) -> None:
+    submit(user)
+    [job] = ledger.claim(Analysis, "w1", 1)
+    lose(job)
+    submit(user)
+    assert ledger.claim(Analysis, "w1", 5, untried=True) == []
+    assert [taken.pk for taken in ledger.claim(Analysis, "w1", 5)] == [job.pk]
+    assert len(ledger.claim(Analysis, "w1", 5, untried=True)) == 1
+
+
+def test_what_was_not_begun_is_given_back_uncounted(submit: Any, user: Any) -> None:
+    submit(user)
+    [job] = ledger.claim(Analysis, "stops", 1)
+    assert ledger.give_back(job, untried=True)
+    assert not ledger.give_back(job, untried=True)
+    [again] = ledger.claim(Analysis, "goes on", 1, untried=True)
+    assert (again.pk, again.attempts) == (job.pk, 1)
+    assert not ledger.succeed([(job, RESULTS)])
+    assert ledger.succeed([(again, RESULTS)])
+
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR])
+def test_a_step_of_the_clock_loses_nothing(submit: Any, user: Any, settings: Any, step: timedelta) -> None:
+    """All that was stored before the step lies as much earlier or later than it should."""
+    submit(user)
+    submit(user)
+    [dead] = ledger.claim(Analysis, "dies", 1)
+    [waits] = ledger.claim(Analysis, "w", 1)
+    Analysis.objects.filter(pk=waits.pk).update(
+        state=State.QUEUED, worker="", lease_expires_at=None, due_at=timezone.now() + timedelta(seconds=5) - step
+    )
+    Analysis.objects.filter(pk=dead.pk).update(lease_expires_at=timezone.now() + settings.JOB_LEASE - step)
+    settings.JOB_LEASE = timedelta(seconds=0.2)
+    ledger.sweep(Analysis)
+    time.sleep(0.3)
+    ledger.sweep(Analysis)
+    assert {job.pk for _ in range(2) for job in ledger.claim(Analysis, "w", 1)} == {dead.pk, waits.pk}

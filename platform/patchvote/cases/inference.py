@@ -1,24 +1,35 @@
 """What an inference worker does: claim what is due, one forward pass for all of it, store, and again.
 
-Runs in a Celery worker of pool `solo`: one process for a GPU or the CPU, one thread that computes.
+Runs in a Celery worker of pool `solo`: one process for a GPU or the CPU, one thread that computes and that alone speaks
+to the database. Threads beside it decode the images of the next part while it computes the present one, load the next
+network, and make previews.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from django.conf import settings
+from django.db import Error as DatabaseFailure
+from django.db.models import prefetch_related_objects
 from django.utils.translation import gettext_noop
 
 from classifier.bundle import BundleError
-from classifier.decode import DecodeError, decode
+from classifier.decode import DecodeError
+from patchvote.cases import pixels, predictors, previews, services
 from patchvote.cases.models import Analysis
-from patchvote.cases.services import STORED
+from patchvote.cases.watchdog import Watchdog
 from patchvote.jobs import heartbeat, ledger
-from patchvote.registry.models import ModelVersion
+from patchvote.jobs.models import workers_alive
 from patchvote.registry.services import NoChampionError, champion
 
 if TYPE_CHECKING:
@@ -34,103 +45,218 @@ MODEL_UNUSABLE = gettext_noop("The model cannot be loaded. Analyse again with an
 FORWARD_FAILED = gettext_noop("The model could not read this image. Tell an administrator; the log has the reason.")
 
 MAX_PIXELS_AT_ONCE = 100_000_000
-"""Of images that lie decoded in memory at the same time; a single larger one is taken alone."""
+"""Of images that lie decoded in memory for one part; a single larger one is taken alone."""
 
-_KEPT_PREDICTORS = 2
-_predictors: dict[str, Predictor] = {}
+SECONDS_TO_FINISH = 5
+"""Of a worker that was told to stop: what takes longer is given back."""
+
+PROGRESS_SECONDS = 2
+"""Between two reports of how far a part has come."""
+
+_USUAL_PATCHES = 15
+_DECODERS = min(4, os.cpu_count() or 1)
+
+
+class Stopped(Exception):  # noqa: N818 (no error)
+    """Nobody waits for the part any more, or the worker has to stop before it is done."""
+
+
+@dataclass
+class Part:
+    """Analyses by one model version that are computed together.
+
+    Attributes:
+        analyses: As claimed.
+        predictor: Their network, perhaps still being loaded.
+        decoded: Their pixels, perhaps still being decoded.
+    """
+
+    analyses: list[Analysis]
+    predictor: Future[Predictor] = field(default_factory=Future)
+    decoded: list[Future[NDArray[np.uint8]]] = field(default_factory=list)
+
+    @property
+    def tried(self) -> bool:
+        """True if an earlier attempt did not end: it is alone, for it may be what kills workers."""
+        return self.analyses[0].attempts > 1
+
+
+class Worker:
+    """One run of an inference worker: until nothing is due, or the process was told to stop."""
+
+    patches_an_image: float = _USUAL_PATCHES
+    """Of the images that came last; shared by all runs of the process."""
+
+    batch_size: int | None = None
+    """Of the network that was used last, in patches."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        """Work with threads that decode."""
+        self.held: list[Analysis] = []
+        self._pool = pool
+        self._parts: deque[Part] = deque()
+        self._watchdog = Watchdog(settings.INFERENCE_STALL)
+
+    def run(self) -> None:
+        """Work."""
+        with ledger.renewing(self.held, self._watchdog.check):
+            try:
+                while self._prepare():
+                    part = self._parts.popleft()
+                    self._prepare(beside=part)
+                    self._analyse(part)
+                    self.held[:] = [analysis for analysis in self.held if analysis not in part.analyses]
+            finally:
+                self._give_back()
+
+    def _prepare(self, beside: Part | None = None) -> bool:
+        """Have the next part's pixels and network on their way; claim more where no part waits.
+
+        Args:
+            beside: The part that is about to be computed: one that may kill workers takes no others along.
+
+        Returns:
+            Whether there is a next part.
+        """
+        if heartbeat.stopping() or (beside and beside.tried):
+            return False
+        if not self._parts:
+            claimed = ledger.claim(Analysis, heartbeat.NAME, self._how_many(), untried=beside is not None)
+            self.held.extend(claimed)
+            prefetch_related_objects(claimed, "image", "model_version")
+            self._parts.extend(_parts(claimed))
+        if not self._parts:
+            return False
+        part = self._parts[0]
+        if not part.decoded:
+            part.predictor = predictors.load(part.analyses[0].model_version)
+            part.decoded = [self._pool.submit(pixels.take, analysis.image) for analysis in part.analyses]
+        return True
+
+    def _how_many(self) -> int:
+        """Images that fill one forward pass, and no more than this worker's share of what waits."""
+        fitting = max(1, round((self.batch_size or 1) / self.patches_an_image))
+        most = max(1, min(settings.INFERENCE_BATCH, fitting))
+        workers = workers_alive()["inference"] if most > 1 else 1
+        if workers > 1:
+            most = min(most, math.ceil(ledger.due(Analysis)[: most * workers].count() / workers))
+        return max(1, most)
+
+    def _analyse(self, part: Part) -> None:
+        try:
+            predictor = part.predictor.result()
+        except (BundleError, ValueError, RuntimeError):  # unsound, no such device, out of memory
+            logger.exception("model version %s", part.analyses[0].model_version_id)
+            for analysis in part.analyses:
+                ledger.fail(analysis, "model_unusable", MODEL_UNUSABLE)
+            return
+        Worker.batch_size = predictor.batch_size
+        self._watchdog.pat()
+        readable: list[tuple[Analysis, NDArray[np.uint8]]] = []
+        still_held = ledger.held(part.analyses)
+        for analysis, decoded in zip(part.analyses, part.decoded, strict=True):
+            try:
+                if analysis in still_held:
+                    readable.append((analysis, decoded.result()))
+            except (FileNotFoundError, DecodeError):  # another error may pass: the lease brings a retry
+                logger.exception("analysis %s", analysis.pk)
+                ledger.fail(analysis, "file_gone", FILE_GONE)
+        self._watchdog.pat()
+        try:
+            self._predict(predictor, readable)
+        except Stopped:
+            for analysis, _decoded in readable:
+                ledger.give_back(analysis, untried=True)
+
+    def _predict(self, predictor: Predictor, readable: Sequence[tuple[Analysis, NDArray[np.uint8]]]) -> None:
+        if not readable:
+            return
+        try:
+            predictions = predictor.predict([decoded for _, decoded in readable], self._progress(readable))
+        except (ValueError, RuntimeError):
+            if len(readable) == 1:
+                logger.exception("analysis %s", readable[0][0].pk)
+                ledger.fail(readable[0][0], "inference_failed", FORWARD_FAILED)
+                return
+            logger.exception("a batch of %d failed, trying one by one", len(readable))
+            for one in readable:
+                self._predict(predictor, [one])
+            return
+        Worker.patches_an_image = sum(len(prediction.votes) for prediction in predictions) / len(predictions)
+        engine = str(predictor.engine)
+        ledger.succeed(
+            (analysis, {"engine": engine, **prediction.as_dict()})
+            for (analysis, _decoded), prediction in zip(readable, predictions, strict=True)
+        )
+        logger.info("%d analyses by %s", len(readable), predictor.bundle.metadata.name)
+        for analysis, decoded in readable:
+            self._pool.submit(previews.make, analysis.image, decoded)
+
+    def _progress(self, readable: Sequence[tuple[Analysis, NDArray[np.uint8]]]) -> Callable[[float], None]:
+        analyses = [analysis for analysis, _decoded in readable]
+        reported = time.monotonic()
+        stopping_since: float | None = None
+
+        def told(share: float) -> None:
+            nonlocal reported, stopping_since
+            now = time.monotonic()
+            self._watchdog.pat()
+            if share == 1:
+                return
+            if heartbeat.stopping():
+                stopping_since = stopping_since or now
+                if now - stopping_since > SECONDS_TO_FINISH:
+                    raise Stopped
+            if now - reported > PROGRESS_SECONDS:
+                reported = now
+                if not services.progressed(analyses, share):
+                    raise Stopped
+
+        return told
+
+    def _give_back(self) -> None:
+        """What still waits here was not begun; if an error ended the run, the lease of what was begun runs out."""
+        for part in self._parts:
+            for analysis in part.analyses:
+                try:
+                    ledger.give_back(analysis, untried=True)
+                except DatabaseFailure:
+                    logger.exception("analysis %s could not be given back, its lease will run out", analysis.pk)
 
 
 def work() -> None:
     """Analyse until nothing is due, or the process was told to stop."""
-    while not heartbeat.stopping():
-        analyses = ledger.claim(Analysis, heartbeat.NAME, settings.INFERENCE_BATCH)
-        if not analyses:
-            return
-        with ledger.renewing(analyses):
-            analyse(analyses)
+    with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
+        Worker(pool).run()
 
 
 def warm_up() -> None:
     """Load the champion, so that the first case does not wait for it."""
     try:
-        predictor_for(champion())
+        predictors.load(champion()).result()
     except (NoChampionError, BundleError, ValueError, RuntimeError):
         logger.warning("no usable champion yet", exc_info=True)
 
 
-def analyse(analyses: Sequence[Analysis]) -> None:
-    """Analyse claimed analyses, those of one model version in one batch."""
-    by_version: dict[UUID, list[Analysis]] = {}
-    for analysis in analyses:
-        by_version.setdefault(analysis.model_version_id, []).append(analysis)
-    for version_id, group in by_version.items():
-        try:
-            predictor = predictor_for(ModelVersion.objects.get(pk=version_id))
-        except (BundleError, ValueError, RuntimeError):  # unsound, no such device, out of memory
-            logger.exception("model version %s", version_id)
-            for analysis in group:
-                ledger.fail(analysis, "model_unusable", MODEL_UNUSABLE)
-            continue
-        for batch in _batches(group):
-            _analyse_with(predictor, ledger.held(batch))
-
-
-def predictor_for(version: ModelVersion) -> Predictor:
-    """The version's network, loaded once and kept; the least recently used one makes room.
-
-    Raises:
-        BundleError: If the bundle is gone, changed or does not fit.
-    """
-    from classifier.predictor import Predictor
-
-    predictor = _predictors.pop(version.sha256, None)
-    if predictor is None:
-        predictor = Predictor(version.bundle(), device=settings.INFERENCE_DEVICE)
-        logger.info("loaded %s on %s", version, predictor.engine)
-        heartbeat.set_engine(str(predictor.engine))
-    _predictors[version.sha256] = predictor
-    while len(_predictors) > _KEPT_PREDICTORS:
-        del _predictors[next(iter(_predictors))]
-    return predictor
-
-
-def _batches(analyses: Sequence[Analysis]) -> Iterator[list[Analysis]]:
-    """Parts whose images fit into memory together; images of ordinary size stay in one."""
-    batch: list[Analysis] = []
-    pixels = 0
-    for analysis in analyses:
-        size = analysis.image.width * analysis.image.height
-        if batch and pixels + size > MAX_PIXELS_AT_ONCE:
-            yield batch
-            batch, pixels = [], 0
-        batch.append(analysis)
-        pixels += size
-    yield batch
-
-
-def _analyse_with(predictor: Predictor, analyses: Sequence[Analysis]) -> None:
-    readable: list[tuple[Analysis, NDArray[np.uint8]]] = []
-    for analysis in analyses:
-        try:
-            with analysis.image.file.open("rb") as file:
-                readable.append((analysis, decode(file, STORED).pixels))
-        except (FileNotFoundError, DecodeError):  # another error of the file system may pass: the lease brings a retry
-            logger.exception("analysis %s", analysis.pk)
-            ledger.fail(analysis, "file_gone", FILE_GONE)
+def look_ahead() -> None:
+    """Begin to load the champion if another one serves now: cases that come find it loaded."""
     try:
-        predictions = predictor.predict([pixels for _, pixels in readable])
-    except (ValueError, RuntimeError):
-        if len(readable) == 1:
-            logger.exception("analysis %s", readable[0][0].pk)
-            ledger.fail(readable[0][0], "inference_failed", FORWARD_FAILED)
-            return
-        logger.exception("a batch of %d failed, trying one by one", len(readable))
-        for analysis, _pixels in readable:
-            _analyse_with(predictor, [analysis])
-        return
-    engine = str(predictor.engine)
-    ledger.succeed(
-        (analysis, {"engine": engine, **prediction.as_dict()})
-        for (analysis, _pixels), prediction in zip(readable, predictions, strict=True)
-    )
-    logger.info("%d analyses by %s", len(readable), predictor.bundle.metadata.name)
+        predictors.load(champion())
+    except NoChampionError:
+        logger.warning("no champion")
+
+
+def _parts(analyses: Sequence[Analysis]) -> Iterator[Part]:
+    """Analyses of one model version whose images fit into memory together."""
+    ordered = sorted(analyses, key=lambda analysis: str(analysis.model_version_id))  # stable: oldest first
+    for _version, group in groupby(ordered, key=lambda analysis: analysis.model_version_id):
+        part: list[Analysis] = []
+        size = 0
+        for analysis in group:
+            more = analysis.image.width * analysis.image.height
+            if part and size + more > MAX_PIXELS_AT_ONCE:
+                yield Part(part)
+                part, size = [], 0
+            part.append(analysis)
+            size += more
+        yield Part(part)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -51,6 +51,10 @@ class CaseQuerySet(models.QuerySet["Case"]):
         """Own cases; all for reviewers and admins."""
         return self if user.sees_all_cases else self.filter(submitter=user)
 
+    def changed(self, **fields: Any) -> int:
+        """Store fields, and say that what people see of these cases is no longer what they have seen."""
+        return self.update(revision=F("revision") + 1, **fields)
+
     def with_images(self, *, votes: bool = True, earlier: bool = False) -> CaseQuerySet:
         """With images, their reviews, their current analyses and the models', in a constant number of queries.
 
@@ -90,6 +94,8 @@ class Case(models.Model):
     synthetic = models.BooleanField(_("synthetic sample"), default=False, editable=False)
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.QUEUED, editable=False)
     verdict = models.CharField(_("verdict"), max_length=10, choices=Verdict, blank=True, editable=False)
+    revision = models.PositiveIntegerField(default=0, editable=False)
+    """Grows with all that changes in what people see of the case: who has the same has seen the same."""
     idempotency_key = models.CharField(max_length=200, null=True, editable=False)  # noqa: DJ001 (NULL: none given)
     fingerprint = models.CharField(max_length=64, blank=True, editable=False)
     created_at = models.DateTimeField(_("submitted at"), default=timezone.now, editable=False)

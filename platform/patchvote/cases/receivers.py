@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from django.conf import settings
 from django.dispatch import receiver
 
 from patchvote.cases import services
 from patchvote.cases.models import Analysis, Image
 from patchvote.celery import wake
+from patchvote.cases.cleaning import Cleaner
 from patchvote.jobs.signals import jobs_changed, wake_up, worker_starting
+from patchvote.signals import cleaning
+
+_cleaner = Cleaner()
 
 
 @receiver(jobs_changed, sender=Analysis)
@@ -32,4 +38,11 @@ def inference_worker_starting(queue: str, **_: Any) -> None:
     if queue == "inference":
         from patchvote.cases import inference
 
+        os.nice(settings.INFERENCE_NICENESS)
         inference.warm_up()
+
+
+@receiver(cleaning)
+def clean(**_: Any) -> None:
+    """Remove files that belong to no row."""
+    _cleaner.clean()

@@ -53,6 +53,7 @@ def review(image: Image, reviewer: User, decision: str, *, comment: str = "", an
         if latest and _content(latest) == _content(new):
             return latest
         new.save(force_insert=True)
+        Case.objects.filter(pk=image.case_id).changed()
     return new
 
 

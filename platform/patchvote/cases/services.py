@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core.files.base import File
 from django.core.files.storage import default_storage
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 from django.utils.translation import gettext as _
 
-from classifier.decode import Decoded, DecodeError, Limits, decode
+from classifier.decode import DecodeError, Limits, decode
 from patchvote.accounts import history
+from patchvote.cases import pixels
 from patchvote.cases.models import Analysis, Case, Image, Verdict
 from patchvote.jobs import ledger
 from patchvote.jobs.models import State
@@ -31,24 +32,6 @@ logger = logging.getLogger(__name__)
 
 DECODING = threading.BoundedSemaphore(1)
 """Held while a web process decodes: each image takes up to a gigabyte for a moment, however many people send some."""
-
-STORED = Limits(max_bytes=None, max_pixels=2**40, min_side=1)
-"""For images that were accepted: they stay readable when the bounds of new ones are lowered."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is kept of a decoded upload: everything but the pixels."""
-
-    sha256: str
-    format: str
-    width: int
-    height: int
-
-    @classmethod
-    def of(cls, image: Decoded) -> Facts:
-        """Take them, and let the pixels go."""
-        return cls(image.sha256, image.format, image.width, image.height)
 
 
 @dataclass(frozen=True)
@@ -120,37 +103,24 @@ def submit(
         NoChampionError: If no model serves.
     """
     model_version = champion()
-    decoded = _decode_all(files, limits(model_version))
     case = Case(
         submitter=submitter,
         reference=reference,
         notes=notes,
         magnification=magnification,
         idempotency_key=idempotency_key or None,
-        fingerprint=_fingerprint(decoded, reference, notes, magnification),
         synthetic=synthetic,
     )
-    earlier = _with_key(case)
-    if earlier:
-        return earlier
-    images = [
-        Image(
-            case=case,
-            position=position,
-            filename=file_name(file),
-            format=item.format,
-            sha256=item.sha256,
-            width=item.width,
-            height=item.height,
-        )
-        for position, (file, item) in enumerate(zip(files, decoded, strict=True))
-    ]
-    stored: list[str] = []
+    images: list[Image] = []
     try:
+        _decode_all(case, files, limits(model_version), images)
+        case.fingerprint = _fingerprint(images, reference, notes, magnification)
+        earlier = _with_key(case)
+        if earlier:
+            _forget_files(images)
+            return earlier
         for image, file in zip(images, files, strict=True):
             file.seek(0)
-            # Noted before it is written: what a full disk leaves of it is removed as well.
-            stored.append(image.file.field.generate_filename(image, image.filename))
             image.file.save(image.filename, file, save=False)
         with transaction.atomic():
             case.save(force_insert=True)
@@ -158,7 +128,9 @@ def submit(
             Analysis.objects.bulk_create([Analysis(image=image, model_version=model_version) for image in images])
             transaction.on_commit(_wake_workers, robust=True)
     except BaseException as error:
-        _forget_files(stored)
+        if _may_be_stored(error):
+            raise  # the sweep removes the files if there is no row
+        _forget_files(images)
         if isinstance(error, IntegrityError) and (earlier := _with_key(case)):
             return earlier  # the same request, sent twice at the same moment
         raise
@@ -219,7 +191,23 @@ def summarise(case_ids: Iterable[Any]) -> None:
         states, verdicts = zip(*rows, strict=True) if rows else ((), ())
         state = _summary_state(states)
         verdict = max(verdicts, key=Verdict.values.index) if state == State.SUCCEEDED else ""
-        Case.objects.filter(pk=pk).update(state=state, verdict=verdict)
+        Case.objects.filter(pk=pk).changed(state=state, verdict=verdict)
+
+
+def progressed(analyses: Sequence[Analysis], share: float) -> bool:
+    """Show how far running analyses that are computed together have come.
+
+    Args:
+        analyses: As claimed.
+        share: Of the work, 0..1.
+
+    Returns:
+        False if none of them is held any more.
+    """
+    with transaction.atomic():
+        held = sum(ledger.report(analysis, progress=share) for analysis in analyses)
+        Case.objects.filter(images__analyses__in=analyses).changed()
+    return bool(held)
 
 
 def duplicates_of(image: Image, user: User) -> list[Image]:
@@ -244,28 +232,43 @@ def _check_suited(version: ModelVersion, images: Sequence[Image]) -> None:
         raise UnsuitedError(message % {"model": version, "side": version.patch_size})
 
 
-def _decode_all(files: Sequence[File[bytes]], bounds: Limits) -> list[Facts]:
+def _decode_all(case: Case, files: Sequence[File[bytes]], bounds: Limits, images: list[Image]) -> None:
+    """Add an image for each file, its pixels kept for the worker; all that is wrong is said at once."""
     if not files:
         raise SubmissionError([Refusal("", "required", _("Send at least one image."))])
     if len(files) > settings.UPLOAD_MAX_IMAGES:
         message = _("A case may have at most %(count)d images.") % {"count": settings.UPLOAD_MAX_IMAGES}
         raise SubmissionError([Refusal("", "too_many_images", message)])
-    decoded: list[Facts] = []
     refusals: list[Refusal] = []
     for file in files:
         try:
             with DECODING:
-                decoded.append(Facts.of(decode(file, bounds)))
+                images.append(_decode(case, len(images), file, bounds))
         except DecodeError as error:
             refusals.append(Refusal(file_name(file), error.code, _(error.template) % error.values))
     if refusals:
         raise SubmissionError(refusals)
-    return decoded
 
 
-def _fingerprint(decoded: Sequence[Facts], *texts: str) -> str:
+def _decode(case: Case, position: int, file: File[bytes], bounds: Limits) -> Image:
+    """One image whose file is still to be stored."""
+    decoded = decode(file, bounds)
+    image = Image(
+        case=case,
+        position=position,
+        filename=file_name(file),
+        format=decoded.format,
+        sha256=decoded.sha256,
+        width=decoded.width,
+        height=decoded.height,
+    )
+    pixels.keep(image, decoded.pixels)
+    return image
+
+
+def _fingerprint(images: Sequence[Image], *texts: str) -> str:
     """What makes two requests the same: equal pictures in equal order, and equal texts."""
-    parts = [item.sha256 for item in decoded] + list(texts)
+    parts = [image.sha256 for image in images] + list(texts)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -284,8 +287,16 @@ def _wake_workers() -> None:
     wake_up.send(sender=Analysis)
 
 
-def _forget_files(names: Iterable[str]) -> None:
-    for name in names:
+def _may_be_stored(error: BaseException) -> bool:
+    """True if a commit's answer may have been lost on its way from the server; SQLite always tells."""
+    return isinstance(error, OperationalError | InterfaceError) and connection.vendor != "sqlite"
+
+
+def _forget_files(images: Iterable[Image]) -> None:
+    """Remove what was written of images that are not stored, also what a full disk left of a file."""
+    for image in images:
+        pixels.forget(image)
+        name = image.file.field.generate_filename(image, image.filename)
         try:
             default_storage.delete(name)
         except OSError:

@@ -3,20 +3,22 @@
 Each function is one short transaction. The holder of a lease is known by its name and the number of the attempt: a step
 of a holder whose lease was given to another finds no row and changes nothing.
 
-The database's clock alone decides about leases, so hosts whose clocks differ agree.
+The database's clock alone decides about leases and due times, so hosts whose clocks differ agree; the sweep puts right
+what a step of that clock left implausibly far ahead.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection, models, transaction
+from django.db import Error as DatabaseFailure
+from django.db import close_old_connections, connection, models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
@@ -38,7 +40,13 @@ def _held(job: Job) -> models.QuerySet[Job]:
     return _rows(type(job)).filter(pk=job.pk, state=State.RUNNING, attempts=job.attempts, worker=job.worker)
 
 
-def claim(model: type[J], worker: str, limit: int, *, lease: timedelta | None = None) -> list[J]:
+def due(model: type[J]) -> models.QuerySet[J]:
+    """The jobs that a worker may take now, oldest first."""
+    now = Q(due_at=None) | Q(due_at__lte=Now())
+    return _rows(model).filter(now, state=State.QUEUED).order_by("queued_at", "pk")
+
+
+def claim(model: type[J], worker: str, limit: int, *, untried: bool = False) -> list[J]:
     """Take due jobs, oldest first, for a worker.
 
     A job whose earlier attempt did not end is claimed alone: if it is what kills workers, it takes no others along.
@@ -47,26 +55,26 @@ def claim(model: type[J], worker: str, limit: int, *, lease: timedelta | None = 
         model: The kind of job.
         worker: Who takes them.
         limit: How many at the most.
-        lease: How long the worker may be silent; the setting `JOB_LEASE` when None.
+        untried: Take none if it is the turn of a job that was tried before: the worker holds others just now.
 
     Returns:
         The jobs, running, each with its attempt counted.
     """
-    queued = _rows(model).filter(state=State.QUEUED)
-    if not queued.exists():  # spares an idle worker the write lock
+    waiting = due(model)
+    if not waiting.exists():  # spares an idle worker the write lock
         return []
     with transaction.atomic():
-        due = list(
-            queued.order_by("queued_at", "pk")
-            .select_for_update(skip_locked=True, of=("self",))
-            .only("pk", "attempts")[:limit]
-        )
-        ids = [due[0].pk] if due and due[0].attempts else [job.pk for job in due if not job.attempts]
+        first = list(waiting.select_for_update(skip_locked=True, of=("self",)).only("pk", "attempts")[:limit])
+        if first and first[0].attempts:
+            ids = [] if untried else [first[0].pk]
+        else:
+            ids = [job.pk for job in first if not job.attempts]
         _rows(model).filter(pk__in=ids, state=State.QUEUED).update(
             state=State.RUNNING,
             attempts=F("attempts") + 1,
             worker=worker,
-            lease_expires_at=Now() + (lease or settings.JOB_LEASE),
+            lease_expires_at=Now() + settings.JOB_LEASE,
+            due_at=None,
             started_at=Now(),
             progress=0,
         )
@@ -74,26 +82,38 @@ def claim(model: type[J], worker: str, limit: int, *, lease: timedelta | None = 
         return list(_rows(model).filter(pk__in=ids).order_by("queued_at", "pk"))
 
 
-def renew(jobs: Iterable[Job], *, lease: timedelta | None = None) -> int:
+def renew(jobs: Iterable[Job]) -> int:
     """Say that the worker is alive.
 
     Returns:
         How many of the jobs are still held; the rest were cancelled or given to another worker.
     """
-    return sum(_held(job).update(lease_expires_at=Now() + (lease or settings.JOB_LEASE)) for job in jobs)
+    return sum(_held(job).update(lease_expires_at=Now() + settings.JOB_LEASE) for job in jobs)
 
 
-def report(job: Job, *, lease: timedelta | None = None, **fields: Any) -> bool:
+def report(job: Job, **fields: Any) -> bool:
     """Renew the lease and store how far the job has come.
 
     Returns:
         False if the job is no longer held: then nothing was stored.
     """
-    return bool(_held(job).update(lease_expires_at=Now() + (lease or settings.JOB_LEASE), **fields))
+    return bool(_held(job).update(lease_expires_at=Now() + settings.JOB_LEASE, **fields))
 
 
-def give_back(job: Job, **fields: Any) -> bool:
-    """Put a job back to the queue: its worker has to stop. Returns False if it is no longer held."""
+def give_back(job: Job, *, untried: bool = False, **fields: Any) -> bool:
+    """Put a job back to the queue: its worker has to stop.
+
+    Args:
+        job: As claimed.
+        untried: Nothing went wrong with it, so that the attempt does not count. (No two processes share a name, so the
+            next holder is still known from this one.)
+        fields: Stored as well.
+
+    Returns:
+        False if it is no longer held.
+    """
+    if untried:
+        fields["attempts"] = job.attempts - 1
     with transaction.atomic():
         given = _held(job).update(state=State.QUEUED, worker="", lease_expires_at=None, **fields)
         if given:
@@ -120,7 +140,13 @@ def forfeit(job: Job) -> None:
 
 def held(jobs: Iterable[J]) -> list[J]:
     """Those of the jobs that were neither cancelled nor given to another worker meanwhile."""
-    return [job for job in jobs if _held(job).exists()]
+    jobs = list(jobs)
+    if not jobs:
+        return []
+    model, ids = type(jobs[0]), [job.pk for job in jobs]
+    running = _rows(model).filter(pk__in=ids, state=State.RUNNING)
+    holders = set(running.values_list("pk", "attempts", "worker"))
+    return [job for job in jobs if (job.pk, job.attempts, job.worker) in holders]
 
 
 def succeed(results: Iterable[tuple[Job, dict[str, Any]]]) -> int:
@@ -158,48 +184,75 @@ def cancel(model: type[J], ids: Sequence[Any]) -> int:
 def sweep(model: type[J]) -> tuple[int, int]:
     """Give expired jobs back to the queue, fail those out of attempts, and wake the workers if anything is due.
 
-    May run in several places at once.
+    The first retry is due at once, each further one later than the one before it. May run in several places at once.
 
     Returns:
         How many were requeued and how many failed.
     """
+    _mend_times(model)
     requeued = failed = 0
     expired = Q(state=State.RUNNING, lease_expires_at__lt=Now())
     if _rows(model).filter(expired).exists():
         with transaction.atomic():
-            ids = list(
+            lost = list(_rows(model).filter(expired).select_for_update(skip_locked=True, of=("self",)))
+            ids = [job.pk for job in lost]
+            # Rows are locked on PostgreSQL alone: conditions stay, for a second sweep on SQLite.
+            failed = (
                 _rows(model)
-                .filter(expired)
-                .select_for_update(skip_locked=True, of=("self",))
-                .values_list("pk", flat=True)
+                .filter(expired, model.exhausted(), pk__in=ids)
+                .update(
+                    state=State.FAILED,
+                    finished_at=Now(),
+                    lease_expires_at=None,
+                    error_code=WORKER_LOST,
+                    error=model.LOST_MESSAGE,
+                )
             )
-            lost = _rows(model).filter(expired, pk__in=ids)
-            failed = lost.filter(model.exhausted()).update(
-                state=State.FAILED,
-                finished_at=Now(),
-                lease_expires_at=None,
-                error_code=WORKER_LOST,
-                error=model.LOST_MESSAGE,
-            )
-            requeued = lost.update(state=State.QUEUED, worker="", lease_expires_at=None)
+            for job in lost:
+                delay = job.retry_delay()
+                requeued += (
+                    _rows(model)
+                    .filter(expired, pk=job.pk)
+                    .update(
+                        state=State.QUEUED, worker="", lease_expires_at=None, due_at=Now() + delay if delay else None
+                    )
+                )
             _tell(model, ids)
         logger.warning("%s: %d leases expired, requeued; %d failed for good", model.__name__, requeued, failed)
-    if _rows(model).filter(state=State.QUEUED).exists():
+    if due(model).exists():
         wake_up.send(sender=model)
     return requeued, failed
 
 
+def _mend_times(model: type[Job]) -> None:
+    """After a step back of the clock, what would have ended in a moment would end in an hour: let it end in time."""
+    far_leases = _rows(model).filter(state=State.RUNNING, lease_expires_at__gt=Now() + 2 * settings.JOB_LEASE)
+    far_retries = _rows(model).filter(state=State.QUEUED, due_at__gt=Now() + 2 * settings.JOB_RETRY_LONGEST)
+    # Who holds the lease renews it long before it ends; who died is given up as if it had just been heard of.
+    if far_leases.exists():
+        far_leases.update(lease_expires_at=Now() + settings.JOB_LEASE)
+    if far_retries.exists():
+        far_retries.update(due_at=None)
+
+
 @contextmanager
-def renewing(jobs: Sequence[Job]) -> Iterator[None]:
-    """Renew the leases of jobs from a thread of its own while the body works on them."""
+def renewing(jobs: Sequence[Job], still_working: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Renew the leases of jobs from a thread of its own while the body works on them.
+
+    Args:
+        jobs: May change meanwhile: the body may take and end some.
+        still_working: Asked before each renewal; once it says no, the leases run out.
+    """
     stop = threading.Event()
 
     def beat() -> None:
         while not stop.wait(settings.JOB_LEASE.total_seconds() / 3):
+            if not still_working():
+                continue
             try:
                 close_old_connections()
-                renew(tuple(jobs))  # as they are now: the body may take and end some meanwhile
-            except DatabaseError:
+                renew(tuple(jobs))
+            except DatabaseFailure:
                 logger.exception("the leases of %d jobs could not be renewed", len(jobs))
         connection.close()
 

@@ -4,13 +4,15 @@ States and transitions; `patchvote.jobs.ledger` is the only module that makes th
 
     queued -> running                       a worker claims it
     running -> succeeded | failed           the worker that holds the lease finishes it
-    running -> queued                       its lease expired, or the worker that was told to stop gave it back
+    running -> queued                       its lease expired (it is due again at once, later from the second time on),
+                                            or the worker that was told to stop gave it back
     running -> failed                       its lease expired after the last attempt
     queued | running -> cancelled           a person cancels it
 """
 
 from __future__ import annotations
 
+import random
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -50,6 +52,8 @@ class Job(models.Model):
     worker = models.CharField(_("worker"), max_length=120, blank=True, editable=False)
     progress = models.FloatField(_("progress"), default=0, editable=False)
     queued_at = models.DateTimeField(_("queued at"), default=timezone.now, editable=False)
+    due_at = models.DateTimeField(_("due at"), null=True, editable=False)
+    """No worker takes it before; None: at once."""
     started_at = models.DateTimeField(_("started at"), null=True, editable=False)
     finished_at = models.DateTimeField(_("finished at"), null=True, editable=False)
     error_code = models.CharField(_("error code"), max_length=40, blank=True, editable=False)
@@ -65,6 +69,22 @@ class Job(models.Model):
     def exhausted(cls) -> models.Q:
         """Which jobs get no further attempt."""
         return models.Q(attempts__gte=settings.JOB_MAX_ATTEMPTS)
+
+    @property
+    def lost_attempts(self) -> int:
+        """How many attempts in a row were lost; of a job whose lease has expired."""
+        return self.attempts
+
+    def retry_delay(self) -> timedelta:
+        """How long a job that was lost shall wait: not at all the first time, then twice as long each time.
+
+        Jitter keeps jobs that were lost together from coming back together.
+        """
+        if self.lost_attempts <= 1:
+            return timedelta(0)
+        doubled: timedelta = settings.JOB_RETRY * 2 ** min(self.lost_attempts - 2, 20)
+        longest: timedelta = min(doubled, settings.JOB_RETRY_LONGEST)
+        return longest * random.uniform(0.5, 1)  # noqa: S311 (no secret)
 
     @property
     def ended(self) -> bool:

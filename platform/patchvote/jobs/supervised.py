@@ -52,6 +52,11 @@ class SupervisedJob(Job):
         return models.Q(attempts__gte=F("advanced_at_attempt") + settings.TRAINING_MAX_ATTEMPTS)
 
     @property
+    def lost_attempts(self) -> int:
+        """Those since it last came any further."""
+        return self.attempts - self.advanced_at_attempt
+
+    @property
     def folder(self) -> Path:
         """Where its child works: order, log, state of what is under way, outcome."""
         return Path(settings.TRAINING_DIR) / self.FOLDER / str(self.pk)

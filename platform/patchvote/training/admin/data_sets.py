@@ -16,7 +16,8 @@ from django.utils.translation import gettext_lazy as _
 
 from classifier.decode import DecodeError, decode
 from patchvote.accounts.models import signed_in
-from patchvote.cases.services import DECODING, STORED
+from patchvote.cases.pixels import STORED
+from patchvote.cases.services import DECODING
 from patchvote.jobs.models import OPEN_STATES, State
 from patchvote.training.data_sets import DataSetRefusedError, remove_files
 from patchvote.training.forms import DataSetForm

@@ -5,18 +5,28 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from argparse import ArgumentParser
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, close_old_connections
+from django.db import Error as DatabaseFailure
+from django.db import close_old_connections
 
 from patchvote.jobs import ledger
 from patchvote.jobs.models import Job, Worker
+from patchvote.signals import cleaning
 
 logger = logging.getLogger(__name__)
+
+
+def _clean() -> None:
+    """Let every app clean; what fails in one keeps no other from it, and no sweep from going on."""
+    for receiver, failure in cleaning.send_robust(sender=None):
+        if failure is not None:
+            logger.error("%s failed", receiver, exc_info=failure)
 
 
 class Command(BaseCommand):
@@ -31,6 +41,7 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="sweep once and exit")
 
     def handle(self, *args: Any, once: bool, **options: Any) -> None:
+        cleaned_at = -float("inf")
         models = [model for model in apps.get_models() if issubclass(model, Job)]
         stop = threading.Event()
         if not once:
@@ -41,8 +52,11 @@ class Command(BaseCommand):
             try:
                 for model in models:
                     ledger.sweep(model)
-                Worker.objects.forget_dead()
-            except DatabaseError:
+                if time.monotonic() - cleaned_at >= settings.CLEANING_SECONDS:
+                    cleaned_at = time.monotonic()
+                    Worker.objects.forget_dead()
+                    _clean()
+            except DatabaseFailure:
                 if once:
                     raise
                 logger.exception("sweep failed, trying again")

@@ -1,0 +1,22 @@
+"""What accounts do when it is time to clean."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from axes.models import AccessAttempt
+from django.conf import settings
+from django.db.models.functions import Now
+from django.dispatch import receiver
+from knox.models import get_token_model
+
+from patchvote.signals import cleaning
+
+
+@receiver(cleaning)
+def forget_what_expired(**_: Any) -> None:
+    """Delete tokens and sessions that open nothing any more, and wrong passwords that are forgiven."""
+    get_token_model().objects.filter(expiry__lt=Now()).delete()
+    import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
+    AccessAttempt.objects.filter(attempt_time__lt=Now() - 2 * settings.AXES_COOLOFF_TIME).delete()
