@@ -43,8 +43,8 @@ def broker_answers() -> bool:
     if _pausing():
         return False
     try:
-        with app.pool.acquire(block=True, timeout=1) as connection:
-            connection.default_channel.client.ping()
+        with app.producer_or_acquire() as producer:
+            producer.channel.client.ping()
     except _FAILURES:
         _pause()
         return False

@@ -9,8 +9,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from patchvote.cases import polling
 from patchvote.cases.models import Analysis, Case
-from patchvote.cases.views import SLOWEST_POLL_SECONDS
+from patchvote.cases.polling import SLOWEST_POLL_SECONDS
 from patchvote.jobs import ledger
 from patchvote.jobs.models import Worker
 from patchvote.registry.models import ModelVersion
@@ -118,13 +119,24 @@ def test_polling_slows_down_and_ends(page: Client, submit: Any, ana: Any, finish
     assert "hx-trigger" not in page.get(url).content.decode()
 
 
-def test_without_workers_the_page_says_that_it_is_delayed(page: Client, submit: Any, ana: Any) -> None:
+def test_without_workers_the_page_says_that_it_is_delayed(
+    page: Client, submit: Any, ana: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(polling, "broker_answers", lambda: True)
     case = submit(ana)
     assert page.get(case.get_absolute_url()).context["delayed"]
     Worker.objects.create(name="w", queue="inference")
     assert not page.get(case.get_absolute_url()).context["delayed"]
     Worker.objects.update(seen_at=timezone.now() - timedelta(minutes=1))
     assert page.get(case.get_absolute_url()).context["delayed"]
+
+
+def test_without_a_broker_the_page_says_that_it_is_delayed(page: Client, submit: Any, ana: Any, finish: Any) -> None:
+    case = submit(ana)
+    Worker.objects.create(name="w", queue="inference")
+    assert page.get(case.get_absolute_url()).context["delayed"]
+    finish()
+    assert not page.get(case.get_absolute_url()).context["delayed"]
 
 
 def test_a_failed_analysis_says_what_to_do_in_the_readers_language(page: Client, submit: Any, ana: Any) -> None:

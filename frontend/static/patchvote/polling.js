@@ -1,4 +1,4 @@
-/* Keeps the result page asking while the server is away: htmx alone would stop at the first failure. */
+/* Keeps the result page asking while nothing has changed and while the server is away: htmx alone would stop there. */
 
 const RETRY_AFTER_MS = 5000;
 
@@ -19,6 +19,24 @@ document.addEventListener("htmx:responseError", (event) => {
   else location.reload(); // the case is gone, or it is another person's now
 });
 
+function serverIsThere() {
+  const announcement = document.getElementById("announcement");
+  announcement.textContent = "";
+  announcement.className = "unseen";
+}
+
+document.addEventListener("htmx:afterRequest", (event) => {
+  const { xhr } = event.detail;
+  if (xhr.status !== 304) return;
+  serverIsThere();
+  const status = document.getElementById("case-status");
+  const seconds = xhr.getResponseHeader("Retry-After");
+  const [path] = status.getAttribute("hx-get").split("?");
+  status.setAttribute("hx-get", `${path}?after=${seconds}`);
+  status.setAttribute("hx-trigger", `load delay:${seconds}s, retry`);
+  htmx.process(status);
+});
+
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { xhr } = event.detail;
   if (xhr.status !== 200) return;
@@ -27,7 +45,5 @@ document.addEventListener("htmx:beforeSwap", (event) => {
     location.reload();
     return;
   }
-  const announcement = document.getElementById("announcement");
-  announcement.textContent = "";
-  announcement.className = "unseen";
+  serverIsThere();
 });

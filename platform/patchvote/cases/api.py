@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
@@ -20,7 +21,7 @@ from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
 from classifier.decode import DecodeError
-from patchvote.cases import previews, services
+from patchvote.cases import polling, previews, services
 from patchvote.cases.filters import CaseFilter
 from patchvote.cases.models import Analysis, Case, Image
 from patchvote.cases.reviews import MAY_REVIEW
@@ -32,6 +33,8 @@ from patchvote.cases.serializers import (
 )
 from patchvote.registry.services import NoChampionError
 from patchvote.rest import Conflict, ReadThrottle
+
+Answer = TypeVar("Answer", bound=HttpResponseBase)
 
 RETRY_AFTER_SECONDS = 1
 KEY_LENGTH = 200
@@ -139,10 +142,21 @@ class CaseViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
             response["Idempotent-Replayed"] = "true"
         return response
 
-    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """One case; poll it as `Retry-After` says until that header is gone."""
-        del request, args, kwargs
-        return self._answer(self.get_object(), status.HTTP_200_OK)
+    @extend_schema(
+        responses={200: CaseSerializer, 304: None},
+        parameters=[OpenApiParameter("If-None-Match", location=OpenApiParameter.HEADER, description="An ETag.")],
+    )
+    def retrieve(  # type: ignore[override]  # an empty 304 is none of DRF's
+        self, request: Request, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        """One case; poll it as `Retry-After` says until that header is gone.
+
+        Send the answer's `ETag` as `If-None-Match`, and while nothing has changed the answer is an empty 304.
+        """
+        del args
+        case = polling.visible(request.user, kwargs["pk"])  # type: ignore[arg-type]
+        answer = polling.unchanged(request._request, self._etag(case))  # noqa: SLF001 (Django's own request)
+        return self._polled(case, answer) if answer else self._answer(case, status.HTTP_200_OK)
 
     @extend_schema(request=None, responses={200: CaseSerializer})
     @action(detail=True, methods=["post"], filterset_class=None)
@@ -190,8 +204,15 @@ class CaseViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
 
     def _answer(self, case: Case, status_code: int) -> Response:
         fresh = Case.objects.with_images().get(pk=case.pk)
-        response = Response(self.get_serializer(fresh).data, status=status_code)
-        if not fresh.ended:
+        return self._polled(fresh, Response(self.get_serializer(fresh).data, status=status_code))
+
+    def _etag(self, case: Case) -> str:
+        return polling.etag(case, self.request.get_host())
+
+    def _polled(self, case: Case, response: Answer) -> Answer:
+        """What helps who asks again."""
+        response["ETag"] = self._etag(case)
+        if not case.ended:
             response["Retry-After"] = str(RETRY_AFTER_SECONDS)
         patch_cache_control(response, private=True, no_store=True)
         return response

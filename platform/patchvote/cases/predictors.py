@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
@@ -16,7 +16,6 @@ from patchvote.jobs import heartbeat
 from patchvote.registry.models import ModelVersion
 
 if TYPE_CHECKING:
-    from classifier.engine import Precision
     from classifier.predictor import Predictor
 
 logger = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ def load(version: ModelVersion) -> Future[Predictor]:
 def _load(version: ModelVersion) -> Predictor:
     from classifier.predictor import Predictor
 
-    precision: Precision = settings.INFERENCE_PRECISION
+    precision: Any = settings.INFERENCE_PRECISION
     predictor = Predictor(version.bundle(), device=settings.INFERENCE_DEVICE, precision=precision)
     logger.info("loaded %s on %s", version, predictor.engine)
     heartbeat.set_engine(str(predictor.engine))

@@ -9,9 +9,9 @@ from django.conf import settings
 from django.dispatch import receiver
 
 from patchvote.cases import services
+from patchvote.cases.cleaning import Cleaner
 from patchvote.cases.models import Analysis, Image
 from patchvote.celery import wake
-from patchvote.cases.cleaning import Cleaner
 from patchvote.jobs.signals import jobs_changed, wake_up, worker_starting
 from patchvote.signals import cleaning
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from django.conf import settings
@@ -10,7 +9,7 @@ from django.contrib import messages
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.core.exceptions import PermissionDenied
 from django.core.files.base import ContentFile, File
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext as _
@@ -19,17 +18,12 @@ from django.views.generic import FormView
 from django_filters.views import FilterView
 
 from patchvote.accounts.models import signed_in
-from patchvote.cases import reviews, samples, services
+from patchvote.cases import polling, reviews, samples, services
 from patchvote.cases.filters import CaseFilter
 from patchvote.cases.forms import AnalyseAgainForm, CaseForm, ReviewForm
 from patchvote.cases.models import Case, Image
 from patchvote.cases.pictures import Picture, model_versions
-from patchvote.jobs.models import workers_alive
 from patchvote.registry.services import NoChampionError, champion
-
-FIRST_POLL_SECONDS = 1.0
-SLOWEST_POLL_SECONDS = 15.0
-POLL_GROWTH = 1.4
 
 
 class History(LoginRequiredMixin, FilterView):
@@ -146,7 +140,7 @@ class Detail(CaseView):
 
     def context(self, case: Case, refused: ReviewForm | None = None) -> dict[str, Any]:
         """The case, and when to ask again."""
-        delay = _poll_delay(self.request.GET.get("after", ""))
+        delayed = polling.delayed(case)
         images = list(case.images.all())
         versions = model_versions(case)
         user = signed_in(self.request)
@@ -165,8 +159,9 @@ class Detail(CaseView):
             "synthetic_model": any(version.synthetic for version in versions),
             "pictures": [picture(image) for image in images],
             "ended_images": sum(image.analysis is not None and image.analysis.ended for image in images),
-            "poll_seconds": round(delay, 1),
-            "delayed": not case.ended and not workers_alive()["inference"],
+            "poll_seconds": polling.next_delay(self.request.GET.get("after", "")),
+            "etag": polling.etag(case, delayed),
+            "delayed": delayed,
             "may_review": may_review,
             "again_form": AnalyseAgainForm() if may_review and case.ended else None,
             "unreviewed": [image for image in images if image.analysis and image.analysis.verdict and not image.review],
@@ -174,9 +169,19 @@ class Detail(CaseView):
 
 
 class Status(Detail):
-    """The part of the result page that changes, for polling."""
+    """The part of the result page that changes, for polling: 304 as long as it does not."""
 
     template_name = "cases/_status.html"
+
+    def get(self, request: HttpRequest, pk: Any) -> HttpResponse:
+        """Nothing for who has seen this state of the case; the part of the page for others."""
+        case = polling.visible(signed_in(request), pk)
+        etag = polling.etag(case, polling.delayed(case))
+        answer: HttpResponse = polling.unchanged(request, etag) or super().get(request, pk)
+        answer["ETag"] = etag
+        answer["Retry-After"] = str(polling.next_delay(request.GET.get("after", "")))
+        add_never_cache_headers(answer)
+        return answer
 
 
 class Cancel(CaseView):
@@ -231,20 +236,3 @@ class SideBySide(LoginRequiredMixin, View):
         pictures = [Picture(image, analysis) for analysis in done.filter(pk__in=shown)]
         context = {"case": image.case, "image": image, "choice": choice, "shown": shown, "pictures": pictures}
         return render(request, "cases/side_by_side.html", context | {"at_once": self.AT_ONCE})
-
-
-def _poll_delay(previous: str) -> float:
-    """Seconds until the next poll: longer each time, up to a bound.
-
-    Args:
-        previous: The delay before this poll, as the page sent it; empty at the first.
-    """
-    if not previous:
-        return FIRST_POLL_SECONDS
-    try:
-        seconds = float(previous)
-    except ValueError:
-        raise Http404 from None
-    if not math.isfinite(seconds):
-        raise Http404
-    return min(max(seconds, FIRST_POLL_SECONDS) * POLL_GROWTH, SLOWEST_POLL_SECONDS)

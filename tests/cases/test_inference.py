@@ -1,0 +1,251 @@
+"""What an inference worker does with what it claims, and what it does when it is told to stop."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from patchvote.cases import inference, predictors, previews
+from patchvote.cases.models import Analysis, Case
+from patchvote.jobs import heartbeat, ledger
+from patchvote.jobs.models import State, Worker
+from tests.conftest import encode, noise
+
+SMALL = encode(noise(230, 230))
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Tells the worker to stop; it forgets that when the test ends."""
+    yield heartbeat.stop
+    heartbeat._stop.clear()
+
+
+@pytest.fixture
+def claims(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many analyses each claim took."""
+    sizes: list[int] = []
+    claim = ledger.claim
+
+    def counted(*args: Any, **options: Any) -> Any:
+        jobs = claim(*args, **options)
+        sizes.append(len(jobs))
+        return jobs
+
+    monkeypatch.setattr(ledger, "claim", counted)
+    monkeypatch.setattr(inference.Worker, "batch_size", 64)
+    monkeypatch.setattr(inference.Worker, "patches_an_image", 15)
+    return sizes
+
+
+def states() -> list[tuple[str, int]]:
+    return sorted(Analysis.objects.values_list("state", "attempts"))
+
+
+def test_images_that_fill_a_batch_are_taken_at_once(submit: Any, ana: Any, work: Any, claims: list[int]) -> None:
+    for _ in range(6):
+        submit(ana)
+    work()
+    assert [size for size in claims if size] == [4, 2]
+    assert states() == [("succeeded", 1)] * 6
+
+
+def test_small_images_make_larger_claims(
+    submit: Any, ana: Any, upload: Any, work: Any, claims: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(20):
+        submit(ana, upload(SMALL))
+    monkeypatch.setattr(inference.Worker, "batch_size", 45)
+    monkeypatch.setattr(inference.Worker, "patches_an_image", 15)
+    work()
+    assert claims[:2] == [3, 3]
+    assert max(claims) > 3
+    assert states() == [("succeeded", 1)] * 20
+
+
+def test_workers_share_what_waits(submit: Any, ana: Any, work: Any, claims: list[int]) -> None:
+    Worker.objects.create(name="this", queue="inference")
+    Worker.objects.create(name="other", queue="inference")
+    for _ in range(4):
+        submit(ana)
+    work()
+    assert claims[0] == 2
+
+
+def test_what_was_tried_is_computed_alone(submit: Any, ana: Any, work: Any, claims: list[int]) -> None:
+    for _ in range(4):
+        submit(ana)
+    oldest = Analysis.objects.order_by("queued_at").first()
+    Analysis.objects.filter(pk=oldest.pk).update(attempts=1)
+    work()
+    assert [size for size in claims if size] == [1, 3]
+
+
+def test_a_worker_that_is_told_to_stop_gives_back_what_it_has_not_begun(
+    submit: Any, ana: Any, work: Any, claims: list[int], stop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(7):
+        submit(ana)
+    predict = inference.Worker._predict
+
+    def stopped_meanwhile(self: Any, *args: Any) -> None:
+        stop()
+        predict(self, *args)
+
+    monkeypatch.setattr(inference.Worker, "_predict", stopped_meanwhile)
+    work()
+    assert states() == [("queued", 0)] * 3 + [("succeeded", 1)] * 4
+
+
+def test_what_would_take_long_is_given_back(
+    submit: Any, ana: Any, upload: Any, work: Any, stop: Any, monkeypatch: pytest.MonkeyPatch, tiny_champion: Any
+) -> None:
+    predictor = predictors.load(tiny_champion).result()
+    monkeypatch.setattr(predictor, "batch_size", 1)
+    monkeypatch.setattr(inference, "SECONDS_TO_FINISH", 0)
+    forward = predictor._forward
+
+    def stopped_meanwhile(inputs: Any) -> Any:
+        stop()
+        return forward(inputs)
+
+    monkeypatch.setattr(predictor, "_forward", stopped_meanwhile)
+    case = submit(ana)
+    work()
+    assert states() == [("queued", 0)]
+    case.refresh_from_db()
+    assert case.state == State.QUEUED
+
+
+def test_a_long_analysis_shows_how_far_it_has_come(
+    submit: Any, ana: Any, work: Any, monkeypatch: pytest.MonkeyPatch, tiny_champion: Any
+) -> None:
+    monkeypatch.setattr(predictors.load(tiny_champion).result(), "batch_size", 5)
+    monkeypatch.setattr(inference, "PROGRESS_SECONDS", 0)
+    told: list[tuple[float, int]] = []
+    progressed = inference.services.progressed
+
+    def listen(*args: Any) -> bool:
+        held = progressed(*args)
+        told.append((Analysis.objects.get().progress, Case.objects.get().revision))
+        return held
+
+    monkeypatch.setattr(inference.services, "progressed", listen)
+    submit(ana)
+    work()
+    assert [share for share, _ in told] == [pytest.approx(1 / 3), pytest.approx(2 / 3)]
+    assert told[0][1] < told[1][1] < Case.objects.get().revision
+    assert Analysis.objects.get().progress == 1
+
+
+def test_what_is_cancelled_meanwhile_is_not_computed_to_its_end(
+    submit: Any, ana: Any, work: Any, monkeypatch: pytest.MonkeyPatch, tiny_champion: Any
+) -> None:
+    predictor = predictors.load(tiny_champion).result()
+    monkeypatch.setattr(predictor, "batch_size", 1)
+    monkeypatch.setattr(inference, "PROGRESS_SECONDS", 0)
+    case = submit(ana)
+    passes: list[int] = []
+    forward = predictor._forward
+
+    def cancelled_meanwhile(inputs: Any) -> Any:
+        passes.append(1)
+        if len(passes) == 3:
+            inference.services.cancel(case)
+        return forward(inputs)
+
+    monkeypatch.setattr(predictor, "_forward", cancelled_meanwhile)
+    work()
+    assert len(passes) == 3
+    assert states() == [("cancelled", 1)]
+
+
+def test_an_error_that_ends_the_run_leaves_the_rest_to_others(
+    submit: Any, ana: Any, work: Any, claims: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(6):
+        submit(ana)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("input/output error")
+
+    monkeypatch.setattr(inference.Worker, "_predict", full)
+    with pytest.raises(OSError, match="input/output"):
+        work()
+    assert states() == [("queued", 0)] * 2 + [("running", 1)] * 4
+
+
+def test_previews_are_there_before_anybody_asks(submit: Any, ana: Any, work: Any, media: Path) -> None:
+    image = submit(ana).images.get()
+    work()
+    made = {path.name for path in (media / "previews").rglob("*.jpg")}
+    assert made == {f"{image.pk.hex}-{size}.jpg" for size in previews.SIZES}
+
+
+def test_the_next_champion_is_loaded_before_its_first_case(
+    submit: Any, ana: Any, work: Any, second_version: Any, tiny_champion: Any
+) -> None:
+    from patchvote.registry import services as registry
+
+    submit(ana)
+    work()
+    registry.promote(second_version, gate=False)
+    predictors._loaded.pop(second_version.sha256, None)
+    inference.look_ahead()
+    loading = predictors._loaded[second_version.sha256]
+    assert loading.result().bundle.sha256 == second_version.sha256
+    assert tiny_champion.sha256 in predictors._loaded
+    submit(ana)
+    work()
+    assert predictors._loaded[second_version.sha256] is loading
+
+
+def test_a_model_that_could_not_be_loaded_is_tried_again(submit: Any, ana: Any, work: Any, tiny_champion: Any) -> None:
+    predictors._loaded.clear()
+    weights = tiny_champion.folder / "model.safetensors"
+    hidden = weights.rename(weights.with_suffix(".hidden"))
+    submit(ana)
+    work()
+    assert states() == [("failed", 1)]
+    hidden.rename(weights)
+    submit(ana)
+    work()
+    assert states() == [("failed", 1), ("succeeded", 1)]
+
+
+def test_a_worker_that_hangs_ends_itself(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    program = (
+        "import time; from datetime import timedelta; from patchvote.cases.watchdog import Watchdog\n"
+        "dog = Watchdog(timedelta(seconds=0.2)); assert dog.check(); time.sleep(0.1); dog.pat(); time.sleep(0.15)\n"
+        "assert dog.check(); print('alive', flush=True); time.sleep(0.3); dog.check(); print('not reached')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "alive\n"
+    assert done.returncode == -9
+    assert "this worker ends itself" in done.stderr
+
+
+@pytest.mark.django_db(transaction=True)
+def test_leases_of_what_waits_its_turn_are_renewed(
+    submit: Any, ana: Any, work: Any, claims: list[int], settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.JOB_LEASE = timedelta(seconds=0.6)
+    for _ in range(6):
+        submit(ana)
+    predict = inference.Worker._predict
+
+    def slow(self: Any, *args: Any) -> None:
+        time.sleep(1.2)
+        assert ledger.sweep(Analysis) == (0, 0)
+        predict(self, *args)
+
+    monkeypatch.setattr(inference.Worker, "_predict", slow)
+    work()
+    assert states() == [("succeeded", 1)] * 6
