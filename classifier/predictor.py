@@ -14,6 +14,7 @@ from torch import Tensor
 
 from classifier import engine, votes
 from classifier.bundle import Bundle
+from classifier.fused import fused
 from classifier.grid import Box
 from classifier.patches import cut, mirrored
 
@@ -53,9 +54,10 @@ class Predictor:
             BundleError: If the weights do not fit.
             ValueError: If the device is not there.
         """
-        module = bundle.module()
+        side = bundle.metadata.grid.size
+        module = fused(bundle.module(), side)
         self.bundle = bundle
-        self.engine = engine.choose(module, device=device, precision=precision, patch=bundle.metadata.grid.size)
+        self.engine = engine.choose(module, device=device, precision=precision, patch=side)
         self._module = self.engine.prepare(module)
         self.batch_size = batch_size or DEFAULT_BATCH.get(self.engine.device.type, 64)
 
