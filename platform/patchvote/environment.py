@@ -31,6 +31,18 @@ def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
+def choice(name: str, *allowed: str) -> str:
+    """One of a few words; the first unless set.
+
+    Raises:
+        SystemExit: If it is none of them; the sentence names the variable.
+    """
+    value = text(name, allowed[0])
+    if value not in allowed:
+        raise SystemExit(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+    return value
+
+
 def folders(name: str, default: Path) -> list[Path]:
     """A list of folders, separated as in PATH."""
     return [Path(part).expanduser().resolve() for part in text(name, str(default)).split(os.pathsep) if part.strip()]

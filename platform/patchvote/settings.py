@@ -114,6 +114,9 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     }
     # Tests use a real file too: SQLite in memory locks differently.
     DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
+elif DATABASES["default"]["ENGINE"].endswith("postgresql"):
+    # A server that is away is said within seconds; `?connect_timeout=` in the URL goes first.
+    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 3)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -152,6 +155,9 @@ FILE_UPLOAD_HANDLERS = [
     "django.core.files.uploadhandler.TemporaryFileUploadHandler",
 ]
 DATA_UPLOAD_MAX_NUMBER_FILES = 100
+
+STORAGE_MARGIN_BYTES = env.number("PATCHVOTE_STORAGE_MARGIN_MB", 100) * 1024 * 1024
+"""Free bytes below which the disk counts as full."""
 
 # --- people -----------------------------------------------------------------------------------------------------------
 
@@ -319,15 +325,21 @@ PROMOTION_FEWEST_PATIENTS = env.number("PATCHVOTE_PROMOTION_FEWEST_PATIENTS", 5)
 
 # --- logs -------------------------------------------------------------------------------------------------------------
 
+LOG_FORMAT = env.choice("PATCHVOTE_LOG_FORMAT", "plain", "json")
+LOGGING_CONFIG = "patchvote.logs.configure"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname:7} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "plain": {"()": "patchvote.logs.PlainFormatter"},
+        "json": {"()": "patchvote.logs.ObjectFormatter"},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["console"], "level": env.text("PATCHVOTE_LOG_LEVEL", "INFO")},
     "loggers": {
         "django": {"handlers": ["console"], "level": "WARNING", "propagate": False},
         "celery": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
+        "gunicorn.error": {"level": "WARNING", "propagate": True},  # instead of a handler of its own
     },
 }

@@ -17,7 +17,7 @@ from classifier.bundle import BundleError
 from classifier.decode import DecodeError, decode
 from patchvote.cases.models import Analysis
 from patchvote.cases.services import STORED
-from patchvote.jobs import heartbeat, ledger
+from patchvote.jobs import heartbeat, ledger, stats
 from patchvote.registry.models import ModelVersion
 from patchvote.registry.services import NoChampionError, champion
 
@@ -67,7 +67,7 @@ def analyse(analyses: Sequence[Analysis]) -> None:
         try:
             predictor = predictor_for(ModelVersion.objects.get(pk=version_id))
         except (BundleError, ValueError, RuntimeError):  # unsound, no such device, out of memory
-            logger.exception("model version %s", version_id)
+            logger.exception("model version cannot be loaded", extra={"model_version": str(version_id)})
             for analysis in group:
                 ledger.fail(analysis, "model_unusable", MODEL_UNUSABLE)
             continue
@@ -86,7 +86,7 @@ def predictor_for(version: ModelVersion) -> Predictor:
     predictor = _predictors.pop(version.sha256, None)
     if predictor is None:
         predictor = Predictor(version.bundle(), device=settings.INFERENCE_DEVICE)
-        logger.info("loaded %s on %s", version, predictor.engine)
+        logger.info("loaded %s", version, extra={"model_version": str(version.pk), "engine": str(predictor.engine)})
         heartbeat.set_engine(str(predictor.engine))
     _predictors[version.sha256] = predictor
     while len(_predictors) > _KEPT_PREDICTORS:
@@ -112,25 +112,30 @@ def _analyse_with(predictor: Predictor, analyses: Sequence[Analysis]) -> None:
     readable: list[tuple[Analysis, NDArray[np.uint8]]] = []
     for analysis in analyses:
         try:
-            with analysis.image.file.open("rb") as file:
+            with stats.stage("decode"), analysis.image.file.open("rb") as file:
                 readable.append((analysis, decode(file, STORED).pixels))
         except (FileNotFoundError, DecodeError):  # another error of the file system may pass: the lease brings a retry
-            logger.exception("analysis %s", analysis.pk)
+            logger.exception("image cannot be read", extra=analysis.log_fields)
             ledger.fail(analysis, "file_gone", FILE_GONE)
+    if not readable:
+        return
     try:
-        predictions = predictor.predict([pixels for _, pixels in readable])
+        with stats.stage("forward"):
+            predictions = predictor.predict([pixels for _, pixels in readable])
     except (ValueError, RuntimeError):
         if len(readable) == 1:
-            logger.exception("analysis %s", readable[0][0].pk)
+            logger.exception("forward pass failed", extra=readable[0][0].log_fields)
             ledger.fail(readable[0][0], "inference_failed", FORWARD_FAILED)
             return
-        logger.exception("a batch of %d failed, trying one by one", len(readable))
+        logger.exception("forward pass failed, trying one by one", extra={"images": len(readable)})
         for analysis, _pixels in readable:
             _analyse_with(predictor, [analysis])
         return
+    stats.observe_batch(len(readable))
     engine = str(predictor.engine)
-    ledger.succeed(
-        (analysis, {"engine": engine, **prediction.as_dict()})
-        for (analysis, _pixels), prediction in zip(readable, predictions, strict=True)
-    )
-    logger.info("%d analyses by %s", len(readable), predictor.bundle.metadata.name)
+    with stats.stage("store"):
+        ledger.succeed(
+            (analysis, {"engine": engine, **prediction.as_dict()})
+            for (analysis, _pixels), prediction in zip(readable, predictions, strict=True)
+        )
+    logger.info("batch done", extra={"images": len(readable), "model": predictor.bundle.metadata.name})

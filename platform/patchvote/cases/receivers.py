@@ -9,6 +9,7 @@ from django.dispatch import receiver
 from patchvote.cases import services
 from patchvote.cases.models import Analysis, Image
 from patchvote.celery import wake
+from patchvote.jobs import stats
 from patchvote.jobs.signals import jobs_changed, wake_up, worker_starting
 
 
@@ -32,4 +33,6 @@ def inference_worker_starting(queue: str, **_: Any) -> None:
     if queue == "inference":
         from patchvote.cases import inference
 
+        for outcome in ("succeeded", "failed", "discarded"):
+            stats.count("jobs_ended", 0, kind="analysis", outcome=outcome)
         inference.warm_up()

@@ -6,15 +6,15 @@ import logging
 import signal
 import threading
 from argparse import ArgumentParser
+from contextlib import suppress
 from typing import Any
 
-from django.apps import apps
 from django.conf import settings
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, close_old_connections
+from django.db import Error, close_old_connections
 
-from patchvote.jobs import ledger
-from patchvote.jobs.models import Job, Worker
+from patchvote.jobs import heartbeat, ledger, stats
+from patchvote.jobs.models import Worker, job_models
 
 logger = logging.getLogger(__name__)
 
@@ -31,21 +31,27 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="sweep once and exit")
 
     def handle(self, *args: Any, once: bool, **options: Any) -> None:
-        models = [model for model in apps.get_models() if issubclass(model, Job)]
+        if once:
+            self._sweep()
+            return
         stop = threading.Event()
-        if not once:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: stop.set())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        # At least as often as it has to say that it is there: it says so after each sweep that went well.
+        pause = min(settings.JOB_SWEEP_SECONDS, Worker.HEARTBEAT.total_seconds())
         while not stop.is_set():
             close_old_connections()
             try:
-                for model in models:
-                    ledger.sweep(model)
-                Worker.objects.forget_dead()
-            except DatabaseError:
-                if once:
-                    raise
+                with stats.stage("sweep"):
+                    self._sweep()
+                heartbeat.beat(Worker.SWEEP)
+            except Error:
                 logger.exception("sweep failed, trying again")
-            if once:
-                return
-            stop.wait(settings.JOB_SWEEP_SECONDS)
+            stop.wait(pause)
+        with suppress(Error):
+            heartbeat.leave()
+
+    def _sweep(self) -> None:
+        for model in job_models():
+            ledger.sweep(model)
+        Worker.objects.forget_dead()
