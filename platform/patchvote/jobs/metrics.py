@@ -51,7 +51,7 @@ class Jobs:
                 jobs.add_metric([kind, state], _in_state(model, state).count())
             waited = _in_state(model, State.QUEUED).aggregate(value=_since(Min("queued_at")))["value"]
             oldest.add_metric([kind], max(0, waited.total_seconds()) if waited else 0)
-            codes = _in_state(model, State.FAILED).order_by().values_list("error_code").annotate(Count("*"))
+            codes = _in_state(model, State.FAILED).order_by().values_list("error_code").annotate(number=Count("*"))
             for code, number in codes:
                 failed.add_metric([kind, code], number)
         yield from (jobs, oldest, failed)
