@@ -12,6 +12,6 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AddIndex(
             model_name='analysis',
-            index=models.Index(models.F('error_code'), condition=models.Q(('state', 'failed')), name='analysis_failed'),
+            index=models.Index(models.F('error_code'), models.F('state'), condition=models.Q(('state', 'failed')), name='analysis_failed'),
         ),
     ]
