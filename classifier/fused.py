@@ -13,7 +13,8 @@ import operator
 from typing import Any
 
 import torch
-from timm.layers import BatchNormAct2d, Conv2dSame
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
@@ -96,7 +97,9 @@ class FusedConvolution(nn.Module):
         if addend is not None:
             result += addend
         name, _scalars = self._activation
-        return {"none": lambda same: same, "relu": functional.relu, "hardtanh": functional.relu6}[name](result)
+        if name == "none":
+            return result
+        return functional.relu(result) if name == "relu" else functional.relu6(result)
 
     def _pad(self, batch: Tensor) -> tuple[Tensor, list[int]]:
         """TensorFlow's padding, the odd pixel at the right and the bottom."""

@@ -6,7 +6,6 @@ import hashlib
 import os
 import secrets
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +31,18 @@ def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
+def choice(name: str, *allowed: str) -> str:
+    """One of a few words; the first unless set.
+
+    Raises:
+        SystemExit: If it is none of them; the sentence names the variable.
+    """
+    value = text(name, allowed[0])
+    if value not in allowed:
+        raise SystemExit(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+    return value
+
+
 def folders(name: str, default: Path) -> list[Path]:
     """A list of folders, separated as in PATH."""
     return [Path(part).expanduser().resolve() for part in text(name, str(default)).split(os.pathsep) if part.strip()]
@@ -48,18 +59,6 @@ def number(name: str, default: int) -> int:
         return int(value)
     except ValueError:
         raise SystemExit(f"{name} must be a whole number, not {value!r}.") from None
-
-
-def choice(name: str, choices: Sequence[str]) -> str:
-    """One of several words, the first unless set.
-
-    Raises:
-        SystemExit: If it is none of them; the sentence names the variable.
-    """
-    value = text(name, choices[0])
-    if value not in choices:
-        raise SystemExit(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
-    return value
 
 
 def share(name: str, default: float) -> float:

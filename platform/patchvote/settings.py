@@ -114,6 +114,9 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     }
     # Tests use a real file too: SQLite in memory locks differently.
     DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
+elif DATABASES["default"]["ENGINE"].endswith("postgresql"):
+    # A server that is away is said within seconds; `?connect_timeout=` in the URL goes first.
+    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 3)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -152,6 +155,9 @@ FILE_UPLOAD_HANDLERS = [
     "django.core.files.uploadhandler.TemporaryFileUploadHandler",
 ]
 DATA_UPLOAD_MAX_NUMBER_FILES = 100
+
+STORAGE_MARGIN_BYTES = env.number("PATCHVOTE_STORAGE_MARGIN_MB", 100) * 1024 * 1024
+"""Free bytes below which the disk counts as full."""
 
 # --- people -----------------------------------------------------------------------------------------------------------
 
@@ -312,7 +318,7 @@ ORPHAN_SECONDS = env.number("PATCHVOTE_ORPHAN_SECONDS", 3600)
 INFERENCE_BATCH = env.number("PATCHVOTE_INFERENCE_BATCH", 64)
 """Analyses that an inference worker claims at once, at the most; it takes fewer where that many patches are enough."""
 INFERENCE_DEVICE = env.text("PATCHVOTE_DEVICE", "auto")
-INFERENCE_PRECISION = env.choice("PATCHVOTE_PRECISION", ("auto", "float32", "bfloat16"))
+INFERENCE_PRECISION = env.choice("PATCHVOTE_PRECISION", "auto", "float32", "bfloat16")
 INFERENCE_NICENESS = env.number("PATCHVOTE_INFERENCE_NICENESS", 5)
 """Of inference processes: web pages and uploads on the same machine go first."""
 INFERENCE_STALL = timedelta(seconds=env.number("PATCHVOTE_STALL_SECONDS", 120))
@@ -332,15 +338,21 @@ PROMOTION_FEWEST_PATIENTS = env.number("PATCHVOTE_PROMOTION_FEWEST_PATIENTS", 5)
 
 # --- logs -------------------------------------------------------------------------------------------------------------
 
+LOG_FORMAT = env.choice("PATCHVOTE_LOG_FORMAT", "plain", "json")
+LOGGING_CONFIG = "patchvote.logs.configure"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname:7} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "plain": {"()": "patchvote.logs.PlainFormatter"},
+        "json": {"()": "patchvote.logs.ObjectFormatter"},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["console"], "level": env.text("PATCHVOTE_LOG_LEVEL", "INFO")},
     "loggers": {
         "django": {"handlers": ["console"], "level": "WARNING", "propagate": False},
         "celery": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
+        "gunicorn.error": {"level": "WARNING", "propagate": True},  # instead of a handler of its own
     },
 }

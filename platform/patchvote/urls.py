@@ -5,6 +5,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from patchvote.jobs.health import health
+from patchvote.jobs.metrics import MetricsView
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="cases:list")),
@@ -14,6 +15,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("language/", include("django.conf.urls.i18n")),
     path("health/", health, name="health"),
+    path("metrics", MetricsView.as_view(), name="metrics"),
 ]
 
 handler400 = "patchvote.errors.bad_request"

@@ -20,15 +20,14 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import Error as DatabaseFailure
-from django.db.models import prefetch_related_objects
 from django.utils.translation import gettext_noop
 
 from classifier.bundle import BundleError
 from classifier.decode import DecodeError
 from patchvote.cases import pixels, predictors, previews, services
-from patchvote.cases.models import Analysis
+from patchvote.cases.models import Analysis, Image
 from patchvote.cases.watchdog import Watchdog
-from patchvote.jobs import heartbeat, ledger
+from patchvote.jobs import heartbeat, ledger, stats
 from patchvote.jobs.models import workers_alive
 from patchvote.registry.services import NoChampionError, champion
 
@@ -123,14 +122,13 @@ class Worker:
         if not self._parts:
             claimed = ledger.claim(Analysis, heartbeat.NAME, self._how_many(), untried=beside is not None)
             self.held.extend(claimed)
-            prefetch_related_objects(claimed, "image", "model_version")
             self._parts.extend(_parts(claimed))
         if not self._parts:
             return False
         part = self._parts[0]
         if not part.decoded:
             part.predictor = predictors.load(part.analyses[0].model_version)
-            part.decoded = [self._pool.submit(pixels.take, analysis.image) for analysis in part.analyses]
+            part.decoded = [self._pool.submit(_decode, analysis.image) for analysis in part.analyses]
         return True
 
     def _how_many(self) -> int:
@@ -146,7 +144,9 @@ class Worker:
         try:
             predictor = part.predictor.result()
         except (BundleError, ValueError, RuntimeError):  # unsound, no such device, out of memory
-            logger.exception("model version %s", part.analyses[0].model_version_id)
+            logger.exception(
+                "model version cannot be loaded", extra={"model_version": str(part.analyses[0].model_version_id)}
+            )
             for analysis in part.analyses:
                 ledger.fail(analysis, "model_unusable", MODEL_UNUSABLE)
             return
@@ -159,7 +159,7 @@ class Worker:
                 if analysis in still_held:
                     readable.append((analysis, decoded.result()))
             except (FileNotFoundError, DecodeError):  # another error may pass: the lease brings a retry
-                logger.exception("analysis %s", analysis.pk)
+                logger.exception("image cannot be read", extra=analysis.log_fields)
                 ledger.fail(analysis, "file_gone", FILE_GONE)
         self._watchdog.pat()
         try:
@@ -172,23 +172,26 @@ class Worker:
         if not readable:
             return
         try:
-            predictions = predictor.predict([decoded for _, decoded in readable], self._progress(readable))
+            with stats.stage("forward"):
+                predictions = predictor.predict([decoded for _, decoded in readable], self._progress(readable))
         except (ValueError, RuntimeError):
             if len(readable) == 1:
-                logger.exception("analysis %s", readable[0][0].pk)
+                logger.exception("forward pass failed", extra=readable[0][0].log_fields)
                 ledger.fail(readable[0][0], "inference_failed", FORWARD_FAILED)
                 return
-            logger.exception("a batch of %d failed, trying one by one", len(readable))
+            logger.exception("forward pass failed, trying one by one", extra={"images": len(readable)})
             for one in readable:
                 self._predict(predictor, [one])
             return
         Worker.patches_an_image = sum(len(prediction.votes) for prediction in predictions) / len(predictions)
+        stats.observe_batch(len(readable))
         engine = str(predictor.engine)
-        ledger.succeed(
-            (analysis, {"engine": engine, **prediction.as_dict()})
-            for (analysis, _decoded), prediction in zip(readable, predictions, strict=True)
-        )
-        logger.info("%d analyses by %s", len(readable), predictor.bundle.metadata.name)
+        with stats.stage("store"):
+            ledger.succeed(
+                (analysis, {"engine": engine, **prediction.as_dict()})
+                for (analysis, _decoded), prediction in zip(readable, predictions, strict=True)
+            )
+        logger.info("batch done", extra={"images": len(readable), "model": predictor.bundle.metadata.name})
         for analysis, decoded in readable:
             self._pool.submit(previews.make, analysis.image, decoded)
 
@@ -221,7 +224,7 @@ class Worker:
                 try:
                     ledger.give_back(analysis, untried=True)
                 except DatabaseFailure:
-                    logger.exception("analysis %s could not be given back, its lease will run out", analysis.pk)
+                    logger.exception("it cannot be given back, its lease will run out", extra=analysis.log_fields)
 
 
 def work() -> None:
@@ -244,6 +247,11 @@ def look_ahead() -> None:
         predictors.load(champion())
     except NoChampionError:
         logger.warning("no champion")
+
+
+def _decode(image: Image) -> NDArray[np.uint8]:
+    with stats.stage("decode"):
+        return pixels.take(image)
 
 
 def _parts(analyses: Sequence[Analysis]) -> Iterator[Part]:

@@ -49,6 +49,6 @@ def _load(version: ModelVersion) -> Predictor:
 
     precision: Any = settings.INFERENCE_PRECISION
     predictor = Predictor(version.bundle(), device=settings.INFERENCE_DEVICE, precision=precision)
-    logger.info("loaded %s on %s", version, predictor.engine)
+    logger.info("loaded %s", version, extra={"model_version": str(version.pk), "engine": str(predictor.engine)})
     heartbeat.set_engine(str(predictor.engine))
     return predictor

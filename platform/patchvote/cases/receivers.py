@@ -12,7 +12,8 @@ from patchvote.cases import services
 from patchvote.cases.cleaning import Cleaner
 from patchvote.cases.models import Analysis, Image
 from patchvote.celery import wake
-from patchvote.jobs.signals import jobs_changed, wake_up, worker_starting
+from patchvote.jobs import stats
+from patchvote.jobs.signals import jobs_changed, wake_up, worker_beating, worker_starting
 from patchvote.signals import cleaning
 
 _cleaner = Cleaner()
@@ -39,7 +40,18 @@ def inference_worker_starting(queue: str, **_: Any) -> None:
         from patchvote.cases import inference
 
         os.nice(settings.INFERENCE_NICENESS)
+        for outcome in ("succeeded", "failed", "discarded"):
+            stats.count("jobs_ended", 0, kind="analysis", outcome=outcome)
         inference.warm_up()
+
+
+@receiver(worker_beating)
+def inference_worker_beating(queue: str, **_: Any) -> None:
+    """Load another champion as soon as there is one."""
+    if queue == "inference":
+        from patchvote.cases import inference
+
+        inference.look_ahead()
 
 
 @receiver(cleaning)

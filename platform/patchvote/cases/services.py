@@ -134,7 +134,7 @@ def submit(
         if isinstance(error, IntegrityError) and (earlier := _with_key(case)):
             return earlier  # the same request, sent twice at the same moment
         raise
-    logger.info("case %s: %d images of %s", case.pk, len(images), submitter.pk)
+    logger.info("case accepted", extra={"case": str(case.pk), "images": len(images), "submitter": submitter.pk})
     return Submission(case)
 
 
@@ -163,6 +163,7 @@ def analyse_again(case: Case, version: ModelVersion | None = None) -> None:
         summarise([locked.pk])
         history.record(None, "analysed_again", locked, model=str(model_version))
         transaction.on_commit(_wake_workers, robust=True)
+    logger.info("case to be analysed again", extra={"case": str(case.pk), "images": len(images)})
     case.refresh_from_db()
 
 

@@ -63,7 +63,7 @@ def processes() -> list[Process]:
 def _web_server() -> list[str]:
     return [
         sys.executable,
-        *("-m", "gunicorn", "patchvote.wsgi"),
+        *("-m", "gunicorn", "patchvote.wsgi", "--config", "python:patchvote.gunicorn"),
         *("--bind", settings.AUTHORITY),
         *("--worker-class", "gthread", "--workers", str(settings.WEB_WORKERS), "--threads", "8"),
         *("--timeout", "120", "--graceful-timeout", "8", "--keep-alive", "5"),
@@ -75,7 +75,7 @@ def _web_server() -> list[str]:
 def _worker(queue: str) -> list[str]:
     return [
         sys.executable,
-        *("-m", "celery", "-A", "patchvote.celery", "worker"),
+        *("-m", "celery", "--quiet", "-A", "patchvote.celery", "worker"),
         *("--pool", "solo", "--queues", queue, "--hostname", f"{queue}@%h"),
         *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "warning"),
     ]
@@ -166,7 +166,9 @@ def _sections() -> dict[str, dict[str, str]]:
     for process in processes():
         sections[f"program:{process.name}"] = {
             "command": _escape(" ".join(_quote(word) for word in process.command)),
-            "environment": 'DJANGO_SETTINGS_MODULE="patchvote.settings",PYTHONUNBUFFERED="1"',
+            "environment": (
+                f'DJANGO_SETTINGS_MODULE="patchvote.settings",PYTHONUNBUFFERED="1",PATCHVOTE_PROCESS="{process.name}"'
+            ),
             "priority": str(process.priority),
             "autorestart": "true",
             # A process that dies within this time, that often in a row, has died for good.

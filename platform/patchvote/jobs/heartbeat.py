@@ -1,4 +1,4 @@
-"""A worker process says that it is there: one row, renewed by a thread for as long as the process lives."""
+"""A worker process says that it is there, and what it measured: one row, renewed for as long as the process lives."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import socket
 import threading
 import uuid
 
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import Error, close_old_connections, connection
 from django.db.models.functions import Now
 
+from patchvote.jobs import stats
 from patchvote.jobs.models import Worker
+from patchvote.jobs.signals import worker_beating
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +25,17 @@ _engine = ""
 
 
 def start(queue: str) -> None:
-    """Begin to beat for a queue."""
-    _beat(queue, create=True)
+    """Begin to beat for a queue, from a thread of its own."""
+    beat(queue)
+    logger.info("worker is there", extra={"worker": NAME, "queue": queue, "engine": _engine})
     threading.Thread(target=_run, args=(queue,), name="heartbeat", daemon=True).start()
+
+
+def beat(queue: str) -> None:
+    """Beat once."""
+    values = {"queue": queue, "engine": _engine, "seen_at": Now(), "stats": stats.snapshot()}
+    if not Worker.objects.filter(pk=NAME).update(**values):
+        Worker.objects.update_or_create(pk=NAME, defaults=values)
 
 
 def stop() -> None:
@@ -53,13 +63,8 @@ def _run(queue: str) -> None:
     while not _stop.wait(Worker.HEARTBEAT.total_seconds()):
         try:
             close_old_connections()
-            _beat(queue)
-        except DatabaseError:
+            beat(queue)
+            worker_beating.send(sender=None, queue=queue)
+        except Error:
             logger.exception("heartbeat failed")
     connection.close()
-
-
-def _beat(queue: str, *, create: bool = False) -> None:
-    values = {"queue": queue, "engine": _engine, "seen_at": Now()}
-    if create or not Worker.objects.filter(pk=NAME).update(**values):
-        Worker.objects.update_or_create(pk=NAME, defaults=values)

@@ -22,6 +22,7 @@ from django.db import close_old_connections, connection, models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from patchvote.jobs import stats
 from patchvote.jobs.models import OPEN_STATES, Job, State
 from patchvote.jobs.signals import jobs_changed, wake_up
 
@@ -79,7 +80,10 @@ def claim(model: type[J], worker: str, limit: int, *, untried: bool = False) -> 
             progress=0,
         )
         _tell(model, ids)
-        return list(_rows(model).filter(pk__in=ids).order_by("queued_at", "pk"))
+        claimed = list(_related(model).filter(pk__in=ids).order_by("queued_at", "pk"))
+    for job in claimed:
+        _log(job, "claimed", worker=job.worker)
+    return claimed
 
 
 def renew(jobs: Iterable[Job]) -> int:
@@ -118,6 +122,8 @@ def give_back(job: Job, *, untried: bool = False, **fields: Any) -> bool:
         given = _held(job).update(state=State.QUEUED, worker="", lease_expires_at=None, **fields)
         if given:
             _tell(type(job), [job.pk])
+    if given:
+        _log(job, "given back", worker=job.worker)
     return bool(given)
 
 
@@ -167,7 +173,6 @@ def succeed(results: Iterable[tuple[Job, dict[str, Any]]]) -> int:
 
 def fail(job: Job, code: str, message: str) -> bool:
     """End a job with an error that trying again will not cure. Returns False if it is no longer held."""
-    logger.warning("%s %s failed: %s %s", type(job).__name__, job.pk, code, message)
     return bool(_end([(job, State.FAILED, {"error_code": code, "error": message})]))
 
 
@@ -178,6 +183,8 @@ def cancel(model: type[J], ids: Sequence[Any]) -> int:
         locked = list(rows.select_for_update(of=("self",)).order_by("pk").values_list("pk", flat=True))
         cancelled = rows.filter(pk__in=locked).update(state=State.CANCELLED, finished_at=Now(), lease_expires_at=None)
         _tell(model, locked)
+    for job in _related(model).filter(pk__in=locked):
+        _log(job, "cancelled")
     return cancelled
 
 
@@ -218,7 +225,11 @@ def sweep(model: type[J]) -> tuple[int, int]:
                     )
                 )
             _tell(model, ids)
-        logger.warning("%s: %d leases expired, requeued; %d failed for good", model.__name__, requeued, failed)
+        for job in _related(model).filter(pk__in=ids):
+            if job.state == State.FAILED:
+                _failed(job, WORKER_LOST, "its lease expired", worker=job.worker)
+            else:
+                _log(job, "requeued: its lease expired", logging.WARNING)
     if due(model).exists():
         wake_up.send(sender=model)
     return requeued, failed
@@ -271,11 +282,41 @@ def _end(endings: Sequence[tuple[Job, State, dict[str, Any]]]) -> int:
         for job, state, fields in endings:
             if _held(job).update(state=state, finished_at=Now(), lease_expires_at=None, **fields):
                 ended.append(job)
-            else:
-                logger.warning("%s %s: result of attempt %d discarded", type(job).__name__, job.pk, job.attempts)
         if ended:
             _tell(type(ended[0]), [job.pk for job in ended])
+    kept = {job.pk for job in ended}
+    for job, state, fields in endings:
+        if job.pk not in kept:
+            _log(job, "result discarded: it is no longer held", logging.WARNING, worker=job.worker)
+            _count(job, "discarded")
+        elif state == State.FAILED:
+            _failed(job, fields["error_code"], fields["error"], worker=job.worker)
+        else:
+            _log(job, "stored", worker=job.worker)
+            _count(job, "succeeded")
     return len(ended)
+
+
+def _related(model: type[J]) -> models.QuerySet[J]:
+    """Jobs with what their lines in the log need."""
+    return _rows(model).select_related(*model.RELATED) if model.RELATED else _rows(model)
+
+
+def _log(job: Job, event: str, level: int = logging.INFO, **fields: Any) -> None:
+    """One line for each step of a job, after its transaction."""
+    if logger.isEnabledFor(level):
+        about = {**job.log_fields, "attempt": job.attempts, **fields}
+        logger.log(level, "%s %s", type(job).__name__, event, extra=about)
+
+
+def _failed(job: Job, code: str, message: str, **fields: Any) -> None:
+    _log(job, f"failed: {message}", logging.WARNING, code=code, **fields)
+    _count(job, "failed")
+
+
+def _count(job: Job, outcome: str) -> None:
+    """In the stats of the process that ended it."""
+    stats.count("jobs_ended", kind=job.kind(), outcome=outcome)
 
 
 def _tell(model: type[Job], ids: Sequence[Any]) -> None:

@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import random
 import uuid
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -62,6 +65,9 @@ class Job(models.Model):
     LOST_MESSAGE = gettext_noop("The worker stopped every time it worked on this. Tell an administrator.")
     """What a person reads when the last attempt was lost as well; a model may have a better sentence."""
 
+    RELATED: tuple[str, ...] = ()
+    """Foreign keys that its worker and its lines in the log need: the ledger reads them along with the job."""
+
     class Meta:
         abstract = True
 
@@ -91,6 +97,16 @@ class Job(models.Model):
         """True once nothing will change any more."""
         return self.state not in OPEN_STATES
 
+    @classmethod
+    def kind(cls) -> str:
+        """Its name in metrics and in the log."""
+        return str(cls._meta.model_name)
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """What a line of the log says of it, for `extra=`."""
+        return {self.kind(): str(self.pk)}
+
     @staticmethod
     def indexes(name: str) -> list[models.Index]:
         """The indexes that claiming and sweeping need: they hold open jobs alone, so they stay small for ever.
@@ -104,28 +120,42 @@ class Job(models.Model):
         ]
 
 
+def job_models() -> list[type[Job]]:
+    """All kinds of jobs."""
+    return [model for model in apps.get_models() if issubclass(model, Job)]
+
+
 class WorkerQuerySet(models.QuerySet["Worker"]):
     """Workers."""
 
     def alive(self) -> WorkerQuerySet:
-        """Those that were heard of within three heartbeats."""
-        return self.filter(seen_at__gte=Now() - 3 * Worker.HEARTBEAT)
+        """Those that were heard of within three heartbeats, by the database's clock.
+
+        One that beats in the future is none: it died before the clock was set back.
+        """
+        return self.filter(seen_at__range=(Now() - Worker.SILENCE, Now() + Worker.SILENCE))
 
     def forget_dead(self) -> None:
-        """Delete the rows of those that have been silent for a day."""
-        self.filter(seen_at__lt=Now() - timedelta(days=1)).delete()
+        """Delete the rows of those that have been silent for a day, and those of the future."""
+        self.filter(Q(seen_at__lt=Now() - timedelta(days=1)) | Q(seen_at__gt=Now() + Worker.SILENCE)).delete()
 
 
 class Worker(models.Model):
     """A worker process that is, or was, there; its row is renewed at each heartbeat."""
 
     HEARTBEAT = timedelta(seconds=5)
+    SILENCE = 3 * HEARTBEAT
+    """After which a worker counts as dead."""
+    SWEEP = "sweep"
+    """Stands for a queue in the rows of sweeps, which work on none."""
 
     name = models.CharField(_("name"), max_length=120, primary_key=True)
     queue = models.CharField(_("queue"), max_length=40)
     engine = models.CharField(_("engine"), max_length=60, blank=True, help_text=_("Device and number format."))
     started_at = models.DateTimeField(_("started at"), db_default=Now())
     seen_at = models.DateTimeField(_("seen at"), db_default=Now())
+    stats = models.JSONField(default=list, editable=False)
+    """As `patchvote.jobs.stats.snapshot` gives it."""
 
     objects = WorkerQuerySet.as_manager()
 
@@ -140,13 +170,11 @@ class Worker(models.Model):
     @property
     def alive(self) -> bool:
         """Heard of within three heartbeats, by this process's clock."""
-        return self.seen_at >= timezone.now() - 3 * self.HEARTBEAT
+        return abs(self.seen_at - timezone.now()) <= self.SILENCE
 
 
 def workers_alive() -> dict[str, int]:
     """The number of living workers for each queue."""
     queues: Any = settings.CELERY_TASK_QUEUES
-    counts = dict.fromkeys(queues, 0)
-    for queue in Worker.objects.alive().values_list("queue", flat=True):
-        counts[queue] = counts.get(queue, 0) + 1
-    return counts
+    counts = Counter(Worker.objects.alive().filter(queue__in=queues).values_list("queue", flat=True))
+    return {queue: counts[queue] for queue in queues}

@@ -24,6 +24,7 @@ class Command(BaseCommand):
         os.umask(0o077)
         processes.run_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "patchvote.settings")
+        os.environ["PATCHVOTE_PROCESS"] = name
         os.chdir(settings.BASE_DIR)
         command = processes.COMMANDS[name]()
         os.execv(command[0], command)  # noqa: S606 (no shell: the list is ours)

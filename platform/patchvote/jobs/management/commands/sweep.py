@@ -7,23 +7,23 @@ import signal
 import threading
 import time
 from argparse import ArgumentParser
+from contextlib import suppress
 from typing import Any
 
-from django.apps import apps
 from django.conf import settings
 from django.core.management.base import BaseCommand
-from django.db import Error as DatabaseFailure
-from django.db import close_old_connections
+from django.db import Error, close_old_connections
 
-from patchvote.jobs import ledger
-from patchvote.jobs.models import Job, Worker
+from patchvote.jobs import heartbeat, ledger, stats
+from patchvote.jobs.models import Worker, job_models
 from patchvote.signals import cleaning
 
 logger = logging.getLogger(__name__)
 
 
 def _clean() -> None:
-    """Let every app clean; what fails in one keeps no other from it, and no sweep from going on."""
+    """Forget dead workers and let every app clean; what fails in one app keeps no other from it."""
+    Worker.objects.forget_dead()
     for receiver, failure in cleaning.send_robust(sender=None):
         if failure is not None:
             logger.error("%s failed", receiver, exc_info=failure)
@@ -41,25 +41,30 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="sweep once and exit")
 
     def handle(self, *args: Any, once: bool, **options: Any) -> None:
+        if once:
+            self._sweep()
+            return
         cleaned_at = -float("inf")
-        models = [model for model in apps.get_models() if issubclass(model, Job)]
         stop = threading.Event()
-        if not once:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: stop.set())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        # At least as often as it has to say that it is there: it says so after each sweep that went well.
+        pause = min(settings.JOB_SWEEP_SECONDS, Worker.HEARTBEAT.total_seconds())
         while not stop.is_set():
             close_old_connections()
             try:
-                for model in models:
-                    ledger.sweep(model)
+                with stats.stage("sweep"):
+                    self._sweep()
+                heartbeat.beat(Worker.SWEEP)
                 if time.monotonic() - cleaned_at >= settings.CLEANING_SECONDS:
                     cleaned_at = time.monotonic()
-                    Worker.objects.forget_dead()
                     _clean()
-            except DatabaseFailure:
-                if once:
-                    raise
+            except Error:
                 logger.exception("sweep failed, trying again")
-            if once:
-                return
-            stop.wait(settings.JOB_SWEEP_SECONDS)
+            stop.wait(pause)
+        with suppress(Error):
+            heartbeat.leave()
+
+    def _sweep(self) -> None:
+        for model in job_models():
+            ledger.sweep(model)
