@@ -37,8 +37,8 @@ def claims(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return jobs
 
     monkeypatch.setattr(ledger, "claim", counted)
-    monkeypatch.setattr(inference.Worker, "batch_size", 64)
-    monkeypatch.setattr(inference.Worker, "patches_an_image", 15)
+    monkeypatch.setattr(inference.InferenceRun, "batch_size", 64)
+    monkeypatch.setattr(inference.InferenceRun, "patches_an_image", 15)
     return sizes
 
 
@@ -59,8 +59,8 @@ def test_small_images_make_larger_claims(
 ) -> None:
     for _ in range(20):
         submit(ana, upload(SMALL))
-    monkeypatch.setattr(inference.Worker, "batch_size", 45)
-    monkeypatch.setattr(inference.Worker, "patches_an_image", 15)
+    monkeypatch.setattr(inference.InferenceRun, "batch_size", 45)
+    monkeypatch.setattr(inference.InferenceRun, "patches_an_image", 15)
     work()
     assert claims[:2] == [3, 3]
     assert max(claims) > 3
@@ -90,13 +90,13 @@ def test_a_worker_that_is_told_to_stop_gives_back_what_it_has_not_begun(
 ) -> None:
     for _ in range(7):
         submit(ana)
-    predict = inference.Worker._predict
+    predict = inference.InferenceRun._predict
 
     def stopped_meanwhile(self: Any, *args: Any) -> None:
         stop()
         predict(self, *args)
 
-    monkeypatch.setattr(inference.Worker, "_predict", stopped_meanwhile)
+    monkeypatch.setattr(inference.InferenceRun, "_predict", stopped_meanwhile)
     work()
     assert states() == [("queued", 0)] * 3 + [("succeeded", 1)] * 4
 
@@ -173,7 +173,7 @@ def test_an_error_that_ends_the_run_leaves_the_rest_to_others(
     def full(*_: Any, **__: Any) -> None:
         raise OSError("input/output error")
 
-    monkeypatch.setattr(inference.Worker, "_predict", full)
+    monkeypatch.setattr(inference.InferenceRun, "_predict", full)
     with pytest.raises(OSError, match="input/output"):
         work()
     assert states() == [("queued", 0)] * 2 + [("running", 1)] * 4
@@ -239,13 +239,13 @@ def test_leases_of_what_waits_its_turn_are_renewed(
     settings.JOB_LEASE = timedelta(seconds=0.6)
     for _ in range(6):
         submit(ana)
-    predict = inference.Worker._predict
+    predict = inference.InferenceRun._predict
 
     def slow(self: Any, *args: Any) -> None:
         time.sleep(1.2)
         assert ledger.sweep(Analysis) == (0, 0)
         predict(self, *args)
 
-    monkeypatch.setattr(inference.Worker, "_predict", slow)
+    monkeypatch.setattr(inference.InferenceRun, "_predict", slow)
     work()
     assert states() == [("succeeded", 1)] * 6

@@ -80,7 +80,7 @@ class Part:
         return self.analyses[0].attempts > 1
 
 
-class Worker:
+class InferenceRun:
     """One run of an inference worker: until nothing is due, or the process was told to stop."""
 
     patches_an_image: float = _USUAL_PATCHES
@@ -150,7 +150,7 @@ class Worker:
             for analysis in part.analyses:
                 ledger.fail(analysis, "model_unusable", MODEL_UNUSABLE)
             return
-        Worker.batch_size = predictor.batch_size
+        InferenceRun.batch_size = predictor.batch_size
         self._watchdog.pat()
         readable: list[tuple[Analysis, NDArray[np.uint8]]] = []
         still_held = ledger.held(part.analyses)
@@ -183,7 +183,7 @@ class Worker:
             for one in readable:
                 self._predict(predictor, [one])
             return
-        Worker.patches_an_image = sum(len(prediction.votes) for prediction in predictions) / len(predictions)
+        InferenceRun.patches_an_image = sum(len(prediction.votes) for prediction in predictions) / len(predictions)
         stats.observe_batch(len(readable))
         engine = str(predictor.engine)
         with stats.stage("store"):
@@ -230,7 +230,7 @@ class Worker:
 def work() -> None:
     """Analyse until nothing is due, or the process was told to stop."""
     with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
-        Worker(pool).run()
+        InferenceRun(pool).run()
 
 
 def warm_up() -> None:
