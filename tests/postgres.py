@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import psycopg
 from psycopg import sql
@@ -77,7 +77,7 @@ class Postgres:
                 os.chown(self.folder, user.pw_uid, user.pw_gid)
             self._initialise()
             self.start()
-            execute(self.url, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(NAME)))
+            create_database(_in_database(self.url, "postgres"), NAME)
         except BaseException:
             self.__exit__()
             raise
@@ -145,7 +145,7 @@ class Postgres:
 
     def _answers(self) -> bool:
         try:
-            psycopg.connect(self.url.removesuffix(NAME) + "postgres", connect_timeout=5).close()
+            psycopg.connect(_in_database(self.url, "postgres"), connect_timeout=5).close()
         except psycopg.OperationalError:
             return False
         return True
@@ -173,9 +173,23 @@ class Postgres:
         return surroundings
 
 
-def execute(url: str, statement: sql.Composed, database: str = "postgres") -> None:
-    """Run one statement outside a transaction, in another database of a URL's server."""
-    with psycopg.connect(url, dbname=database, autocommit=True, connect_timeout=10) as connection:
+def create_database(url: str, name: str) -> str:
+    """Make a database on the server of a URL, and return the new one's URL."""
+    _execute(url, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return _in_database(url, name)
+
+
+def drop_database(url: str, name: str) -> None:
+    """Drop a database of the server of a URL, whoever is connected to it."""
+    _execute(url, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _in_database(url: str, name: str) -> str:
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
+
+
+def _execute(url: str, statement: sql.Composed) -> None:
+    with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
         connection.execute(statement)
 
 
