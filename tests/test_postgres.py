@@ -15,6 +15,7 @@ import dj_database_url
 import psycopg
 import pytest
 
+from tests.conftest import Stack
 from tests.postgres import MISSING, Postgres, _children, _running
 
 ROOT = Path(__file__).parents[1]
@@ -74,6 +75,38 @@ def test_two_servers_side_by_side_leave_nothing(tmp_path: Path, server: Postgres
     assert not folder.exists()
     assert not set(pids) & set(_running())
     assert "ready to accept connections" in (tmp_path / "postgres.log").read_text()
+
+
+@needs_a_server
+def test_each_stack_has_a_database_of_its_own(
+    tmp_path: Path, server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", server.url)
+    stacks = [Stack(tmp_path / name) for name in ("one", "two")]
+    urls = [stack.environment["DATABASE_URL"] for stack in stacks]
+    assert len({server.url, *urls}) == 3
+    left_open = psycopg.connect(urls[0])
+    stacks.clear()
+    for url in urls:
+        with pytest.raises(psycopg.OperationalError, match="does not exist"):
+            psycopg.connect(url)
+    left_open.close()
+    assert Stack(tmp_path / "given", DATABASE_URL="postgresql://h/n").environment["DATABASE_URL"].endswith("//h/n")
+
+
+def test_without_a_url_a_stack_takes_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    assert "DATABASE_URL" not in Stack(tmp_path / "data").environment
+
+
+@pytest.mark.parametrize(("query", "timeout"), [("", "5"), ("?connect_timeout=9", "9")])
+def test_a_host_that_is_away_is_not_waited_for(query: str, timeout: str) -> None:
+    code = "from patchvote import settings; print(settings.DATABASES['default']['OPTIONS']['connect_timeout'])"
+    environment = {**os.environ, "DATABASE_URL": f"postgresql://user@host/name{query}"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == timeout
 
 
 def command(*words: str) -> list[str]:
