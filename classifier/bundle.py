@@ -91,6 +91,8 @@ class Bundle:
             raise BundleError(f"{folder} is not a bundle: {error.strerror}: {error.filename}.") from error
         if len(raw) > _MAX_METADATA_BYTES:
             raise BundleError(f"The bundle's metadata is larger than {_MAX_METADATA_BYTES // 2**20} MB.")
+        if b"\\u0000" in raw:  # no text of any database takes it
+            raise BundleError("The bundle's metadata holds a NUL character.")
         try:
             metadata = BundleMetadata.model_validate_json(raw)
         except ValidationError as error:

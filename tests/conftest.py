@@ -10,6 +10,8 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
+import weakref
 import xmlrpc.client
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ import pytest
 import requests
 from PIL import Image as Picture
 from supervisor.xmlrpc import SupervisorTransport
+
+from tests.postgres import create_database, drop_database
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data" / "breakhis"
@@ -72,7 +76,10 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 class Stack:
-    """A whole installation, started by `manage.py up` on a data folder and a port of its own."""
+    """A whole installation, started by `manage.py up` on a data folder and a port of its own.
+
+    Where DATABASE_URL names a PostgreSQL server, it has a database of its own there, else SQLite in its data folder.
+    """
 
     admin_password = "correct horse battery"
 
@@ -85,6 +92,7 @@ class Stack:
         self.output = ""
         self.environment = {
             **{k: v for k, v in os.environ.items() if k not in {"DATABASE_URL", "REDIS_URL"}},
+            **({} if "DATABASE_URL" in environment else self._own_database()),
             "PATCHVOTE_DATA": str(folder),
             "PATCHVOTE_ADMIN_PASSWORD": self.admin_password,
             "PORT": str(self.port),
@@ -92,6 +100,15 @@ class Stack:
         }
         self._log = folder.parent / f"{folder.name}-up.log"
         self._process: subprocess.Popen[bytes] | None = None
+
+    def _own_database(self) -> dict[str, str]:
+        server = os.environ.get("DATABASE_URL", "")
+        if not server.startswith("postgres"):
+            return {}
+        name = f"patchvote-{uuid.uuid4().hex[:12]}"
+        url = create_database(server, name)
+        weakref.finalize(self, drop_database, server, name)  # once nobody has this stack any more
+        return {"DATABASE_URL": url}
 
     def start(self) -> None:
         with self._log.open("wb") as log:

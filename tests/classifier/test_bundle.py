@@ -71,6 +71,13 @@ def test_a_missing_file_is_refused(copied: Path, name: str) -> None:
         Bundle.load(copied)
 
 
+def test_metadata_with_a_nul_is_refused(copied: Path) -> None:
+    path = copied / "metadata.json"
+    path.write_text(path.read_text().replace("Research use only", "Research use only\\u0000", 1))
+    with pytest.raises(BundleError, match="NUL"):
+        Bundle.load(copied)
+
+
 def test_metadata_that_is_no_json_is_refused(copied: Path) -> None:
     (copied / "metadata.json").write_text("{")
     with pytest.raises(BundleError, match="not valid"):

@@ -23,6 +23,12 @@ SHOWN_ONCE = "patchvote_new_token"
 _SHOW_WITHIN_SECONDS = 60
 
 
+def tried_name(request: HttpRequest, credentials: dict[str, Any] | None) -> str:
+    """The name that somebody tries, as long as the table of attempts takes it: PostgreSQL cuts nothing by itself."""
+    name = (credentials or request.POST).get("username") or ""
+    return str(name).replace("\0", "")[:255]
+
+
 def locked_out(request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
     """The answer after too many wrong passwords: JSON for programs, a page for people."""
     if request.path.startswith("/api/"):
