@@ -12,7 +12,8 @@ from tests.conftest import encode, noise
 
 
 def standing(case: Case) -> set[str]:
-    return {name for name, ids in reviews.marks([case.pk]).items() if case.pk in ids}
+    case.refresh_from_db()
+    return {name for name, ids in reviews.marks([case]).items() if case.pk in ids}
 
 
 def test_a_confirmation_has_the_verdict_as_its_label(case: Case, rita: Any) -> None:

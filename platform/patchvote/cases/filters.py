@@ -13,8 +13,8 @@ from django.utils.dateparse import parse_date
 from django.utils.translation import gettext_lazy as _
 from django_filters.fields import IsoDateTimeField
 
-from patchvote.cases import reviews
 from patchvote.cases.models import Case, CaseQuerySet, Verdict
+from patchvote.cases.standings import COLUMNS
 from patchvote.jobs.models import State
 
 
@@ -81,4 +81,4 @@ class CaseFilter(django_filters.FilterSet):
     def by_review(self, queryset: CaseQuerySet, name: str, value: str) -> CaseQuerySet:
         """What waits for a review, what has it, and where the reviewer says another class than the model."""
         del name
-        return reviews.STANDINGS[value](queryset)
+        return queryset.filter(**{COLUMNS[value]: True})

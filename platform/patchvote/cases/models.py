@@ -78,8 +78,8 @@ class CaseQuerySet(models.QuerySet["Case"]):
 class Case(models.Model):
     """What a person submits: one or more images of one biopsy.
 
-    `state` and `verdict` sum up the current analyses; `patchvote.cases.services.summarise` alone writes them, in the
-    transaction that changes the analyses.
+    `state` and `verdict` sum up the current analyses, the three columns of `patchvote.cases.standings` the reviews;
+    they are written in the transaction that changes analyses or reviews.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -94,6 +94,9 @@ class Case(models.Model):
     synthetic = models.BooleanField(_("synthetic sample"), default=False, editable=False)
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.QUEUED, editable=False)
     verdict = models.CharField(_("verdict"), max_length=10, choices=Verdict, blank=True, editable=False)
+    awaits_review = models.BooleanField(default=False, editable=False)
+    is_reviewed = models.BooleanField(default=False, editable=False)
+    is_disputed = models.BooleanField(default=False, editable=False)
     revision = models.PositiveIntegerField(default=0, editable=False)
     """Grows with all that changes in what people see of the case: who has the same has seen the same."""
     idempotency_key = models.CharField(max_length=200, null=True, editable=False)  # noqa: DJ001 (NULL: none given)
@@ -114,7 +117,13 @@ class Case(models.Model):
             models.Index("submitter", "created_at", "id", name="case_submitter_created"),
             models.Index("state", "created_at", name="case_state_created"),
             models.Index("verdict", "created_at", name="case_verdict_created"),
+            models.Index("submitter", "state", "created_at", name="case_submitter_state"),
+            models.Index("submitter", "verdict", "created_at", name="case_submitter_verdict"),
             models.Index("reference", name="case_reference"),
+            *(
+                models.Index("created_at", "id", name=f"case_{column}", condition=Q(**{column: True}))
+                for column in ("awaits_review", "is_reviewed", "is_disputed")
+            ),
         ]
 
     def __str__(self) -> str:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Subquery
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from classifier.bundle import patient_key
-from patchvote.cases.models import Analysis, Case, CaseQuerySet, Decision, Image, Review, Verdict
+from patchvote.cases.models import Analysis, Case, Decision, Image, Review, Verdict
 from patchvote.cases.services import StateError
+from patchvote.cases.standings import COLUMNS, standing
 from patchvote.jobs.models import OPEN_STATES, State
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def review(image: Image, reviewer: User, decision: str, *, comment: str = "", an
         StateError: If there is no verdict yet, or the image was analysed again since the reviewer saw it.
     """
     with transaction.atomic():
-        Case.objects.select_for_update().get(pk=image.case_id)  # nobody analyses again at this moment
+        case = Case.objects.select_for_update().get(pk=image.case_id)  # nobody analyses again at this moment
         analysis = image.analyses.defer("votes").get(current=True)
         if analysis_id is not None and analysis.pk != analysis_id:
             raise StateError(_("The image was analysed again meanwhile. Look at the new verdict, then review it."))
@@ -53,7 +53,7 @@ def review(image: Image, reviewer: User, decision: str, *, comment: str = "", an
         if latest and _content(latest) == _content(new):
             return latest
         new.save(force_insert=True)
-        Case.objects.filter(pk=image.case_id).changed()
+        Case.objects.filter(pk=case.pk).changed(**standing(case.pk, case.state))
     return new
 
 
@@ -75,45 +75,15 @@ def _content(said: Review) -> tuple[Any, ...]:
 # --- what waits for a review ------------------------------------------------------------------------------------------
 
 
-def awaiting(cases: CaseQuerySet) -> CaseQuerySet:
-    """Cases that have ended, with an image that has a verdict and no review; synthetic samples need none."""
-    images = Image.objects.filter(case=OuterRef("pk"), analyses__current=True, analyses__state=State.SUCCEEDED)
-    waiting = images.filter(~Exists(Review.objects.filter(image=OuterRef("pk"))))
-    return cases.filter(Exists(waiting), synthetic=False).exclude(state__in=OPEN_STATES)
-
-
-def reviewed(cases: CaseQuerySet) -> CaseQuerySet:
-    """Cases with a review, of which no image waits for one."""
-    return cases.filter(Exists(Review.objects.filter(image__case=OuterRef("pk")))).exclude(
-        pk__in=awaiting(Case.objects.all()).values("pk")
-    )
-
-
-def disputed(cases: CaseQuerySet) -> CaseQuerySet:
-    """Cases of which the latest review of an image says another class than its current verdict."""
-    said = Review.objects.filter(image=OuterRef("image")).order_by("-created_at", "-pk").values("label")[:1]
-    current = Analysis.objects.filter(image__case=OuterRef("pk"), current=True, verdict__in=Verdict.values)
-    judged = current.annotate(label=Subquery(said)).filter(label__in=Verdict.values)
-    return cases.filter(Exists(judged.exclude(verdict=F("label"))))
-
-
-STANDINGS: dict[str, Callable[[CaseQuerySet], CaseQuerySet]] = {
-    "awaiting": awaiting,
-    "reviewed": reviewed,
-    "disputed": disputed,
-}
-"""How cases stand with their reviews; one may be disputed and either of the others as well."""
-
-
-def marks(case_ids: Iterable[Any]) -> dict[str, set[Any]]:
-    """Of some cases, the ids of those that stand so and so, by the names of `STANDINGS`."""
-    cases = Case.objects.filter(pk__in=list(case_ids))
-    return {name: set(choose(cases).values_list("pk", flat=True)) for name, choose in STANDINGS.items()}
+def marks(cases: Iterable[Case]) -> dict[str, set[Any]]:
+    """Of some cases, the ids of those that stand so and so, by the names that people filter by."""
+    cases = list(cases)
+    return {name: {case.pk for case in cases if getattr(case, column)} for name, column in COLUMNS.items()}
 
 
 def next_case(after: Case | None = None) -> Case | None:
     """The case that waits longest for a review; after a case, the next one in that order, and from the first again."""
-    waiting = awaiting(Case.objects.all()).order_by("created_at", "pk")
+    waiting = Case.objects.filter(awaits_review=True).order_by("created_at", "pk")
     if after is None:
         return waiting.first()
     others = waiting.exclude(pk=after.pk)

@@ -19,6 +19,7 @@ from classifier.decode import DecodeError, Limits, decode
 from patchvote.accounts import history
 from patchvote.cases import pixels
 from patchvote.cases.models import Analysis, Case, Image, Verdict
+from patchvote.cases.standings import standing
 from patchvote.jobs import ledger
 from patchvote.jobs.models import State
 from patchvote.jobs.signals import wake_up
@@ -181,7 +182,7 @@ def cancel(case: Case) -> None:
 
 
 def summarise(case_ids: Iterable[Any]) -> None:
-    """Bring `state` and `verdict` of cases in line with their current analyses; within a transaction.
+    """Bring state, verdict and standing of cases in line with their current analyses; within a transaction.
 
     The cases are locked first, in one order everywhere, and read afterwards: of two workers that end the last two
     analyses of a case at the same moment, the second sees what the first one did.
@@ -192,7 +193,7 @@ def summarise(case_ids: Iterable[Any]) -> None:
         states, verdicts = zip(*rows, strict=True) if rows else ((), ())
         state = _summary_state(states)
         verdict = max(verdicts, key=Verdict.values.index) if state == State.SUCCEEDED else ""
-        Case.objects.filter(pk=pk).changed(state=state, verdict=verdict)
+        Case.objects.filter(pk=pk).changed(state=state, verdict=verdict, **standing(pk, state))
 
 
 def progressed(analyses: Sequence[Analysis], share: float) -> bool:

@@ -49,7 +49,7 @@ class History(LoginRequiredMixin, FilterView):
             case.pk for case in context["page_obj"] if any(version.synthetic for version in model_versions(case))
         }
         if signed_in(self.request).sees_all_cases:
-            context |= reviews.marks(case.pk for case in context["page_obj"])
+            context |= reviews.marks(context["page_obj"])
         return context
 
 
