@@ -24,12 +24,14 @@ class Sent:
     """One image on its way; times are seconds since the epoch.
 
     Attributes:
+        case: Its id.
         began: When its request began, or was due to.
         answered: When the answer was there.
         end: Of its case.
         waiting: Cases that had not ended when it was sent.
     """
 
+    case: str
     began: float
     answered: float
     end: Future[Ended]
@@ -55,7 +57,7 @@ class Sent:
 
 
 class Uploader:
-    """Sends images in turn, each as a case of its own over a connection of its own; what it sends is made beforehand."""
+    """Sends images in turn, each as a case and over a connection of its own; what it sends is made beforehand."""
 
     def __init__(self, url: str, token: str, images: Sequence[bytes]) -> None:
         """Make the bodies of the requests.
@@ -145,4 +147,4 @@ def _send(uploader: Uploader, watcher: Watcher, due: float) -> Sent:
     waiting = watcher.waiting
     case = uploader.send()
     answered = time.time()
-    return Sent(due, answered, watcher.expect(case), waiting)
+    return Sent(case, due, answered, watcher.expect(case), waiting)

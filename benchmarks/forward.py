@@ -54,7 +54,7 @@ class Forward:
         self._layout = torch.channels_last if way.channels_last else torch.contiguous_format
         prepared = copy.deepcopy(module).eval().to(device, PRECISIONS[way.precision])
         prepared = prepared.to(memory_format=self._layout)  # type: ignore[call-overload]  # PyTorch's own types
-        self._module: Any = torch.compile(prepared) if way.compiled else prepared
+        self._module: Any = torch.compile(prepared, dynamic=False) if way.compiled else prepared
 
     def rate(self, batch: int, seconds: float) -> float:
         """Patches per second, after some passes to warm up."""
@@ -89,4 +89,3 @@ def tf32(*, allowed: bool) -> Iterator[None]:
     finally:
         torch.backends.cudnn.allow_tf32 = cudnn
         torch.set_float32_matmul_precision(precision)
-

@@ -26,7 +26,9 @@ AIM = 1.5
 @click.option("--cases", default=100, show_default=True, help="In the small database.")
 @click.option("--many", default=100_000, show_default=True, help="In the large one.")
 @click.option("--repeats", default=9, show_default=True, help="How often each page is asked for.")
-@click.option("--explain", is_flag=True, help=f"Show the slowest query of each page that takes over {AIM} times as long.")
+@click.option(
+    "--explain", is_flag=True, help=f"Show the slowest query of each page that takes over {AIM} times as long."
+)
 @machine.json_option
 def main(cases: int, many: int, repeats: int, *, explain: bool, written: Path | None) -> None:
     """Measure and print."""
@@ -58,8 +60,8 @@ def _measure(cases: int, many: int, repeats: int, *, explain: bool, written: Pat
         figures |= {"database": f"{connection.vendor} {databases.version()}", "cases": cases, "many": many}
         click.echo(f"{figures['database']}; {cases:,} and {many:,} cases; median of {repeats}")
         click.echo(
-            f"\n{'page':38}{'person':>16}{'ms':>9}{'ms':>9}{'ratio':>7}{'queries':>9}{'queries':>9}"
-            f"\n{'':54}{cases:>9,}{many:>9,}{'':7}{cases:>9,}{many:>9,}"
+            f"\n{'page':34}{'person':>12}{'ms':>9}{'ms':>9}{'ratio':>7}{'queries':>9}{'queries':>9}{'kB':>9}{'kB':>9}"
+            f"\n{'':46}{cases:>9,}{many:>9,}{'':7}{cases:>9,}{many:>9,}{cases:>9,}{many:>9,}"
         )
         found = []
         for one in measure(databases, repeats):
@@ -71,8 +73,10 @@ def _measure(cases: int, many: int, repeats: int, *, explain: bool, written: Pat
         figures["pages"] = [one.as_dict() for one in found]
     slower = [one for one in found if one.ratio > AIM]
     uneven = [one for one in found if one.queries["small"] != one.queries["large"]]
-    click.echo(f"\n{len(slower)} of {len(found)} pages take over {AIM} times as long (aim: none); ")
-    click.echo(f"{len(uneven)} make another number of queries (aim: none)")
+    click.echo(
+        f"\n{len(slower)} of {len(found)} take over {AIM} times as long (aim: none); "
+        f"{len(uneven)} make another number of queries (aim: none)"
+    )
     machine.write(figures, written)
 
 
@@ -82,8 +86,9 @@ def _row(one: Measured) -> str:
     if one.queries["small"] != one.queries["large"]:
         note += "  QUERIES DIFFER"
     return (
-        f"{one.name:38}{one.person:>16}{small:>9.1f}{large:>9.1f}{one.ratio:>7.2f}"
-        f"{one.queries['small']:>9}{one.queries['large']:>9}{note}"
+        f"{one.name:34}{one.person:>12}{small:>9.1f}{large:>9.1f}{one.ratio:>7.2f}"
+        f"{one.queries['small']:>9}{one.queries['large']:>9}"
+        f"{one.kilobytes['small']:>9.1f}{one.kilobytes['large']:>9.1f}{note}"
     )
 
 

@@ -52,9 +52,10 @@ class _Maker:
         self._cases, self._submitters, self._reviewer, self._version = cases, submitters, reviewer, version
         self._now = timezone.now()
         boxes = COVER.boxes(700, 460)
+        # Of seven patches three or four vote malignant, in turn.
         self._results = [
-            count(boxes, [(number * place) % 7 - 3.2 for place in range(1, 16)], threshold=0.5, temperature=1).as_dict()
-            for number in range(40)
+            count(boxes, [place % 7 - 2.5 - number % 2 for place in range(15)], threshold=0.5, temperature=1).as_dict()
+            for number in range(2)
         ]
 
     def make(self, ages: range) -> None:
@@ -70,7 +71,7 @@ class _Maker:
         Review.objects.bulk_create(
             [
                 self._review(number, analysis)
-                for number, analysis in zip((number for number, _ in enumerate(analyses)), analyses, strict=True)
+                for number, analysis in enumerate(analyses)
                 if analysis.verdict and number % 5 < 3  # noqa: PLR2004 (three of five)
             ]
         )

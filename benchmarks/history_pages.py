@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.db import connection
@@ -69,6 +69,7 @@ class Measured:
         person: Who asked for it.
         milliseconds: Medians.
         queries: Numbers.
+        kilobytes: Of the answers: a page that shows more rows may take longer.
         slowest: Seconds and SQL of the slowest query in the last database.
     """
 
@@ -76,6 +77,7 @@ class Measured:
     person: str
     milliseconds: dict[str, float]
     queries: dict[str, int]
+    kilobytes: dict[str, float]
     slowest: tuple[float, str]
 
     @property
@@ -86,8 +88,7 @@ class Measured:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        kept = {"name": self.name, "person": self.person, "milliseconds": self.milliseconds, "queries": self.queries}
-        return {**kept, "ratio": self.ratio}
+        return {name: value for name, value in asdict(self).items() if name != "slowest"} | {"ratio": self.ratio}
 
 
 class Visitor:
@@ -102,7 +103,8 @@ class Visitor:
         last = -(-seen.count() // _PAGE)
         ended = seen.exclude(state__in=OPEN_STATES).exclude(verdict="").first()
         waiting = seen.filter(state__in=OPEN_STATES).first() or ended
-        assert ended is not None and waiting is not None
+        assert ended is not None
+        assert waiting is not None
         self._values = {
             "last": last,
             "middle": (last + 1) // 2,
@@ -116,14 +118,14 @@ class Visitor:
         """A page's address in this database."""
         return pattern.format(**self._values)
 
-    def get(self, address: str) -> float:
-        """Seconds of a request."""
+    def get(self, address: str) -> tuple[float, float]:
+        """Seconds of a request, and kilobytes of its answer."""
         began = time.perf_counter()
         answer = self._client.get(address)
         seconds = time.perf_counter() - began
         if answer.status_code not in _FINE:
             raise RuntimeError(f"{address} answered {answer.status_code}.")
-        return seconds
+        return seconds, len(answer.content) / 1000
 
 
 def measure(databases: Databases, repeats: int) -> Iterator[Measured]:
@@ -144,18 +146,19 @@ def _measure(
 ) -> Measured:
     seconds: dict[str, list[float]] = {name: [] for name in asked}
     queries: dict[str, int] = {}
+    kilobytes: dict[str, float] = {}
     slowest = (0.0, "")
     for _ in range(repeats):
         for name, (visitor, address) in asked.items():
             databases.use(name)
             visitor.get(address)  # a connection that serves has read its first pages
-            seconds[name].append(visitor.get(address))
+            seconds[name].append(visitor.get(address)[0])
     for name, (visitor, address) in asked.items():
         databases.use(name)
         visitor.get(address)
         with CaptureQueriesContext(connection) as captured:
-            visitor.get(address)
+            kilobytes[name] = visitor.get(address)[1]
         queries[name] = len(captured)
         slowest = max((float(query["time"]), query["sql"]) for query in captured.captured_queries)
     milliseconds = {name: 1000 * statistics.median(values) for name, values in seconds.items()}
-    return Measured(page, person, milliseconds, queries, slowest)
+    return Measured(page, person, milliseconds, queries, kilobytes, slowest)

@@ -1,4 +1,4 @@
-"""A whole installation to measure: started by `manage.py up` on an empty data folder, with a model of random weights."""
+"""A whole installation to measure: `manage.py up` on an empty data folder, with a model of random weights."""
 
 from __future__ import annotations
 

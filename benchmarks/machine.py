@@ -48,11 +48,8 @@ def conditions(device: str = "cpu", *, packages: tuple[str, ...] = ()) -> dict[s
 def opening(found: dict[str, Any]) -> list[str]:
     """The conditions as lines of text."""
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items() if number)
-    lines = [
-        found["device"],
-        f"{versions}; {found['cores']} cores to use, {found['threads']} threads; "
-        f"load {found['load_at_start']} at the start",
-    ]
+    use = f"{found['cores']} cores to use, {found['threads']} threads"
+    lines = [found["device"], f"{versions}; {use}; load {found['load_at_start']} at the start"]
     if found["load_at_start"] > QUIET:
         lines.append("WARNING: the machine is busy. These figures mean little; measure again when it is quiet.")
     return lines

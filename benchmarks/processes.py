@@ -38,7 +38,5 @@ def unique(pids: Iterable[int]) -> float:
 
 
 def _sum(pids: Iterable[int], *names: str) -> float:
-    lines = [
-        line.split() for pid in pids for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    ]
+    lines = [line.split() for pid in pids for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()]
     return sum(int(line[1]) for line in lines if line[0] in names) / 1024

@@ -9,7 +9,6 @@ machine meanwhile hits each of them.
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import click
 
 from benchmarks import machine
-from benchmarks.images import draw_all, drawings
+from benchmarks.images import draw_all, drawings, png
 from benchmarks.installation import settings_option
 from benchmarks.serving_report import print_report
 from benchmarks.serving_turns import Turns
@@ -30,12 +29,14 @@ from benchmarks.serving_turns import Turns
 @click.option("--warm-up", default=8.0, show_default=True, help="Seconds before them in each turn of the platform.")
 @click.option("--rounds", default=3, show_default=True, help="Turns of each, of which the median counts.")
 @click.option("--images", default=24, show_default=True, help="Different images, drawn beforehand.")
-@click.option("--queued", default=120, show_default=True, help="Images that wait while uploads are timed; 0: not timed.")
+@click.option(
+    "--queued", default=120, show_default=True, help="Images that wait while uploads are timed; 0: not timed."
+)
 @click.option("--network", default="resnet18", show_default=True, help="Of the platform and of the bare pass.")
 @click.option("--device", default="auto", show_default=True, help="Of all of them: auto, cpu, cuda or cuda:1.")
 @settings_option
 @machine.json_option
-def main(
+def main(  # noqa: PLR0917 (click passes by name)
     clients: tuple[int, ...],
     seconds: float,
     warm_up: float,
@@ -54,7 +55,7 @@ def main(
     figures: dict[str, Any] = machine.conditions(device, packages=("torchvision", "django", "pillow"))
     for line in machine.opening(figures):
         click.echo(line)
-    files = [_png(pixels) for pixels in draw_all(drawings(images), len(os.sched_getaffinity(0)))]
+    files = [png(pixels) for pixels in draw_all(drawings(images), len(os.sched_getaffinity(0)))]
     figures |= {"network": network, "seconds": seconds, "rounds": rounds, "settings": sorted(settings)}
     figures["kilobytes"] = sum(map(len, files)) / len(files) / 1000
     click.echo(f"{images} synthetic images of 700x460, PNG, {figures['kilobytes']:.0f} kB in the mean; {network}")
@@ -63,14 +64,6 @@ def main(
         figures |= turns.measure(settings | {"PATCHVOTE_DEVICE": device}, clients, rounds, queued)
     print_report(figures)
     machine.write(figures, written)
-
-
-def _png(pixels: Any) -> bytes:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def print_report(figures: dict[str, Any]) -> None:
 
 
 def _bare(figures: dict[str, Any]) -> tuple[dict[str, dict[int, float]], str]:
-    """Medians by precision and batch, and the precision of the platform's engine where it was measured, else the best."""
+    """Medians by precision and batch, and the platform's own precision where it was measured, else the best."""
     turns = figures["bare"]
     bare = {
         name: {batch: statistics.median(turn[name][batch] for turn in turns) for batch in rates}

@@ -1,4 +1,4 @@
-"""The thesis's way to serve, the whole of it, as a web server of its own: `python -m benchmarks.thesis_service WEIGHTS`.
+"""The thesis's way to serve, the whole of it, as a web server: `python -m benchmarks.thesis_service WEIGHTS`.
 
 One request at a time. For each, a ResNet18 is loaded from its weights file, the image is cut into 15 PNG files in a
 folder, these are read back through `ImageFolder` and a `DataLoader` with four workers in batches of four, in float32,
@@ -61,7 +61,7 @@ def main(weights: Path, device: str) -> None:
     """Serve until the process is ended."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 (http.server's name)
+        def do_POST(self) -> None:
             data = self.rfile.read(int(self.headers["Content-Length"]))
             answer = json.dumps(analyse(data, weights, device)).encode()
             self.send_response(200)

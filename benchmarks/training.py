@@ -96,11 +96,9 @@ def _conditions(machine: Hardware, *, images: int, batch_size: int, workers: int
 
 
 def _opening(figures: dict[str, Any]) -> list[str]:
-    return [
-        *opening(figures),
-        f"ours in {figures['precision']}{', compiled' if figures['compiled'] else ''}; "
-        f"{figures['images']} synthetic images, 15 patches of each in an epoch, batches of {figures['batch_size']}",
-    ]
+    ours = f"ours in {figures['precision']}{', compiled' if figures['compiled'] else ''}"
+    images = f"{figures['images']} synthetic images, 15 patches of each in an epoch"
+    return [*opening(figures), f"{ours}; {images}, batches of {figures['batch_size']}"]
 
 
 def _compare(

@@ -1,7 +1,7 @@
 """Tells when cases end, as the database says it: so clients need not ask the web server that they measure.
 
-`python -m benchmarks.watcher`, in the environment of an installation, reads ids of cases from its input, one a line, and
-prints a line of JSON for each case of one image once it has ended. `Watcher` runs it and speaks to it.
+`python -m benchmarks.watcher`, in the environment of an installation, reads ids of cases from its input, one a line,
+and prints a line of JSON for each case of one image once it has ended. `Watcher` runs it and speaks to it.
 """
 
 from __future__ import annotations
