@@ -26,11 +26,12 @@ AIM = 1.5
 @click.option("--cases", default=100, show_default=True, help="In the small database.")
 @click.option("--many", default=100_000, show_default=True, help="In the large one.")
 @click.option("--repeats", default=9, show_default=True, help="How often each page is asked for.")
+@click.option("--page", "wanted", default="", help="Only pages whose names begin so, such as API.")
 @click.option(
     "--explain", is_flag=True, help=f"Show the slowest query of each page that takes over {AIM} times as long."
 )
 @machine.json_option
-def main(cases: int, many: int, repeats: int, *, explain: bool, written: Path | None) -> None:
+def main(cases: int, many: int, repeats: int, wanted: str, *, explain: bool, written: Path | None) -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory(prefix="patchvote-history-") as folder:
         os.environ |= {
@@ -42,10 +43,10 @@ def main(cases: int, many: int, repeats: int, *, explain: bool, written: Path | 
         import django
 
         django.setup()
-        _measure(cases, many, repeats, explain=explain, written=written)
+        _measure(cases, many, repeats, wanted, explain=explain, written=written)
 
 
-def _measure(cases: int, many: int, repeats: int, *, explain: bool, written: Path | None) -> None:
+def _measure(cases: int, many: int, repeats: int, wanted: str, *, explain: bool, written: Path | None) -> None:
     from django.db import connection
 
     from benchmarks.history_databases import Databases
@@ -64,7 +65,7 @@ def _measure(cases: int, many: int, repeats: int, *, explain: bool, written: Pat
             f"\n{'':46}{cases:>9,}{many:>9,}{'':7}{cases:>9,}{many:>9,}{cases:>9,}{many:>9,}"
         )
         found = []
-        for one in measure(databases, repeats):
+        for one in measure(databases, repeats, wanted):
             found.append(one)
             click.echo(_row(one))
             if explain and one.ratio > AIM:
