@@ -144,5 +144,5 @@ class _Maker:
 
 def _state(age: int) -> State:
     if age < _OPEN:
-        return State.RUNNING if age % 2 else State.QUEUED
+        return State.QUEUED if age // 2 % 2 else State.RUNNING
     return State.FAILED if age % 50 == 17 else State.SUCCEEDED  # noqa: PLR2004 (one of fifty)
