@@ -22,7 +22,6 @@ PRECISIONS = {
 """Number formats by name; tf32 is float32 whose products a GPU rounds."""
 
 PATCH = 225
-_LEAST_PASSES = 3
 
 
 @dataclass(frozen=True)
@@ -57,13 +56,11 @@ class Forward:
         self._module: Any = torch.compile(prepared, dynamic=False) if way.compiled else prepared
 
     def rate(self, batch: int, seconds: float) -> float:
-        """Patches per second, after some passes to warm up."""
+        """Patches per second, after two passes to warm up."""
         patches = self._patches(batch)
         with torch.inference_mode(), tf32(allowed=self._way.precision == "tf32"):
-            for _ in range(_LEAST_PASSES):
-                self._module(patches)
-            once = self._time(patches, 1)
-            passes = max(_LEAST_PASSES, round(seconds / once))
+            self._time(patches, 1)
+            passes = max(1, round(seconds / self._time(patches, 1)))
             return passes * batch / self._time(patches, passes)
 
     def _time(self, patches: Tensor, passes: int) -> float:

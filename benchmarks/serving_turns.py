@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
+
 from benchmarks import processes
 from benchmarks.clients import Sent, Uploader, closed_loop, open_loop
 from benchmarks.forward import Forward, Way
@@ -23,6 +25,7 @@ from classifier import networks
 from tests.conftest import ROOT, Stack
 
 PATCHES = 15
+_TURNS = {"thesis": "the thesis's way", "bare": "the bare forward pass"}
 BATCHES = (15, 60)
 _OK = 200
 _BARE_SHARE = 1 / 6
@@ -111,6 +114,7 @@ class Turns:
             found: dict[str, list[Any]] = {name: [] for name in turns}
             for number in range(rounds):
                 for name in list(turns) if number % 2 == 0 else reversed(turns):
+                    click.echo(f"round {number + 1} of {rounds}: {_TURNS.get(name, f'{name} clients')}", err=True)
                     found[name].append(turns[name]())
             uploads = self._uploads(platform, found[str(max(clients))], queued, rounds) if queued else []
             platform.watcher.close()
