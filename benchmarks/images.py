@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -55,6 +56,13 @@ def drawings(count: int, size: Size = SIZE) -> list[Drawing]:
 def draw_all(wanted: Iterable[Drawing], workers: int) -> list[NDArray[np.uint8]]:
     """Draw micrographs on several cores."""
     return _spread(workers, Drawing.draw, list(wanted))
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """A file of a micrograph, as large as BreakHis's are."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
 
 
 def write_patch_files(

@@ -6,19 +6,17 @@ study runs it. The ways take turns, so that whatever disturbs the machine meanwh
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import statistics
 import tempfile
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchmarks.images import draw_all, drawings, write_patch_files
+from benchmarks.machine import conditions, json_option, opening, write
 from trainer.records import CLASSES
 
 if TYPE_CHECKING:  # processes that only draw need no PyTorch
@@ -26,7 +24,6 @@ if TYPE_CHECKING:  # processes that only draw need no PyTorch
     from trainer.hardware import Hardware, Precision
 
 _NETWORKS = ("alexnet", "resnet18", "shufflenet_v2", "squeezenet")
-_QUIET = 0.5
 _IMAGES = {"cpu": 16, "cuda": 400}
 _PLAIN, _AUGMENTED = "ours", "ours, augmented"
 
@@ -52,7 +49,7 @@ _PLAIN, _AUGMENTED = "ours", "ours, augmented"
     "--study", "with_study", is_flag=True, help="Then the study of the thesis's Table 5; on a CPU, extrapolated."
 )
 @click.option("--folder", type=click.Path(path_type=Path), help="New folder for what is made.  [default: removed]")
-@click.option("--json", "written", type=click.Path(path_type=Path), help="Write the figures to this file, too.")
+@json_option
 def main(  # noqa: PLR0917 (click passes by name)
     networks: tuple[str, ...],
     images: int | None,
@@ -84,25 +81,14 @@ def main(  # noqa: PLR0917 (click passes by name)
         figures["training"] = _compare(place, networks, machine, figures, rounds) if rounds else []
         if with_study:
             figures["study"] = _study(place, networks, machine, figures)
-    if written:
-        written.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write(figures, written)
 
 
 def _conditions(machine: Hardware, *, images: int, batch_size: int, workers: int) -> dict[str, Any]:
-    import torch
-
     return {
-        "device": machine.describe(),
+        **conditions(machine.device, packages=("torchvision", "numpy", "pillow")),
         "precision": machine.precision,
         "compiled": machine.compiled,
-        "threads": torch.get_num_threads(),
-        "load_at_start": round(os.getloadavg()[0], 2),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "torchvision", "numpy", "pillow")},
-            "cuda": torch.version.cuda if machine.kind == "cuda" else None,
-            "cudnn": torch.backends.cudnn.version() if machine.kind == "cuda" else None,
-        },
         "images": images,
         "batch_size": batch_size,
         "workers": workers,
@@ -110,15 +96,9 @@ def _conditions(machine: Hardware, *, images: int, batch_size: int, workers: int
 
 
 def _opening(figures: dict[str, Any]) -> list[str]:
-    versions = ", ".join(f"{name} {number}" for name, number in figures["versions"].items() if number)
-    lines = [
-        f"{figures['device']}; ours in {figures['precision']}{', compiled' if figures['compiled'] else ''}",
-        f"{versions}; {figures['threads']} threads; load {figures['load_at_start']} at the start",
-        f"{figures['images']} synthetic images, 15 patches of each in an epoch, batches of {figures['batch_size']}",
-    ]
-    if figures["load_at_start"] > _QUIET:
-        lines.append("WARNING: the machine is busy. These figures mean little; measure again when it is quiet.")
-    return lines
+    ours = f"ours in {figures['precision']}{', compiled' if figures['compiled'] else ''}"
+    images = f"{figures['images']} synthetic images, 15 patches of each in an epoch"
+    return [*opening(figures), f"{ours}; {images}, batches of {figures['batch_size']}"]
 
 
 def _compare(

@@ -177,7 +177,8 @@ class Client:
         self._session = requests.Session()
         answer = self._session.post(f"{self._api}tokens/", json={"username": name, "password": password}, timeout=30)
         assert answer.status_code == 201, answer.text
-        self._session.headers["Authorization"] = f"Token {answer.json()['token']}"
+        self.token = str(answer.json()["token"])
+        self._session.headers["Authorization"] = f"Token {self.token}"
 
     def get(self, path: str) -> requests.Response:
         return self._session.get(self._url(path), timeout=30)

@@ -1,0 +1,88 @@
+"""The bare forward pass: patches that lie on the device, a network, a clock. Nothing that serves can be faster."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks import clock
+
+PRECISIONS = {
+    "float32": torch.float32,
+    "tf32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+"""Number formats by name; tf32 is float32 whose products a GPU rounds."""
+
+PATCH = 225
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a network runs.
+
+    Attributes:
+        precision: A key of `PRECISIONS`.
+        channels_last: The memory layout.
+        compiled: Whether it goes through `torch.compile`.
+    """
+
+    precision: str
+    channels_last: bool = True
+    compiled: bool = False
+
+    def __str__(self) -> str:
+        """As tables name it."""
+        layout = "channels-last" if self.channels_last else "contiguous"
+        return f"{self.precision}, {layout}{', compiled' if self.compiled else ''}"
+
+
+class Forward:
+    """A network prepared in one way."""
+
+    def __init__(self, module: nn.Module, device: str, way: Way) -> None:
+        """Prepare a copy of the network, in evaluation mode."""
+        self._device, self._way = device, way
+        self._layout = torch.channels_last if way.channels_last else torch.contiguous_format
+        prepared = copy.deepcopy(module).eval().to(device, PRECISIONS[way.precision])
+        prepared = prepared.to(memory_format=self._layout)  # type: ignore[call-overload]  # PyTorch's own types
+        self._module: Any = torch.compile(prepared, dynamic=False) if way.compiled else prepared
+
+    def rate(self, batch: int, seconds: float) -> float:
+        """Patches per second, after two passes to warm up."""
+        patches = self._patches(batch)
+        with torch.inference_mode(), tf32(allowed=self._way.precision == "tf32"):
+            self._time(patches, 1)
+            passes = max(1, round(seconds / self._time(patches, 1)))
+            return passes * batch / self._time(patches, passes)
+
+    def _time(self, patches: Tensor, passes: int) -> float:
+        began = clock.read(self._device)
+        for _ in range(passes):
+            self._module(patches)
+        return clock.read(self._device) - began
+
+    def _patches(self, batch: int) -> Tensor:
+        dtype = PRECISIONS[self._way.precision]
+        patches = torch.randn(batch, 3, PATCH, PATCH, device=self._device, dtype=dtype)
+        return patches.contiguous(memory_format=self._layout)
+
+
+@contextmanager
+def tf32(*, allowed: bool) -> Iterator[None]:
+    """Let a GPU round the factors of float32 products to ten bits, or not; PyTorch's defaults are back afterwards."""
+    cudnn, precision = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = allowed
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = cudnn
+        torch.set_float32_matmul_precision(precision)

@@ -1,0 +1,144 @@
+"""How much of a GPU the network gets, and how much of that is left with everything around it.
+
+First the bare network, by number format, memory layout and batch, compiled too, in patches per second and against the
+chip's peak. Then `classifier.predictor.Predictor` from decoded images, and from PNG files that threads decode
+meanwhile, beside the bare network's best. On a CPU it runs with a few patches: to be tested, not to be believed.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks import chips, machine
+from benchmarks.images import draw_all, drawings, png
+
+_SMALL = {"batches": (1, 4), "compiled": (4,), "images": 2, "seconds": 0.1, "precisions": ("float32", "bfloat16")}
+_USUAL = {
+    "batches": (1, 15, 60, 240, 960, 4096),
+    "compiled": (240, 960, 4096),
+    "images": 2000,
+    "seconds": 1.0,
+    "precisions": ("float32", "tf32", "bfloat16", "float16"),
+}
+_COMPILED = ("bfloat16", "float16")
+_DIFFERENT = 48
+AIM = 0.6
+
+
+@click.command(help=__doc__)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
+@click.option("--network", default="resnet18", show_default=True, help="Of the registry; its weights are random.")
+@click.option("--batch", "batches", multiple=True, type=int, help="Patches; may be repeated.  [default: 1 to 4096]")
+@click.option("--seconds", type=float, help="Of each measurement of the bare network.  [default: 1, on a CPU 0.1]")
+@click.option("--images", type=int, help="Through the predictor.  [default: 2000, on a CPU 2]")
+@click.option("--decoders", type=int, help="Threads that decode.  [default: one for each core]")
+@click.option("--compile/--no-compile", "compiled", default=None, help="Compiled networks.  [default: on a GPU]")
+@machine.json_option
+def main(  # noqa: PLR0917 (click passes by name)
+    device: str,
+    network: str,
+    batches: tuple[int, ...],
+    seconds: float | None,
+    images: int | None,
+    decoders: int | None,
+    *,
+    compiled: bool | None,
+    written: Path | None,
+) -> None:
+    """Measure and print."""
+    from trainer import hardware
+
+    chosen = hardware.choose(device)
+    on_gpu = chosen.kind == "cuda"
+    plan = dict(_USUAL if on_gpu else _SMALL)
+    plan |= {"batches": batches or plan["batches"], "seconds": seconds or plan["seconds"]}
+    plan |= {"images": images or plan["images"], "decoders": decoders or len(os.sched_getaffinity(0))}
+    if not (on_gpu if compiled is None else compiled):
+        plan["compiled"] = ()
+    elif batches:
+        plan["compiled"] = batches
+    figures: dict[str, Any] = machine.conditions(chosen.device, packages=("torchvision", "pillow"))
+    for line in machine.opening(figures):
+        click.echo(line)
+    if not on_gpu:
+        click.echo("There is no GPU here: THESE ARE A CPU'S FIGURES, of tiny sizes.")
+    figures["network"] = network
+    figures["bare"] = _bare(network, chosen.device, plan)
+    best = max(row["patches_per_second"] for row in figures["bare"])
+    with tempfile.TemporaryDirectory(prefix="patchvote-gpu-") as folder:
+        figures["predictor"] = _predictor(Path(folder), network, chosen.device, plan, best)
+    machine.write(figures, written)
+
+
+def _bare(network: str, device: str, plan: dict[str, Any]) -> list[dict[str, Any]]:
+    import torch
+
+    from benchmarks.forward import Forward, Way
+    from benchmarks.load import flops
+    from classifier import networks
+
+    module = networks.create(network)
+    each = flops(module)
+    chip = chips.find(torch.cuda.get_device_name(device)) if torch.device(device).type == "cuda" else None
+    click.echo(f"\n{network}: {each / 1e9:.2f} GFLOP for a patch (a multiplication and an addition are two)")
+    click.echo(f"peaks by {chip.source}" if chip else "The peak of this device is not known.")
+    click.echo(
+        f"{'patches/s':36}" + "".join(f"{batch:>10}" for batch in plan["batches"]) + f"{'TFLOP/s':>10}{'peak':>7}"
+    )
+    ways = [Way(precision, layout) for precision in plan["precisions"] for layout in (False, True)]
+    ways += [Way(precision, compiled=True) for precision in plan["precisions"] if precision in _COMPILED]
+    rows = []
+    for way in ways:
+        batches = [batch for batch in plan["batches"] if not way.compiled or batch in plan["compiled"]]
+        rates = {}
+        for batch in batches:
+            torch.compiler.reset()
+            rates[batch] = Forward(module, device, way).rate(batch, plan["seconds"])
+        if not rates:
+            continue
+        best = max(rates.values())
+        peak = chip.peaks.get(way.precision) if chip else None
+        row = {"way": str(way), "rates": rates, "patches_per_second": best, "tflops": best * each / 1e12}
+        rows.append(row | {"of_peak": row["tflops"] / peak if peak else None})
+        cells = "".join(f"{rates[batch]:>10.1f}" if batch in rates else f"{'':>10}" for batch in plan["batches"])
+        share = f"{row['tflops'] / peak:>7.0%}" if peak else f"{'-':>7}"
+        click.echo(f"{way!s:36}{cells}{row['tflops']:>10.2f}{share}")
+    return rows
+
+
+def _predictor(folder: Path, network: str, device: str, plan: dict[str, Any], best: float) -> dict[str, Any]:
+    from benchmarks.installation import random_bundle
+    from benchmarks.load import Load
+    from classifier.decode import decode
+    from classifier.predictor import Predictor
+
+    predictor = Predictor(random_bundle(folder / "bundle", network), device=device)
+    files = [png(pixels) for pixels in draw_all(drawings(min(plan["images"], _DIFFERENT)), plan["decoders"])]
+    load = Load(predictor, plan["images"], plan["decoders"])
+    ways = {
+        "from decoded images": lambda: load.decoded([decode(file).pixels for file in files]),
+        f"from PNG, {plan['decoders']} threads": lambda: load.files(files),
+    }
+    click.echo(
+        f"\nthe predictor ({predictor.engine}), {plan['images']} images of 15 patches; the bare best is {best:.1f}"
+    )
+    found = {}
+    for name, way in ways.items():
+        found[name] = rates = way()
+        rates["of_bare"] = rates["patches_per_second"] / best
+        idle = f"; the GPU waits {rates['waits']:.0%} of the time" if rates["waits"] is not None else ""
+        aim = f" (aim: {AIM:.0%})" if name.startswith("from PNG") else ""
+        click.echo(
+            f"{name:28}{rates['patches_per_second']:>12.1f} patches/s, "
+            f"{rates['of_bare']:.0%} of the bare best{aim}{idle}"
+        )
+    return {"engine": str(predictor.engine), "bare_best": best, **found}
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks.gpu")

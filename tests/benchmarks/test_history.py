@@ -1,0 +1,24 @@
+"""The benchmark of the history fills two databases and asks for every page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.history_pages import PAGES
+from tests.benchmarks.commands import run
+
+
+@pytest.mark.slow
+def test_it_measures_every_page_for_its_people(tmp_path: Path) -> None:
+    printed, figures = run("history", tmp_path, "--cases", "60", "--many", "150", "--repeats", "1")
+    assert len(figures["pages"]) == sum(len(people) for _, people, _ in PAGES)
+    assert figures["database"].startswith("sqlite 3.")
+    for page in figures["pages"]:
+        assert page["queries"]["small"] == page["queries"]["large"], page["name"]
+        assert page["name"] in printed
+    shown = {page["name"]: page["kilobytes"]["large"] for page in figures["pages"] if page["person"] == "reviewer"}
+    nothing = shown["history, search that finds nothing"]
+    found = ("failed", "queued", "malignant", "not reviewed yet", "reviewed", "reviewer disagrees")
+    assert all(shown[f"history, {name}"] > nothing for name in found)
