@@ -73,9 +73,7 @@ def undisturbed(on: Installation, files: Sequence[bytes]) -> list[Result]:
     return [books.result(books.images[case["id"].replace("-", "")][0]["id"]) for case in cases]
 
 
-def audit(
-    on: Installation, accepted: Sequence[Accepted], expected: Sequence[Result], *, before: int, poisonous: bool = False
-) -> Findings:
+def audit(on: Installation, accepted: Sequence[Accepted], expected: Sequence[Result], *, before: int) -> Findings:
     """Compare what clients know with what is there.
 
     Args:
@@ -83,7 +81,6 @@ def audit(
         accepted: The cases that clients know.
         expected: The results of the pool's pictures, undisturbed.
         before: How many cases there were before.
-        poisonous: Whether images may have killed their workers until they were given up.
     """
     findings = Findings()
     books = Books(on)
@@ -91,19 +88,17 @@ def audit(
         if case.case not in books.cases:
             findings.lost.append(f"case {case.case} is gone")
             continue
-        _check_case(books, case, expected, findings, poisonous=poisonous)
+        _check_case(books, case, expected, findings)
     known = Counter(case.case for case in accepted)
     findings.doubled += [f"case {case} answers {count} keys" for case, count in known.items() if count > 1]
     unknown = len(books.cases) - before - len(known)
     if unknown:
         findings.doubled.append(f"{unknown} cases that no client knows: a request made two, or a refused one was kept")
-    findings.orphans += _files_out_of_place(on)
+    findings.orphans += files_out_of_place(on)
     return findings
 
 
-def _check_case(
-    books: Books, case: Accepted, expected: Sequence[Result], findings: Findings, *, poisonous: bool
-) -> None:
+def _check_case(books: Books, case: Accepted, expected: Sequence[Result], findings: Findings) -> None:
     images = books.images[case.case]
     if len(images) != len(case.pictures):
         findings.lost.append(f"case {case.case}: {len(images)} images of {len(case.pictures)}")
@@ -122,8 +117,7 @@ def _check_case(
         if analysis["state"] not in FINAL or not ended:
             findings.lost.append(f"analysis {analysis['id']} is {analysis['state']}, attempt {analysis['attempts']}")
         elif analysis["state"] != "succeeded":
-            if not (poisonous and analysis["error_code"] == "worker_lost"):
-                findings.wrong.append(f"analysis {analysis['id']} {analysis['state']}: {analysis['error_code']}")
+            findings.wrong.append(f"analysis {analysis['id']} {analysis['state']}: {analysis['error_code']}")
         else:
             findings.wrong += [f"analysis {analysis['id']}: {what}" for what in differences(analysis, expected[number])]
         if not 1 <= analysis["attempts"] <= MAX_ATTEMPTS:
@@ -163,7 +157,7 @@ def _summary(analyses: Sequence[Result]) -> tuple[str, str]:
     return "succeeded", "malignant" if "malignant" in verdicts else "benign"
 
 
-def _files_out_of_place(on: Installation) -> list[str]:
+def files_out_of_place(on: Installation) -> list[str]:
     """Files without a row, rows without a file, pieces of uploads; what is being cleaned gets its time."""
     found: list[str] = []
 

@@ -54,19 +54,23 @@ class Fault:
     postgres: bool = False
 
 
+def one_of(on: Installation, name: str, chance: Random) -> int:
+    """A process of a name; one that was killed just now is waited for."""
+    pids: list[int] = on.wait_for(f"a process {name}", lambda: on.pids(name), 60)
+    return chance.choice(pids)
+
+
 def busy_worker(on: Installation, chance: Random, seconds: float = 5) -> tuple[int, dict[str, int]]:
     """An inference worker, with what it works on: one that works, if any does within some seconds."""
     end = time.monotonic() + seconds
-    while True:
+    while time.monotonic() < end:
         pids = on.pids("inference")
         chance.shuffle(pids)
         for pid in pids:
             held = on.held_by(pid)
             if held:
                 return pid, held
-        if time.monotonic() > end:
-            return (pids[0] if pids else 0), {}
-        time.sleep(0.02)
+    return one_of(on, "inference", chance), {}
 
 
 @contextmanager
@@ -91,6 +95,7 @@ def frozen_worker(on: Installation, chance: Random) -> Iterator[Injection]:
 @contextmanager
 def killed_web_worker(on: Installation, chance: Random) -> Iterator[Injection]:
     """A process that answers requests dies, with the requests that it was answering."""
+    one_of(on, "web", chance)
     kill(chance.choice(on.web_workers() or [0]))
     yield Injection("web worker killed")
 
@@ -98,22 +103,21 @@ def killed_web_worker(on: Installation, chance: Random) -> Iterator[Injection]:
 @contextmanager
 def killed_web_master(on: Installation, chance: Random) -> Iterator[Injection]:
     """The web server dies."""
-    kill(next(iter(on.pids("web")), 0))
+    kill(one_of(on, "web", chance))
     yield Injection("web server killed")
 
 
 @contextmanager
 def killed_sweep(on: Installation, chance: Random) -> Iterator[Injection]:
     """A sweep dies."""
-    kill(chance.choice(on.pids("sweep") or [0]))
+    kill(one_of(on, "sweep", chance))
     yield Injection("sweep killed")
 
 
 @contextmanager
 def killed_redis(on: Installation, chance: Random) -> Iterator[Injection]:
     """Redis dies with all its messages and is started again."""
-    pid = next(iter(on.pids("redis")), 0)
-    kill(pid)
+    kill(one_of(on, "redis", chance))
     injection = Injection("Redis killed")
     yield injection
     _redis_is_back(on, injection)
@@ -132,6 +136,7 @@ def flushed_redis(on: Installation, chance: Random) -> Iterator[Injection]:
 @contextmanager
 def redis_away(on: Installation, chance: Random) -> Iterator[Injection]:
     """Redis is not there."""
+    one_of(on, "redis", chance)
     on.supervisor.stopProcess("redis")
     injection = Injection("Redis away")
     try:
@@ -144,7 +149,7 @@ def redis_away(on: Installation, chance: Random) -> Iterator[Injection]:
 @contextmanager
 def redis_hangs(on: Installation, chance: Random) -> Iterator[Injection]:
     """Redis takes connections and does not answer."""
-    pid = on.processes()["redis"]
+    pid = one_of(on, "redis", chance)
     kill(pid, signal.SIGSTOP)
     injection = Injection("Redis hangs")
     try:
@@ -181,8 +186,8 @@ def restarted_database(on: Installation, chance: Random) -> Iterator[Injection]:
 def step_clock(on: Installation, seconds: int) -> None:
     """Let the database's clock step.
 
-    Only that clock decides, always by comparing it with times in rows: so a step forward is the same as rows whose times
-    step back.
+    Only that clock decides, always by comparing it with times in rows: so a step forward is the same as rows whose
+    times step back.
     """
     shifts = []
     for table, columns in on.database.job_tables().items():

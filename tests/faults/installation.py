@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -131,8 +130,8 @@ class Installation(Stack):
     def pids(self, name: str) -> list[int]:
         """The processes of a name that are up; supervised ones only once their supervisor trusts them.
 
-        A supervised process that is killed again and again within its first ten seconds counts as broken, and everything
-        is stopped: that is another promise.
+        A supervised process that is killed again and again within its first ten seconds counts as broken, and
+        everything is stopped: that is another promise.
         """
         supervised = [p["pid"] for p in self.supervisor.getAllProcessInfo() if p["name"] == name and _up(p)]
         return supervised + [keeper.pid for keeper in self._keepers.get(name, [])]
@@ -191,5 +190,13 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
             return
 
 
+def alive(pid: int) -> bool:
+    """True until a process has ended; one whose parent has not asked yet has ended too."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def _up(process: Any) -> bool:
-    return bool(process["pid"]) and process["statename"] == "RUNNING" and process["start"] + 10 < time.time()
+    return bool(process["pid"]) and process["statename"] == "RUNNING"

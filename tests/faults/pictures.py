@@ -16,7 +16,7 @@ SIZE = 30
 SPREAD = 2.0
 """Standard deviation of the patches' logits."""
 MARGIN = 0.05
-"""No patch's logit is nearer to zero: how a batch is put together changes the last digits, and must not change a vote."""
+"""No patch's logit is nearer to zero: what shares a batch changes the last digits, and must not change a vote."""
 
 
 def picture(number: int) -> np.ndarray:
@@ -83,7 +83,7 @@ def _logits(folder: Path, state: dict[str, torch.Tensor], pictures: list[np.ndar
 
 BAD_FILES = {
     "not an image": b"This is no image.",
-    "truncated": encode(noise(300, 300))[:4000],
+    "truncated": encode(noise(300, 300))[:-200],
     "too small": encode(noise(60, 60)),
 }
 """What is refused, and why."""
