@@ -15,7 +15,7 @@ class SignedIn:
     def __init__(self, on: Installation) -> None:
         self._url = on.url
         self._session = requests.Session()
-        answer = self.post("/accounts/sign-in/", {"username": "admin", "password": on.admin_password})
+        answer = self.post("/account/sign-in/", {"username": "admin", "password": on.admin_password})
         assert "sign-in" not in answer.url, answer.text
 
     def get(self, path: str) -> requests.Response:
