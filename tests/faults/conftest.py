@@ -43,7 +43,8 @@ def on_postgres(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Iterato
 
 @pytest.fixture
 def client(installation: Installation) -> Client:
-    """An API client; the web server may just have been killed by another test."""
+    """An API client, once everything is back that another test killed."""
+    installation.settled()
     return installation.connected()
 
 

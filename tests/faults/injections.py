@@ -60,7 +60,7 @@ def one_of(on: Installation, name: str, chance: Random) -> int:
     return chance.choice(pids)
 
 
-def busy_worker(on: Installation, chance: Random, seconds: float = 5) -> tuple[int, dict[str, int]]:
+def busy_worker(on: Installation, chance: Random, seconds: float = 30) -> tuple[int, dict[str, int]]:
     """An inference worker, with what it works on: one that works, if any does within some seconds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -115,7 +115,7 @@ class Installation(Stack):
         for name, count in self._counts.items():
             logs = [self.folder / "log" / f"{name}-{number}.log" for number in range(count)]
             self._keepers[name] = [Keeper(name, self.environment, log) for log in logs]
-        self.wait_for("all workers", lambda: self.workers_alive() > self._counts["inference"], 120)
+        self.settled()
 
     def stop(self) -> int:
         for keeper in [keeper for keepers in self._keepers.values() for keeper in keepers]:
@@ -143,8 +143,10 @@ class Installation(Stack):
 
     def workers_alive(self) -> int:
         """Inference workers, as the health page counts them."""
-        health = requests.get(f"{self.url}/health/", timeout=30).json()
-        return int(health["workers"]["inference"])
+        try:
+            return int(requests.get(f"{self.url}/health/", timeout=30).json()["workers"]["inference"])
+        except requests.RequestException:
+            return 0
 
     def redis_answers(self) -> bool:
         """True if Redis can be used."""
@@ -161,6 +163,13 @@ class Installation(Stack):
     def waiting(self) -> set[str]:
         """The analyses that nobody works on yet."""
         return {row["id"] for row in self.database.rows("SELECT id FROM cases_analysis WHERE state = 'queued'")}
+
+    def settled(self) -> None:
+        """Wait until everything runs as it should: what died lately is back."""
+        wanted = {"web": 1, "redis": 1, **{name: count + 1 for name, count in self._counts.items()}}
+        for name, count in wanted.items():
+            self.wait_for(f"{count} processes {name}", lambda name=name, count=count: len(self.pids(name)) == count)
+        self.wait_for("all workers", lambda: self.workers_alive() >= wanted["inference"], 120)
 
     def connected(self, seconds: float = 60) -> Client:
         """An API client, as soon as the web server answers."""
