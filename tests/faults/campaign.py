@@ -16,9 +16,6 @@ from tests.faults.installation import Installation
 from tests.faults.load import Accepted, Load
 from tests.faults.pictures import Pool
 
-REDIS = "Redis"
-
-
 @dataclass
 class Report:
     """What a campaign did and found.
@@ -162,9 +159,10 @@ def _recovery(
     over = injection.ended or injection.began
     if injection.fault.startswith("worker"):
         again = [claimed_again(journal, analysis, attempt) for analysis, attempt in injection.held.items()]
-        if again:
-            yield "its jobs are claimed again", max(moment - injection.began for moment in again if moment)
-    elif injection.fault.startswith(REDIS):
+        moments = [moment for moment in again if moment is not None]
+        if moments:
+            yield "its jobs are claimed again", max(moments) - injection.began
+    elif injection.fault.startswith("Redis"):
         claims = [s["at"] for s in journal if s["state"] == "running" and s["analysis"] in injection.waiting]
         later = [moment for moment in claims if moment >= over]
         if later:

@@ -35,7 +35,7 @@ def main(minutes: float, cases: int, seed: int | None, postgres: bool, workers: 
         if postgres:
             from tests.postgres import Postgres
 
-            server = stack.enter_context(Postgres(folder / "postgres"))
+            server = stack.enter_context(Postgres(folder))
         pool = Pool(folder)
         installation = Installation(folder / "data", pool.bundle, workers=workers, server=server)
         stack.callback(installation.stop)
