@@ -16,6 +16,7 @@ from tests.faults.installation import Installation
 from tests.faults.load import Accepted, Load
 from tests.faults.pictures import Pool
 
+
 @dataclass
 class Report:
     """What a campaign did and found.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import shutil
 import subprocess
@@ -121,6 +122,17 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+def fill(folder: Path, leaving: int) -> Path:
+    """Write a file as large as the disk allows, less what is left for others."""
+    path = folder / "ballast"
+    with path.open("wb", buffering=0) as file:
+        with contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(MEGABYTE))
+        file.truncate(path.stat().st_size - leaving)
+    return path
+
+
 def test_a_full_disk_takes_no_case_and_works_again_with_room(tmp_path: Path, pool: Pool) -> None:
     with small_disk(tmp_path / "data", megabytes=120):
         on = Installation(tmp_path / "data", pool.bundle, workers=1, sweeps=1)
@@ -129,8 +141,7 @@ def test_a_full_disk_takes_no_case_and_works_again_with_room(tmp_path: Path, poo
             client, person = on.connected(), SignedIn(on)
             assert whole(client.finished(client.submit(grain(3), reference="room")))
             before = kept(on)
-            ballast = on.folder / "ballast"
-            ballast.write_bytes(bytes(shutil.disk_usage(on.folder).free - MEGABYTE))
+            ballast = fill(on.folder, leaving=MEGABYTE)
             answer = send(on, client, grain(4))
             page = person.post("/cases/new/", {"magnification": "40X"}, images=("slide.png", grain(5)))
             full = kept(on)
