@@ -64,21 +64,23 @@ def busy_worker(on: Installation, chance: Random, seconds: float = 30) -> tuple[
     """An inference worker, with what it works on: one that works, if any does within some seconds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        pids = on.pids("inference")
-        chance.shuffle(pids)
-        for pid in pids:
-            held = on.held_by(pid)
-            if held:
-                return pid, held
+        held = on.held()
+        busy = sorted(held.keys() & set(on.pids("inference"))) if held else []
+        if busy:
+            pid = chance.choice(busy)
+            return pid, held[pid]
+        time.sleep(0.01)
     return one_of(on, "inference", chance), {}
 
 
 @contextmanager
 def killed_worker(on: Installation, chance: Random) -> Iterator[Injection]:
     """An inference worker dies."""
-    pid, held = busy_worker(on, chance)
+    pid, _ = busy_worker(on, chance)
     kill(pid)
-    yield Injection("worker killed", held=held)
+    injection = Injection("worker killed")
+    injection.held = on.held().get(pid, {})  # what it ended just before its death is none of it
+    yield injection
 
 
 @contextmanager
@@ -87,7 +89,9 @@ def frozen_worker(on: Installation, chance: Random) -> Iterator[Injection]:
     pid, _ = busy_worker(on, chance)
     kill(pid, signal.SIGSTOP)
     try:
-        yield Injection("worker frozen", held=on.held_by(pid))
+        injection = Injection("worker frozen")
+        injection.held = on.held().get(pid, {})
+        yield injection
     finally:
         kill(pid, signal.SIGCONT)
 

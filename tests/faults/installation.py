@@ -155,10 +155,12 @@ class Installation(Stack):
         except redis_client.RedisError:
             return False
 
-    def held_by(self, pid: int) -> dict[str, int]:
-        """The analyses that a process works on, with the number of the attempt."""
-        rows = self.database.rows("SELECT id, attempts, worker FROM cases_analysis WHERE state = 'running'")
-        return {row["id"]: row["attempts"] for row in rows if pid_of(row["worker"]) == pid}
+    def held(self) -> dict[int, dict[str, int]]:
+        """For each process, the analyses that it works on, with the number of the attempt."""
+        held: dict[int, dict[str, int]] = {}
+        for row in self.database.rows("SELECT id, attempts, worker FROM cases_analysis WHERE state = 'running'"):
+            held.setdefault(pid_of(row["worker"]), {})[row["id"]] = row["attempts"]
+        return held
 
     def waiting(self) -> set[str]:
         """The analyses that nobody works on yet."""
