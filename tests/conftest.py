@@ -144,11 +144,12 @@ class Stack:
 
     def processes(self) -> dict[str, int]:
         """The process ids of what runs, by name."""
+        return {process["name"]: process["pid"] for process in self.remote().supervisor.getAllProcessInfo()}
+
+    def remote(self) -> Any:
+        """Supervisord's XML-RPC."""
         socket_path = f"unix://{self.folder / 'run' / 'control.sock'}"
-        remote: Any = xmlrpc.client.ServerProxy(
-            "http://127.0.0.1", transport=SupervisorTransport(None, None, socket_path)
-        )
-        return {process["name"]: process["pid"] for process in remote.supervisor.getAllProcessInfo()}
+        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=SupervisorTransport(None, None, socket_path))
 
     def redis(self) -> Any:
         import redis

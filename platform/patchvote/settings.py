@@ -281,11 +281,11 @@ CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
 CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = CELERY_EVENT_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
-CELERY_TASK_ACKS_LATE = True
-CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_CREATE_MISSING_QUEUES = False
 CELERY_TASK_DEFAULT_QUEUE = "inference"
-CELERY_TASK_QUEUES: dict[str, dict[str, str]] = {"inference": {}, "training": {}}
+# A message is gone once it is delivered: what it says is in the database, and the sweep says it again. One that waits to be
+# acknowledged could silence its worker for ever: where Redis hangs at that moment, the worker never takes another.
+CELERY_TASK_QUEUES: dict[str, dict[str, bool]] = {"inference": {"no_ack": True}, "training": {"no_ack": True}}
 CELERY_TASK_ROUTES = {"patchvote.cases.*": {"queue": "inference"}, "patchvote.training.*": {"queue": "training"}}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_POOL = "solo"
@@ -321,7 +321,7 @@ INFERENCE_BATCH = env.number("PATCHVOTE_INFERENCE_BATCH", 64)
 """Analyses that an inference worker claims at once, at the most; it takes fewer where that many patches are enough."""
 INFERENCE_DEVICE = env.text("PATCHVOTE_DEVICE", "auto")
 INFERENCE_PRECISION = env.choice("PATCHVOTE_PRECISION", "auto", "float32", "bfloat16")
-INFERENCE_NICENESS = env.number("PATCHVOTE_INFERENCE_NICENESS", 5)
+INFERENCE_NICENESS = env.number("PATCHVOTE_INFERENCE_NICENESS", 10)
 """Of inference processes: web pages and uploads on the same machine go first."""
 INFERENCE_STALL = timedelta(seconds=env.number("PATCHVOTE_STALL_SECONDS", 120))
 """An inference worker whose forward pass comes no further for so long ends itself; another one takes over."""

@@ -1,0 +1,53 @@
+"""Installations that take faults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+
+from tests.conftest import Client
+from tests.faults.installation import Installation
+from tests.faults.pictures import Pool
+
+
+@pytest.fixture(scope="session")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    return Pool(tmp_path_factory.mktemp("pool"))
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Iterator[Installation]:
+    """Two inference workers and two sweeps on SQLite."""
+    running = Installation(tmp_path_factory.mktemp("faults") / "data", pool.bundle)
+    running.start()
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def on_postgres(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Iterator[Installation]:
+    """The same on a PostgreSQL server of its own, where PostgreSQL is installed."""
+    from tests.postgres import MISSING, Postgres
+
+    if not Postgres.installed():
+        pytest.skip(MISSING)
+    folder = tmp_path_factory.mktemp("faults-postgres")
+    with Postgres(folder) as server:
+        running = Installation(folder / "data", pool.bundle, server=server)
+        running.start()
+        yield running
+        assert running.stop() == 0
+
+
+@pytest.fixture
+def client(installation: Installation) -> Client:
+    """An API client, once everything is back that another test killed."""
+    installation.settled()
+    return installation.connected()
+
+
+@pytest.fixture
+def chance() -> Random:
+    return Random(0)

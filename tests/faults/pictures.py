@@ -1,0 +1,89 @@
+"""A pool of small pictures, and a network that calls some of them benign and some malignant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from classifier import bundle, networks
+from classifier.grid import COVER
+from classifier.predictor import Predictor
+from tests.conftest import encode, noise
+
+SIZE = 30
+SPREAD = 2.0
+"""Standard deviation of the patches' logits."""
+MARGIN = 0.05
+"""No patch's logit is nearer to zero: what shares a batch changes the last digits, and must not change a vote."""
+
+
+def picture(number: int) -> np.ndarray:
+    """One to three patches side by side, each with a tint and a contrast of its own."""
+    chance = np.random.default_rng(number)
+    width = COVER.size + COVER.stride * (number % 3)
+    pixels = noise(width, COVER.size, seed=number).astype(float)
+    for left in range(0, width, COVER.stride):
+        part = pixels[:, left : left + COVER.stride]
+        part[:] = part * chance.uniform(0.2, 1) + chance.uniform(-60, 40, 3)
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+class Pool:
+    """Pictures as files, with the bundle that reads them.
+
+    Attributes:
+        files: PNG, all different.
+        bundle: The folder of a small network, so that thousands of cases fit into minutes on two cores.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        candidates = [picture(number) for number in range(2 * SIZE)]
+        module = networks.create("squeezenet")
+        state = _random_weights(module)
+        probe = [logit for logits in _logits(folder / "probe", state, candidates) for logit in logits]
+        # Logits of random weights are nearly equal: they are spread, and centred so that half of them are malignant.
+        scale = SPREAD / float(np.std(probe))
+        state["classifier.1.weight"] *= scale
+        state["classifier.1.bias"][:] = torch.tensor([float(np.median(probe)) * scale, 0.0])
+        self.bundle = folder / "pool"
+        logits = _logits(self.bundle, state, candidates)
+        clear = [pixels for pixels, few in zip(candidates, logits, strict=True) if min(map(abs, few)) > MARGIN]
+        self.files = [encode(pixels) for pixels in clear[:SIZE]]
+        if len(self.files) < SIZE:
+            raise AssertionError(f"only {len(self.files)} pictures have clear votes")
+
+
+def _random_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Of the class benign nothing but a constant is left, so that one number decides."""
+    chance = torch.Generator().manual_seed(0)
+    state = {
+        name: torch.randn(tensor.shape, generator=chance) * (2 / max(1, tensor[0].numel())) ** 0.5
+        if tensor.dim() > 1
+        else torch.zeros_like(tensor)
+        for name, tensor in module.state_dict().items()
+    }
+    state["classifier.1.weight"][0] = 0
+    state["classifier.1.weight"][1].abs_()  # the network ends in a ReLU, which must let it through
+    return state
+
+
+def _logits(folder: Path, state: dict[str, torch.Tensor], pictures: list[np.ndarray]) -> list[list[float]]:
+    metadata = bundle.BundleMetadata(
+        name="pool",
+        network="squeezenet",
+        normalisation=networks.spec("squeezenet").normalisation,
+        threshold=0.5,
+        synthetic=True,
+    )
+    predictor = Predictor(bundle.save(folder, state, metadata), precision="float32")
+    return [logits for _, logits in predictor.logits(pictures)]
+
+
+BAD_FILES = {
+    "not an image": b"This is no image.",
+    "truncated": encode(noise(300, 300))[:-200],
+    "too small": encode(noise(60, 60)),
+}
+"""What is refused, and why."""
