@@ -15,7 +15,7 @@ FINAL = {"succeeded", "failed", "cancelled"}
 MAX_ATTEMPTS = 4
 CLOSE = 1e-3
 """Of probabilities: they are rounded to four digits, after sums whose order depends on what shares a batch."""
-CLEANING_SECONDS = 60
+CLEANING_SECONDS = 90
 
 Result = dict[str, Any]
 
