@@ -283,8 +283,8 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_CREATE_MISSING_QUEUES = False
 CELERY_TASK_DEFAULT_QUEUE = "inference"
-# A message is gone once it is delivered: what it says is in the database, and the sweep says it again. One that waits to
-# be acknowledged could silence its worker for ever: where Redis hangs at that moment, the worker never takes another.
+# A message is gone once it is delivered: what it says is in the database, and the sweep says it again. One that waits
+# to be acknowledged could silence its worker for ever: where Redis hangs at that moment, it never takes another.
 CELERY_TASK_QUEUES: dict[str, dict[str, bool]] = {"inference": {"no_ack": True}, "training": {"no_ack": True}}
 CELERY_TASK_ROUTES = {"patchvote.cases.*": {"queue": "inference"}, "patchvote.training.*": {"queue": "training"}}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
