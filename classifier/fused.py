@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import math
 import operator
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -75,7 +77,7 @@ class FusedConvolution(nn.Module):
         padding = self._padding
         if self._same:
             batch, padding = self._pad(batch)
-        if batch.device.type != "cpu":
+        if not _in_one_call(batch):
             return self._plain(batch, addend, padding)
         shape = (padding, self._stride, self._dilation, self._groups)
         if self.packed is None:
@@ -128,7 +130,7 @@ def fused(module: nn.Module, patch: int) -> nn.Module:
             faster = _fuse(module)
             logits = module(batch)
             difference = (faster(batch) - logits).abs().max().item()
-    except (RuntimeError, AttributeError, TypeError, fx.proxy.TraceError):
+    except Exception:
         logger.warning("the network cannot be fused, it serves as it is", exc_info=True)
         return module
     if not difference <= _TOLERANCE * max(1.0, logits.abs().max().item()):
@@ -137,8 +139,32 @@ def fused(module: nn.Module, patch: int) -> nn.Module:
     return faster.float()  # packed weights forgotten: what is copied and moved is small
 
 
+def _in_one_call(batch: Tensor) -> bool:
+    """Whether oneDNN does it all here: on a CPU, and in bfloat16 only where the processor has it."""
+    if batch.device.type != "cpu":
+        return False
+    return batch.dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
+
+
 class _Tracer(fx.Tracer):
-    """Sees timm's layers as layers."""
+    """Sees timm's layers as layers, and its own thread alone.
+
+    While a network is traced, calls of modules go through the tracer in all threads: one that computes with another
+    network meanwhile must not notice.
+    """
+
+    def __init__(self) -> None:
+        """Belong to this thread."""
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Trace a call; in another thread, make it."""
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Do not look into them."""

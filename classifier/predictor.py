@@ -68,7 +68,7 @@ class Predictor:
 
         Args:
             images: RGB, uint8, each of shape (height, width, 3); sizes may differ.
-            progress: Told after each forward pass which share of the patches is done, 0..1; may raise to stop.
+            progress: Told after each forward pass which share of the work is done, 0..1; may raise to stop.
 
         Returns:
             One prediction for each image, in order.
@@ -116,8 +116,13 @@ class Predictor:
         while done < len(places):
             # Patches overlap and take several times their image's memory: only those of one batch exist at a time.
             batch = places[done : done + self.batch_size]
+
+            def passed(share: float, done: int = done, size: int = len(batch)) -> None:
+                if progress:
+                    progress((done + share * size) / len(places))
+
             try:
-                differences.append(self._differences(tensors, batch))
+                differences.append(self._differences(tensors, batch, passed))
             except torch.OutOfMemoryError:
                 if len(batch) == 1:
                     raise
@@ -126,16 +131,20 @@ class Predictor:
                 torch.cuda.empty_cache()
                 continue
             done += len(batch)
-            if progress:
-                progress(done / len(places))
         return torch.cat(differences).cpu()
 
-    def _differences(self, tensors: Sequence[Tensor], batch: Sequence[tuple[int, Box]]) -> Tensor:
+    def _differences(
+        self, tensors: Sequence[Tensor], batch: Sequence[tuple[int, Box]], passed: Callable[[float], None]
+    ) -> Tensor:
         groups = groupby(batch, key=itemgetter(0))
         patches = torch.cat([cut(tensors[number], [box for _, box in group]) for number, group in groups])
         inputs = self.bundle.metadata.normalisation.apply(patches, self.engine.dtype)
         variants = mirrored(inputs) if self.bundle.metadata.test_time_flips else [inputs]
-        logits = torch.stack([self._forward(variant) for variant in variants]).mean(dim=0)
+        outputs = []
+        for number, variant in enumerate(variants, start=1):
+            outputs.append(self._forward(variant))
+            passed(number / len(variants))
+        logits = torch.stack(outputs).mean(dim=0)
         return logits[:, 1] - logits[:, 0]
 
     def _forward(self, inputs: Tensor) -> Tensor:

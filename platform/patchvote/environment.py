@@ -48,17 +48,20 @@ def folders(name: str, default: Path) -> list[Path]:
     return [Path(part).expanduser().resolve() for part in text(name, str(default)).split(os.pathsep) if part.strip()]
 
 
-def number(name: str, default: int) -> int:
-    """A whole number.
+def number(name: str, default: int, *, least: int | None = None) -> int:
+    """A whole number, of at least `least`.
 
     Raises:
         SystemExit: If it is none; the sentence names the variable.
     """
     value = text(name, str(default))
     try:
-        return int(value)
+        found = int(value)
     except ValueError:
         raise SystemExit(f"{name} must be a whole number, not {value!r}.") from None
+    if least is not None and found < least:
+        raise SystemExit(f"{name} must be at least {least}, not {found}.")
+    return found
 
 
 def share(name: str, default: float) -> float:

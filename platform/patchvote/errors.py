@@ -49,7 +49,8 @@ def trouble(error: BaseException | None) -> Trouble | None:
     """What an unforeseen error says of the server's state; None if it is a defect."""
     if isinstance(error, OSError) and error.errno in _FULL_ERRORS:
         return FULL
-    if isinstance(error, OperationalError | InterfaceError):
+    defect = "no such" in str(error)  # SQLite's words for a table or column that is missing
+    if isinstance(error, OperationalError | InterfaceError) and not defect:
         full = getattr(error.__cause__, "sqlstate", "") == _DISK_FULL or "disk is full" in str(error)
         return FULL if full else BUSY
     return None

@@ -117,7 +117,15 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
 elif DATABASES["default"]["ENGINE"].endswith("postgresql"):
     # A server that is away is said within seconds; `?connect_timeout=` in the URL goes first.
-    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 3)
+    DATABASES["default"]["OPTIONS"] = {
+        "connect_timeout": 3,
+        # A connection whose other end has vanished is given up within half a minute.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 25_000,
+        **DATABASES["default"].get("OPTIONS", {}),
+    }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -306,24 +314,24 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 
 # --- the ledger -------------------------------------------------------------------------------------------------------
 
-JOB_LEASE = timedelta(seconds=env.number("PATCHVOTE_LEASE_SECONDS", 10))
+JOB_LEASE = timedelta(seconds=env.number("PATCHVOTE_LEASE_SECONDS", 10, least=1))
 """How long a worker may be silent before its jobs go back to the queue; renewed three times as often."""
-JOB_MAX_ATTEMPTS = env.number("PATCHVOTE_MAX_ATTEMPTS", 4)
-JOB_RETRY = timedelta(seconds=env.number("PATCHVOTE_RETRY_SECONDS", 3))
+JOB_MAX_ATTEMPTS = env.number("PATCHVOTE_MAX_ATTEMPTS", 4, least=1)
+JOB_RETRY = timedelta(seconds=env.number("PATCHVOTE_RETRY_SECONDS", 3, least=0))
 """How long a job waits that was lost a second time; twice as long each time after that, up to `JOB_RETRY_LONGEST`."""
 JOB_RETRY_LONGEST = timedelta(minutes=1)
-JOB_SWEEP_SECONDS = env.number("PATCHVOTE_SWEEP_SECONDS", 2)
-CLEANING_SECONDS = env.number("PATCHVOTE_CLEANING_SECONDS", 600)
+JOB_SWEEP_SECONDS = env.number("PATCHVOTE_SWEEP_SECONDS", 2, least=1)
+CLEANING_SECONDS = env.number("PATCHVOTE_CLEANING_SECONDS", 600, least=1)
 """Between two cleanings by the sweep."""
-ORPHAN_SECONDS = env.number("PATCHVOTE_ORPHAN_SECONDS", 3600)
+ORPHAN_SECONDS = env.number("PATCHVOTE_ORPHAN_SECONDS", 3600, least=30)
 """How long a file that belongs to no row is left alone: the request that brought it may be about to write its row."""
-INFERENCE_BATCH = env.number("PATCHVOTE_INFERENCE_BATCH", 64)
+INFERENCE_BATCH = env.number("PATCHVOTE_INFERENCE_BATCH", 64, least=1)
 """Analyses that an inference worker claims at once, at the most; it takes fewer where that many patches are enough."""
 INFERENCE_DEVICE = env.text("PATCHVOTE_DEVICE", "auto")
 INFERENCE_PRECISION = env.choice("PATCHVOTE_PRECISION", "auto", "float32", "bfloat16")
-INFERENCE_NICENESS = env.number("PATCHVOTE_INFERENCE_NICENESS", 10)
+INFERENCE_NICENESS = env.number("PATCHVOTE_INFERENCE_NICENESS", 10, least=0)
 """Of inference processes: web pages and uploads on the same machine go first."""
-INFERENCE_STALL = timedelta(seconds=env.number("PATCHVOTE_STALL_SECONDS", 120))
+INFERENCE_STALL = timedelta(seconds=env.number("PATCHVOTE_STALL_SECONDS", 120, least=60))
 """An inference worker whose forward pass comes no further for so long ends itself; another one takes over."""
 TRAINING_DEVICE = env.text("PATCHVOTE_TRAINING_DEVICE", INFERENCE_DEVICE)
 TRAINING_MAX_ATTEMPTS = env.number("PATCHVOTE_TRAINING_MAX_ATTEMPTS", 12)

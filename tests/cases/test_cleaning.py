@@ -99,3 +99,30 @@ def test_a_long_round_goes_on_where_it_stopped(
         cleaner.clean()
         rounds += 1
     assert rounds == len(looked) == len(set(looked))
+
+
+def test_an_upload_that_still_arrives_is_left_alone(
+    db: None, places: tuple[Path, ...], settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.ORPHAN_SECONDS = 100
+    now = 0.0
+    monkeypatch.setattr(cleaning.time, "monotonic", lambda: now)
+    arriving = places[2] / "large.upload"
+    cleaner = cleaning.Cleaner()
+    for number in range(1, 4):
+        arriving.write_bytes(b"x" * number)
+        assert cleaner.clean() == 0
+        now += 150
+    assert cleaner.clean() == 1
+
+
+def test_what_was_not_written_to_its_end_goes(submit: Any, ana: Any, places: tuple[Path, ...], settings: Any) -> None:
+    settings.ORPHAN_SECONDS = 0
+    image = submit(ana).images.get()
+    pixels.forget(image)
+    default_storage.save(f"previews/{image.pk.hex[:2]}/{image.pk.hex}-full.jpg", ContentFile(b"whole"))
+    half = Path(image.file.path).with_name(f"{image.pk.hex}.12345678.draft")
+    half.write_bytes(b"half")
+    assert cleaning.Cleaner().clean() == 1
+    assert not half.exists()
+    assert len(files(*places)) == 2

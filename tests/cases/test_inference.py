@@ -187,7 +187,7 @@ def test_previews_are_there_before_anybody_asks(submit: Any, ana: Any, work: Any
 
 
 def test_the_next_champion_is_loaded_before_its_first_case(
-    submit: Any, ana: Any, work: Any, second_version: Any, tiny_champion: Any
+    submit: Any, ana: Any, work: Any, second_version: Any, tiny_champion: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from patchvote.registry import services as registry
 
@@ -195,6 +195,7 @@ def test_the_next_champion_is_loaded_before_its_first_case(
     work()
     registry.promote(second_version, gate=False)
     predictors._loaded.pop(second_version.sha256, None)
+    monkeypatch.setattr(predictors, "_expected", tiny_champion.sha256)
     inference.look_ahead()
     loading = predictors._loaded[second_version.sha256]
     assert loading.result().bundle.sha256 == second_version.sha256
@@ -223,8 +224,8 @@ def test_a_worker_that_hangs_ends_itself(tmp_path: Path) -> None:
 
     program = (
         "import time; from datetime import timedelta; from patchvote.cases.watchdog import Watchdog\n"
-        "dog = Watchdog(timedelta(seconds=0.2)); assert dog.check(); time.sleep(0.1); dog.pat(); time.sleep(0.15)\n"
-        "assert dog.check(); print('alive', flush=True); time.sleep(0.3); dog.check(); print('not reached')"
+        "dog = Watchdog(timedelta(seconds=0.2)); dog.check(); time.sleep(0.1); dog.pat(); time.sleep(0.15)\n"
+        "dog.check(); print('alive', flush=True); time.sleep(0.3); dog.check(); print('not reached')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout == "alive\n"
@@ -247,5 +248,36 @@ def test_leases_of_what_waits_its_turn_are_renewed(
         predict(self, *args)
 
     monkeypatch.setattr(inference.InferenceRun, "_predict", slow)
+    work()
+    assert states() == [("succeeded", 1)] * 6
+
+
+def test_a_champion_that_cannot_be_loaded_is_said_once(
+    tiny_champion: Any, caplog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictors._loaded.clear()
+    monkeypatch.setattr(predictors, "_expected", "")
+    (tiny_champion.folder / "metadata.json").write_text("{}")
+    for _ in range(3):
+        inference.look_ahead()
+        predictors._loader.submit(int).result()
+    assert caplog.text.count("the next model version cannot be loaded") == 1
+
+
+def test_a_claim_ahead_that_fails_costs_the_present_part_nothing(
+    submit: Any, ana: Any, work: Any, claims: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.db import OperationalError
+
+    for _ in range(6):
+        submit(ana)
+    claim = ledger.claim
+
+    def locked(*args: Any, **options: Any) -> Any:
+        if options.get("untried"):
+            raise OperationalError("database is locked")
+        return claim(*args, **options)
+
+    monkeypatch.setattr(ledger, "claim", locked)
     work()
     assert states() == [("succeeded", 1)] * 6

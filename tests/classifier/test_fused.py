@@ -1,6 +1,10 @@
 """A network that serves says what the network that was trained says."""
 
 import copy
+import os
+import subprocess
+import sys
+import threading
 from typing import Any
 
 import pytest
@@ -9,6 +13,7 @@ from torch import nn
 
 from classifier import networks
 from classifier.fused import FusedConvolution, fused
+from tests.conftest import ROOT
 
 FEW = sorted(set(networks.NETWORKS) - {"vgg16", "resnet152"})
 
@@ -103,3 +108,49 @@ def test_what_would_say_something_else_serves_as_it_is(monkeypatch: pytest.Monke
     module = trained("resnet18")
     assert fused(module, 225) is module
     assert "differs" in caplog.text
+
+
+OLD_PROCESSOR = """
+import torch
+from classifier import engine, networks
+from classifier.fused import fused
+module = fused(networks.create("squeezenet"), 225)
+print(engine.choose(module, device="cpu"))
+batch = torch.randn(2, 3, 225, 225)
+with torch.inference_mode():
+    exact = module(batch)
+    rounded = module.to(torch.bfloat16)(batch.to(torch.bfloat16)).float()
+print((exact - rounded).abs().max().item() < 0.1)
+"""
+
+
+def test_a_processor_without_bfloat16_computes_too() -> None:
+    """oneDNN can be told to believe that this one is older."""
+    old = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run(
+        [sys.executable, "-c", OLD_PROCESSOR], env=old, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[1] == "True"
+
+
+def test_a_network_is_fused_while_another_one_computes() -> None:
+    computing = fused(trained("squeezenet"), 64)
+    next_one = trained("resnet18")
+    failures: list[Exception] = []
+    fusing = threading.Event()
+
+    def compute() -> None:
+        try:
+            while not fusing.is_set():
+                logits(computing, 64)
+        except (NameError, RuntimeError) as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    for _ in range(3):
+        assert fused(next_one, 64) is not next_one
+    fusing.set()
+    thread.join()
+    assert failures == []

@@ -33,8 +33,9 @@ document.addEventListener("htmx:afterRequest", (event) => {
   const seconds = xhr.getResponseHeader("Retry-After");
   const [path] = status.getAttribute("hx-get").split("?");
   status.setAttribute("hx-get", `${path}?after=${seconds}`);
-  status.setAttribute("hx-trigger", `load delay:${seconds}s, retry`);
+  status.setAttribute("hx-trigger", "retry");
   htmx.process(status);
+  setTimeout(() => htmx.trigger(status, "retry"), 1000 * seconds);
 });
 
 document.addEventListener("htmx:beforeSwap", (event) => {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +20,7 @@ from django.core.files.storage import default_storage
 
 from patchvote.cases import pixels
 from patchvote.cases.models import Image
+from patchvote.storage import is_draft
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +28,8 @@ SECONDS_AT_ONCE = 2.0
 """After these a cleaning stops; the next one goes on from there."""
 
 _HEX = 32
+_AT_ONCE = 1000
+"""Names in one query."""
 
 
 class Folder(Protocol):
@@ -35,8 +39,8 @@ class Folder(Protocol):
     def path(self) -> str | Path:
         """Where it is."""
 
-    def orphans(self) -> list[str]:
-        """The names of files that belong to no row, as things stand."""
+    def orphans(self) -> dict[str, object]:
+        """The names of files that belong to no row, as things stand; with each what tells that it has changed."""
 
     def remove(self, name: str) -> None:
         """Delete one of them."""
@@ -48,11 +52,16 @@ class StoredFolder:
 
     path: str
 
-    def orphans(self) -> list[str]:
-        """Those whose image is not in the database."""
-        owners = {name: _owner(name) for name in default_storage.listdir(self.path)[1]}
-        known = set(Image.objects.filter(pk__in=set(owners.values())).values_list("pk", flat=True))
-        return [name for name, owner in owners.items() if owner not in known]
+    def orphans(self) -> dict[str, object]:
+        """Those whose image is not in the database, and what was not written to its end."""
+        found: dict[str, object] = {}
+        everything = default_storage.listdir(self.path)[1]
+        for start in range(0, len(everything), _AT_ONCE):
+            names = everything[start : start + _AT_ONCE]
+            owners = {name: _owner(name) for name in names}
+            known = set(Image.objects.filter(pk__in=set(owners.values())).values_list("pk", flat=True))
+            found |= {name: None for name, owner in owners.items() if owner not in known or is_draft(name)}
+        return found
 
     def remove(self, name: str) -> None:
         """Delete it from the storage."""
@@ -65,9 +74,14 @@ class PassingFolder:
 
     path: Path
 
-    def orphans(self) -> list[str]:
-        """All of them."""
-        return [entry.name for entry in self.path.iterdir() if entry.is_file()] if self.path.is_dir() else []
+    def orphans(self) -> dict[str, object]:
+        """All of them, as long as they do not grow."""
+        found: dict[str, object] = {}
+        for entry in self.path.iterdir() if self.path.is_dir() else ():
+            with suppress(FileNotFoundError):  # it has just passed
+                status = entry.stat()
+                found[entry.name] = (status.st_size, status.st_mtime_ns)
+        return found
 
     def remove(self, name: str) -> None:
         """Delete it."""
@@ -80,7 +94,7 @@ class Cleaner:
     def __init__(self) -> None:
         """Start with the first folder."""
         self._round: Iterator[Folder] = iter(())
-        self._seen: dict[Folder, dict[str, float]] = {}
+        self._seen: dict[Folder, dict[tuple[str, object], float]] = {}
 
     def clean(self) -> int:
         """Go on for a moment, or until every folder was looked at.
@@ -101,12 +115,12 @@ class Cleaner:
 
     def _clean(self, folder: Folder) -> int:
         now, before = time.monotonic(), self._seen.pop(folder, {})
-        seen = {name: before.get(name, now) for name in folder.orphans()}
-        old = [name for name, since in seen.items() if now - since >= settings.ORPHAN_SECONDS]
-        for name in old:
+        seen = {file: before.get(file, now) for file in folder.orphans().items()}
+        old = {file for file, since in seen.items() if now - since >= settings.ORPHAN_SECONDS}
+        for name, _state in old:
             logger.warning("%s of %s belongs to no image: removed", name, folder.path)
             folder.remove(name)
-        if young := {name: since for name, since in seen.items() if name not in old}:
+        if young := {file: since for file, since in seen.items() if file not in old}:
             self._seen[folder] = young
         return len(old)
 

@@ -89,10 +89,10 @@ class InferenceRun:
     batch_size: int | None = None
     """Of the network that was used last, in patches."""
 
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
-        """Work with threads that decode."""
+    def __init__(self) -> None:
+        """Hold nothing yet."""
         self.held: list[Analysis] = []
-        self._pool = pool
+        self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
         self._parts: deque[Part] = deque()
         self._watchdog = Watchdog(settings.INFERENCE_STALL)
 
@@ -102,11 +102,20 @@ class InferenceRun:
             try:
                 while self._prepare():
                     part = self._parts.popleft()
-                    self._prepare(beside=part)
+                    self._look_ahead(part)
                     self._analyse(part)
                     self.held[:] = [analysis for analysis in self.held if analysis not in part.analyses]
+                self._pool.shutdown(cancel_futures=heartbeat.stopping())
             finally:
+                self._pool.shutdown(wait=False, cancel_futures=True)
                 self._give_back()
+
+    def _look_ahead(self, part: Part) -> None:
+        """Claim and decode what comes after a part; where that fails now, it is tried again after the part."""
+        try:
+            self._prepare(beside=part)
+        except DatabaseFailure:
+            logger.exception("nothing could be claimed ahead")
 
     def _prepare(self, beside: Part | None = None) -> bool:
         """Have the next part's pixels and network on their way; claim more where no part waits.
@@ -229,8 +238,7 @@ class InferenceRun:
 
 def work() -> None:
     """Analyse until nothing is due, or the process was told to stop."""
-    with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
-        InferenceRun(pool).run()
+    InferenceRun().run()
 
 
 def warm_up() -> None:
@@ -244,9 +252,9 @@ def warm_up() -> None:
 def look_ahead() -> None:
     """Begin to load the champion if another one serves now: cases that come find it loaded."""
     try:
-        predictors.load(champion())
+        predictors.expect(champion())
     except NoChampionError:
-        logger.warning("no champion")
+        logger.debug("no champion")
 
 
 def _decode(image: Image) -> NDArray[np.uint8]:

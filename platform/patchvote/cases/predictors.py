@@ -25,6 +25,7 @@ _lock = threading.Lock()
 _loader = ThreadPoolExecutor(1, thread_name_prefix="load-model")
 _loaded: dict[str, Future[Predictor]] = {}
 """By the bundle's SHA-256, the one used last at the end."""
+_expected = ""
 
 
 def load(version: ModelVersion) -> Future[Predictor]:
@@ -42,6 +43,19 @@ def load(version: ModelVersion) -> Future[Predictor]:
         while len(_loaded) > _KEPT:
             del _loaded[next(iter(_loaded))]
     return loading
+
+
+def expect(version: ModelVersion) -> None:
+    """Load the version that will be asked for next, once: what fails is logged, and tried again when it is needed."""
+    global _expected  # noqa: PLW0603 (one process, one champion)
+    if version.sha256 != _expected:
+        _expected = version.sha256
+        load(version).add_done_callback(_log_failure)
+
+
+def _log_failure(loading: Future[Predictor]) -> None:
+    if failure := loading.exception():
+        logger.error("the next model version cannot be loaded", exc_info=failure)
 
 
 def _load(version: ModelVersion) -> Predictor:

@@ -55,8 +55,8 @@ def make(image: Image, decoded: NDArray[np.uint8]) -> None:
         for size in SIZES:
             if not default_storage.exists(_name(image, size)):
                 _make(image, size, decoded)
-    except OSError:
-        logger.exception("no previews of image %s", image.pk)
+    except Exception:
+        logger.exception("no previews were made", extra={"image": str(image.pk)})
 
 
 def _make(image: Image, size: str, decoded: NDArray[np.uint8]) -> bytes:
@@ -67,9 +67,12 @@ def _make(image: Image, size: str, decoded: NDArray[np.uint8]) -> bytes:
     encoded = io.BytesIO()
     picture.save(encoded, "JPEG", quality=_QUALITY, subsampling=0)
     data = encoded.getvalue()
-    # Two requests at the same moment: the storage gives the second another name; both answers are right.
+    # Two requests at the same moment: the second finds it there, or saves the same once more under another name.
     if not default_storage.exists(_name(image, size)):
-        default_storage.save(_name(image, size), ContentFile(data))
+        try:
+            default_storage.save(_name(image, size), ContentFile(data))
+        except OSError:  # a full disk takes no picture away from who looks at it
+            logger.exception("a preview could not be kept", extra={"image": str(image.pk)})
     return data
 
 

@@ -207,8 +207,11 @@ def progressed(analyses: Sequence[Analysis], share: float) -> bool:
         False if none of them is held any more.
     """
     with transaction.atomic():
-        held = sum(ledger.report(analysis, progress=share) for analysis in analyses)
-        Case.objects.filter(images__analyses__in=analyses).changed()
+        # In the order in which everybody locks.
+        held = sum(ledger.report(one, progress=share) for one in sorted(analyses, key=lambda one: one.pk))
+        cases = Case.objects.select_for_update().filter(images__analyses__in=analyses)
+        locked = list(cases.order_by("pk").values_list("pk", flat=True))
+        Case.objects.filter(pk__in=locked).changed()
     return bool(held)
 
 

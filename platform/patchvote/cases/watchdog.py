@@ -27,11 +27,10 @@ class Watchdog:
         """Say that the process came along."""
         self._patted = time.monotonic()
 
-    def check(self) -> bool:
-        """True while it does; called by a thread that does not hang. It does not return if the patience is over."""
+    def check(self) -> None:
+        """Called by a thread that does not hang; it does not return if the patience is over."""
         silent = time.monotonic() - self._patted
         if silent > self._patience:
             logger.critical("no progress for %.0f s: this worker ends itself", silent)
             logging.shutdown()
             os.kill(os.getpid(), signal.SIGKILL)
-        return True

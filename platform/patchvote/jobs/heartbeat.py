@@ -8,7 +8,7 @@ import socket
 import threading
 import uuid
 
-from django.db import Error, close_old_connections, connection
+from django.db import close_old_connections, connection
 from django.db.models.functions import Now
 
 from patchvote.jobs import stats
@@ -26,7 +26,6 @@ _engine = ""
 
 def start(queue: str) -> None:
     """Begin to beat for a queue, from a thread of its own."""
-    beat(queue)
     logger.info("worker is there", extra={"worker": NAME, "queue": queue, "engine": _engine})
     threading.Thread(target=_run, args=(queue,), name="heartbeat", daemon=True).start()
 
@@ -60,11 +59,12 @@ def set_engine(engine: str) -> None:
 
 
 def _run(queue: str) -> None:
-    while not _stop.wait(Worker.HEARTBEAT.total_seconds()):
+    while not _stop.is_set():
         try:
             close_old_connections()
             beat(queue)
             worker_beating.send(sender=None, queue=queue)
-        except Error:
+        except Exception:
             logger.exception("heartbeat failed")
+        _stop.wait(Worker.HEARTBEAT.total_seconds())
     connection.close()

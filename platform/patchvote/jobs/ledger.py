@@ -17,7 +17,6 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db import Error as DatabaseFailure
 from django.db import close_old_connections, connection, models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
@@ -92,7 +91,14 @@ def renew(jobs: Iterable[Job]) -> int:
     Returns:
         How many of the jobs are still held; the rest were cancelled or given to another worker.
     """
-    return sum(_held(job).update(lease_expires_at=Now() + settings.JOB_LEASE) for job in jobs)
+    renewed = 0
+    holders: dict[tuple[type[Job], str, int], list[Any]] = {}
+    for job in jobs:
+        holders.setdefault((type(job), job.worker, job.attempts), []).append(job.pk)
+    for (model, worker, attempts), ids in holders.items():  # mostly one: claimed by this worker, for the first time
+        rows = _rows(model).filter(pk__in=ids, state=State.RUNNING, worker=worker, attempts=attempts)
+        renewed += rows.update(lease_expires_at=Now() + settings.JOB_LEASE)
+    return renewed
 
 
 def report(job: Job, **fields: Any) -> bool:
@@ -203,7 +209,6 @@ def sweep(model: type[J]) -> tuple[int, int]:
         with transaction.atomic():
             lost = list(_rows(model).filter(expired).select_for_update(skip_locked=True, of=("self",)))
             ids = [job.pk for job in lost]
-            # Rows are locked on PostgreSQL alone: conditions stay, for a second sweep on SQLite.
             failed = (
                 _rows(model)
                 .filter(expired, model.exhausted(), pk__in=ids)
@@ -247,23 +252,22 @@ def _mend_times(model: type[Job]) -> None:
 
 
 @contextmanager
-def renewing(jobs: Sequence[Job], still_working: Callable[[], bool] = lambda: True) -> Iterator[None]:
+def renewing(jobs: Sequence[Job], check: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Renew the leases of jobs from a thread of its own while the body works on them.
 
     Args:
         jobs: May change meanwhile: the body may take and end some.
-        still_working: Asked before each renewal; once it says no, the leases run out.
+        check: Called before each renewal: it may end a process that hangs.
     """
     stop = threading.Event()
 
     def beat() -> None:
         while not stop.wait(settings.JOB_LEASE.total_seconds() / 3):
-            if not still_working():
-                continue
+            check()
             try:
                 close_old_connections()
                 renew(tuple(jobs))
-            except DatabaseFailure:
+            except Exception:
                 logger.exception("the leases of %d jobs could not be renewed", len(jobs))
         connection.close()
 

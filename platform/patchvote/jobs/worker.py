@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
@@ -9,11 +10,16 @@ from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 from patchvote.jobs import heartbeat
 from patchvote.jobs.signals import worker_starting
 
+logger = logging.getLogger(__name__)
+
 
 @worker_ready.connect
 def _ready(sender: Any, **_: Any) -> None:
     for queue in sender.app.amqp.queues.consume_from:
-        worker_starting.send(sender=None, queue=queue)
+        # A worker whose preparation failed works all the same, and says that it is there.
+        for receiver, failure in worker_starting.send_robust(sender=None, queue=queue):
+            if failure is not None:
+                logger.error("%s failed", receiver, exc_info=failure)
         heartbeat.start(queue)
 
 
