@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,34 @@ def test_polling_survives_a_server_that_is_away(visit: Any, picture: Path) -> No
     if page.locator(".summary .verdict.none").count():  # a quick worker may have ended before the first poll
         expect(page.locator("#announcement")).to_contain_text("The server does not answer")
     page.unroute("**/status/**")
+    expect(page.locator(".summary .verdict:is(.benign, .malignant)")).to_be_visible(timeout=30_000)
+
+
+def test_a_case_that_waits_is_asked_for_again_and_again(visit: Any, picture: Path, stack: Any) -> None:
+    """Also at the slowest pace, when one delay is as long as the one before it."""
+    page = visit.signed_in()
+    unchanged: list[str] = []
+
+    def at_one_pace(route: Any) -> None:
+        answer = route.fetch()
+        if answer.status == 304:
+            unchanged.append(answer.headers["retry-after"])
+        route.fulfill(response=answer, headers={**answer.headers, "retry-after": "0.3"})
+
+    worker = stack.processes()["inference"]
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        page.goto("/cases/new/")
+        page.set_input_files("input[type=file]", picture)
+        page.route("**/status/**", at_one_pace)
+        page.click("#send")
+        page.wait_for_url(re.compile(r"/cases/[0-9a-f-]{36}/"))
+        stack.wait_for(
+            "five answers that nothing has changed", lambda: page.wait_for_timeout(100) or len(unchanged) > 4
+        )
+        expect(page.locator(".summary .verdict.none")).to_be_visible()
+    finally:
+        os.kill(worker, signal.SIGCONT)
     expect(page.locator(".summary .verdict:is(.benign, .malignant)")).to_be_visible(timeout=30_000)
 
 
