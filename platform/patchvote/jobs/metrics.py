@@ -35,8 +35,8 @@ REMEMBERED = timedelta(hours=1)
 class Jobs:
     """What waits, what is worked on, what failed.
 
-    Queries of open jobs read indexes that hold nothing else, and so do those of failed analyses: a million that succeeded
-    cost nothing.
+    Queries of open jobs read indexes that hold nothing else, and so do those of failed analyses: a million that
+    succeeded cost nothing.
     """
 
     def collect(self) -> Iterator[Metric]:
