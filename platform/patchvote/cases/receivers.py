@@ -38,7 +38,9 @@ def inference_worker_starting(queue: str, **_: Any) -> None:
     """Load the champion before the first case comes."""
     if queue == "inference":
         from patchvote.cases import inference
+        from trainer.cpu import keep_freed_memory
 
+        keep_freed_memory()
         os.nice(settings.INFERENCE_NICENESS)
         for outcome in ("succeeded", "failed", "discarded"):
             stats.count("jobs_ended", 0, kind="analysis", outcome=outcome)
