@@ -17,8 +17,8 @@ def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, where its C library is glibc.
 
     A training step allocates and frees the same large tensors again and again, and so does a forward pass; handing them
-    back to the system each time and faulting their pages in anew took a tenth (ResNet18) to a third (AlexNet) of a step,
-    and a sixth of a forward pass (ResNet18, 60 patches).
+    back to the system each time and faulting their pages in anew took a tenth (ResNet18) to a third (AlexNet) of a
+    step, and a sixth of a forward pass (ResNet18, 60 patches).
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
