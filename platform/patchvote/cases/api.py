@@ -230,8 +230,7 @@ class ImageView(APIView):
     )
     def get(self, request: Request, pk: str) -> HttpResponse:
         """Re-encoded as JPEG, without metadata; the sender's file itself is never served."""
-        visible = Case.objects.visible_to(request.user)  # type: ignore[arg-type]
-        image = get_object_or_404(Image, pk=pk, case__in=visible)
+        image = get_object_or_404(Image.objects.visible_to(request.user), pk=pk)  # type: ignore[arg-type]
         size = request.query_params.get("size", "full")
         if size not in previews.SIZES:
             raise exceptions.ValidationError({"size": [_("full or thumbnail")]}, code="invalid_choice")

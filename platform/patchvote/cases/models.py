@@ -119,6 +119,7 @@ class Case(models.Model):
             models.Index("verdict", "created_at", name="case_verdict_created"),
             models.Index("submitter", "state", "created_at", name="case_submitter_state"),
             models.Index("submitter", "verdict", "created_at", name="case_submitter_verdict"),
+            models.Index("submitter", "reference", name="case_submitter_reference"),
             models.Index("reference", name="case_reference"),
             *(
                 models.Index("created_at", "id", name=f"case_{column}", condition=Q(**{column: True}))
@@ -144,6 +145,14 @@ def _stored_under(image: Image, _filename: str) -> str:
     return f"originals/{image.pk.hex[:2]}/{image.pk.hex}"
 
 
+class ImageQuerySet(models.QuerySet["Image"]):
+    """Images."""
+
+    def visible_to(self, user: User) -> ImageQuerySet:
+        """Those of the cases that a person may see."""
+        return self if user.sees_all_cases else self.filter(case__submitter=user)
+
+
 class Image(models.Model):
     """One micrograph. The file is kept as it was sent and never given to a browser; browsers get a re-encoded copy."""
 
@@ -156,6 +165,8 @@ class Image(models.Model):
     sha256 = models.CharField(_("SHA-256 of the pixels"), max_length=64, db_index=True)
     width = models.PositiveIntegerField(_("width"))
     height = models.PositiveIntegerField(_("height"))
+
+    objects = ImageQuerySet.as_manager()
 
     current_analyses: list[Analysis]
     earlier: list[Analysis]

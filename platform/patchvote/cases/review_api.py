@@ -13,7 +13,7 @@ from rest_framework.throttling import BaseThrottle
 
 from patchvote.cases import reviews
 from patchvote.cases.api import SubmitThrottle
-from patchvote.cases.models import Case, Image, Review
+from patchvote.cases.models import Image, Review
 from patchvote.cases.serializers import ReviewSerializer
 from patchvote.cases.services import StateError
 from patchvote.rest import Conflict, ReadThrottle
@@ -75,5 +75,5 @@ class ReviewsView(generics.ListAPIView[Review]):
         return Response(ReviewSerializer(said).data, status=status.HTTP_201_CREATED)
 
     def _image(self) -> Image:
-        visible = Case.objects.visible_to(self.request.user)  # type: ignore[arg-type]
-        return get_object_or_404(Image, pk=self.kwargs["pk"], case__in=visible)
+        visible = Image.objects.visible_to(self.request.user)  # type: ignore[arg-type]
+        return get_object_or_404(visible, pk=self.kwargs["pk"])

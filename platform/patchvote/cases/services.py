@@ -217,8 +217,7 @@ def progressed(analyses: Sequence[Analysis], share: float) -> bool:
 
 def duplicates_of(image: Image, user: User) -> list[Image]:
     """Other images with equal pixels that a person may see, oldest first, five at the most."""
-    visible = Case.objects.visible_to(user)
-    same = Image.objects.filter(sha256=image.sha256, case__in=visible).exclude(pk=image.pk)
+    same = Image.objects.visible_to(user).filter(sha256=image.sha256).exclude(pk=image.pk)
     return list(same.select_related("case").order_by("case__created_at")[:5])
 
 

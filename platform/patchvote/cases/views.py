@@ -227,8 +227,8 @@ class SideBySide(LoginRequiredMixin, View):
 
     def get(self, request: HttpRequest, pk: Any, image_pk: Any) -> HttpResponse:
         """The analyses that were chosen, or the newest two."""
-        cases = Case.objects.visible_to(signed_in(request))
-        image = get_object_or_404(Image.objects.select_related("case"), pk=image_pk, case=pk, case__in=cases)
+        visible = Image.objects.visible_to(signed_in(request)).select_related("case")
+        image = get_object_or_404(visible, pk=image_pk, case=pk)
         done = image.analyses.exclude(verdict="").select_related("model_version")
         choice = list(done.defer("votes"))
         asked = set(request.GET.getlist("analysis"))

@@ -54,6 +54,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='case',
+            index=models.Index(models.F('submitter'), models.F('reference'), name='case_submitter_reference'),
+        ),
+        migrations.AddIndex(
+            model_name='case',
             index=models.Index(models.F('created_at'), models.F('id'), condition=models.Q(('awaits_review', True)), name='case_awaits_review'),
         ),
         migrations.AddIndex(
