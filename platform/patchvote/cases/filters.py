@@ -13,7 +13,7 @@ from django.utils.dateparse import parse_date
 from django.utils.translation import gettext_lazy as _
 from django_filters.fields import IsoDateTimeField
 
-from patchvote.cases.models import Case, CaseQuerySet, Verdict
+from patchvote.cases.models import Case, CaseQuerySet, Image, Verdict
 from patchvote.cases.standings import COLUMNS
 from patchvote.jobs.models import State
 
@@ -76,7 +76,8 @@ class CaseFilter(django_filters.FilterSet):
         """One box for what people remember."""
         del name
         matches = Q(reference__icontains=value) | Q(notes__icontains=value)
-        return queryset.filter(matches | Q(pk__in=queryset.filter(images__filename__icontains=value).values("pk")))
+        # Looked for among all images, once; which of their cases a person may see, the queryset knows.
+        return queryset.filter(matches | Q(pk__in=Image.objects.filter(filename__icontains=value).values("case")))
 
     def by_review(self, queryset: CaseQuerySet, name: str, value: str) -> CaseQuerySet:
         """What waits for a review, what has it, and where the reviewer says another class than the model."""
