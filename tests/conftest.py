@@ -221,7 +221,8 @@ class Client:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A running installation for all tests that only use it."""
-    running = Stack(tmp_path_factory.mktemp("stack") / "data")
+    # Jobs that tests kill on purpose need not wait longer each time.
+    running = Stack(tmp_path_factory.mktemp("stack") / "data", PATCHVOTE_RETRY_SECONDS="0")
     running.start()
     yield running
     assert running.stop() == 0
