@@ -32,10 +32,10 @@ test: $(VENV)/.test-ready
 	@scripts/install-chromium
 	$(BIN)/python -m pytest
 
-# Rooms without a database would only repeat themselves. Nothing but PostgreSQL's programs has to be installed.
+# SELECT: further options of pytest. Rooms without a database would only repeat themselves. Nothing but PostgreSQL's programs has to be installed.
 test-postgres: $(VENV)/.test-ready
 	@scripts/install-chromium
-	$(BIN)/python -m tests.postgres $(BIN)/python -m pytest \
+	$(BIN)/python -m tests.postgres $(BIN)/python -m pytest $(SELECT) \
 		--ignore tests/classifier --ignore tests/trainer --ignore tests/benchmarks
 
 test-fast: $(VENV)/.test-ready
