@@ -135,7 +135,9 @@ def fill(folder: Path, leaving: int) -> Path:
 
 def test_a_full_disk_takes_no_case_and_works_again_with_room(tmp_path: Path, pool: Pool) -> None:
     with small_disk(tmp_path / "data", megabytes=120):
-        on = Installation(tmp_path / "data", pool.bundle, workers=1, sweeps=1)
+        # By the usual margin so small a disk would never be healthy.
+        margin = {"PATCHVOTE_STORAGE_MARGIN_MB": "1"}
+        on = Installation(tmp_path / "data", pool.bundle, workers=1, sweeps=1, **margin)
         on.start()
         try:
             client, person = on.connected(), SignedIn(on)
