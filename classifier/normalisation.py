@@ -22,8 +22,9 @@ class Normalisation(BaseModel):
         """Normalise uint8 patches of shape (N, 3, H, W), on their device, to `to` (float32 when None)."""
         import torch
 
-        to = to or torch.float32
-        shape = (1, 3, 1, 1)
-        mean = torch.tensor(self.mean, device=patches.device).reshape(shape)
-        scale = torch.tensor([1 / s for s in self.std], device=patches.device).reshape(shape)
-        return patches.to(torch.float32).sub_(mean).mul_(scale).to(to)
+        # Colours lie beside each other: whole lines of pixels are one vector operation, single colours are not.
+        lines = patches.permute(0, 2, 3, 1).flatten(2)
+        mean = torch.tensor(self.mean, device=patches.device).repeat(patches.shape[3])
+        scale = torch.tensor([1 / s for s in self.std], device=patches.device).repeat(patches.shape[3])
+        normalised = lines.to(torch.float32).sub_(mean).mul_(scale).to(to or torch.float32)
+        return normalised.unflatten(2, (patches.shape[3], 3)).permute(0, 3, 1, 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
@@ -14,13 +14,14 @@ from torch import Tensor
 
 from classifier import engine, votes
 from classifier.bundle import Bundle
+from classifier.cores import Cores
 from classifier.fused import fused
 from classifier.grid import Box
 from classifier.patches import cut, mirrored
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_BATCH = {"cpu": 64, "cuda": 1024}
+DEFAULT_BATCH = {"cpu": 128, "cuda": 1024}
 """Patches in one forward pass at the most: bounds the memory that patches take."""
 
 
@@ -60,6 +61,7 @@ class Predictor:
         self.engine = engine.choose(module, device=device, precision=precision, patch=side)
         self._module = self.engine.prepare(module)
         self.batch_size = batch_size or DEFAULT_BATCH.get(self.engine.device.type, 64)
+        self._cores = Cores() if self.engine.device.type == "cpu" else None
 
     def predict(
         self, images: Sequence[NDArray[np.uint8]], progress: Callable[[float], None] | None = None
@@ -101,7 +103,6 @@ class Predictor:
         parts = torch.split(self._logits(images, boxes, progress), [len(places) for places in boxes])
         return [(places, part.tolist()) for places, part in zip(boxes, parts, strict=True)]
 
-    @torch.inference_mode()
     def _logits(
         self,
         images: Sequence[NDArray[np.uint8]],
@@ -111,18 +112,29 @@ class Predictor:
         """For all patches in order, malignant minus benign logit: float32, on the CPU."""
         tensors = [torch.from_numpy(image).to(self.engine.device) for image in images]
         places = [(number, box) for number, image_boxes in enumerate(boxes) for box in image_boxes]
-        differences: list[Tensor] = []
+
+        def compute(patches: range) -> Tensor:
+            return self._differences(tensors, places[patches.start : patches.stop])
+
+        parts = []
         done = 0
-        while done < len(places):
-            # Patches overlap and take several times their image's memory: only those of one batch exist at a time.
-            batch = places[done : done + self.batch_size]
+        for part in self._computed(compute, len(places)):
+            parts.append(part)
+            done += len(part)
+            if progress:
+                progress(done / len(places))
+        return torch.cat(parts).cpu()
 
-            def passed(share: float, done: int = done, size: int = len(batch)) -> None:
-                if progress:
-                    progress((done + share * size) / len(places))
-
+    def _computed(self, compute: Callable[[range], Tensor], patches: int) -> Iterator[Tensor]:
+        """Patches overlap and take several times their image's memory: only those of one batch exist at a time."""
+        if self._cores:
+            yield from self._cores.each(compute, patches, self.batch_size)
+            return
+        done = 0
+        while done < patches:
+            batch = range(done, min(done + self.batch_size, patches))
             try:
-                differences.append(self._differences(tensors, batch, passed))
+                yield compute(batch)
             except torch.OutOfMemoryError:
                 if len(batch) == 1:
                     raise
@@ -131,20 +143,14 @@ class Predictor:
                 torch.cuda.empty_cache()
                 continue
             done += len(batch)
-        return torch.cat(differences).cpu()
 
-    def _differences(
-        self, tensors: Sequence[Tensor], batch: Sequence[tuple[int, Box]], passed: Callable[[float], None]
-    ) -> Tensor:
+    @torch.inference_mode()
+    def _differences(self, tensors: Sequence[Tensor], batch: Sequence[tuple[int, Box]]) -> Tensor:
         groups = groupby(batch, key=itemgetter(0))
         patches = torch.cat([cut(tensors[number], [box for _, box in group]) for number, group in groups])
         inputs = self.bundle.metadata.normalisation.apply(patches, self.engine.dtype)
         variants = mirrored(inputs) if self.bundle.metadata.test_time_flips else [inputs]
-        outputs = []
-        for number, variant in enumerate(variants, start=1):
-            outputs.append(self._forward(variant))
-            passed(number / len(variants))
-        logits = torch.stack(outputs).mean(dim=0)
+        logits = torch.stack([self._forward(variant) for variant in variants]).mean(dim=0)
         return logits[:, 1] - logits[:, 0]
 
     def _forward(self, inputs: Tensor) -> Tensor:

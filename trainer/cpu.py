@@ -8,7 +8,7 @@ import functools
 import torch
 from torch import Tensor, nn
 
-_MMAP_THRESHOLD, _TRIM_THRESHOLD, _MMAP_MAX = -3, -1, -4
+_MMAP_THRESHOLD, _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -3, -1, -4, -8
 """glibc's names for mallopt's parameters."""
 
 
@@ -27,6 +27,7 @@ def keep_freed_memory() -> None:
     mallopt(_MMAP_THRESHOLD, 1 << 30)
     mallopt(_TRIM_THRESHOLD, 0x7FFFFFFF)
     mallopt(_MMAP_MAX, 0)
+    mallopt(_ARENA_MAX, 1)  # what other threads free is handed back whatever the threshold, unless it is in the first
 
 
 def depthwise_in_float32(module: nn.Module) -> None:

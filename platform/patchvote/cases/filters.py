@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from django_filters.fields import IsoDateTimeField
 
 from patchvote.cases.models import Case, CaseQuerySet, Image, Verdict
-from patchvote.cases.standings import COLUMNS
+from patchvote.cases.summaries import STANDINGS
 from patchvote.jobs.models import State
 
 
@@ -82,4 +82,4 @@ class CaseFilter(django_filters.FilterSet):
     def by_review(self, queryset: CaseQuerySet, name: str, value: str) -> CaseQuerySet:
         """What waits for a review, what has it, and where the reviewer says another class than the model."""
         del name
-        return queryset.filter(**{COLUMNS[value]: True})
+        return queryset.filter(**{STANDINGS[value]: True})

@@ -78,7 +78,7 @@ class CaseQuerySet(models.QuerySet["Case"]):
 class Case(models.Model):
     """What a person submits: one or more images of one biopsy.
 
-    `state` and `verdict` sum up the current analyses, the three columns of `patchvote.cases.standings` the reviews;
+    `state` and `verdict` sum up the current analyses, the three columns of `patchvote.cases.summaries` the reviews;
     they are written in the transaction that changes analyses or reviews.
     """
 

@@ -8,9 +8,9 @@ from typing import Any
 from django.conf import settings
 from django.dispatch import receiver
 
-from patchvote.cases import services
 from patchvote.cases.cleaning import Cleaner
 from patchvote.cases.models import Analysis, Image
+from patchvote.cases.summaries import summarise
 from patchvote.celery import wake
 from patchvote.jobs import stats
 from patchvote.jobs.signals import jobs_changed, wake_up, worker_beating, worker_starting
@@ -22,7 +22,7 @@ _cleaner = Cleaner()
 @receiver(jobs_changed, sender=Analysis)
 def analyses_changed(ids: list[Any], **_: Any) -> None:
     """Sum up their cases, in the same transaction."""
-    services.summarise(Image.objects.filter(analyses__in=ids).values_list("case", flat=True))
+    summarise(Image.objects.filter(analyses__in=ids).values_list("case", flat=True))
 
 
 @receiver(wake_up, sender=Analysis)

@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 from classifier.bundle import patient_key
 from patchvote.cases.models import Analysis, Case, Decision, Image, Review, Verdict
 from patchvote.cases.services import StateError
-from patchvote.cases.standings import COLUMNS, standing
+from patchvote.cases.summaries import STANDINGS, summarise
 from patchvote.jobs.models import OPEN_STATES, State
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def review(image: Image, reviewer: User, decision: str, *, comment: str = "", an
         if latest and _content(latest) == _content(new):
             return latest
         new.save(force_insert=True)
-        Case.objects.filter(pk=case.pk).changed(**standing(case.pk, case.state))
+        summarise([case.pk])
     return new
 
 
@@ -78,7 +78,7 @@ def _content(said: Review) -> tuple[Any, ...]:
 def marks(cases: Iterable[Case]) -> dict[str, set[Any]]:
     """Of some cases, the ids of those that stand so and so, by the names that people filter by."""
     cases = list(cases)
-    return {name: {case.pk for case in cases if getattr(case, column)} for name, column in COLUMNS.items()}
+    return {name: {case.pk for case in cases if getattr(case, column)} for name, column in STANDINGS.items()}
 
 
 def next_case(after: Case | None = None) -> Case | None:

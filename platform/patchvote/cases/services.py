@@ -18,10 +18,9 @@ from django.utils.translation import gettext as _
 from classifier.decode import DecodeError, Limits, decode
 from patchvote.accounts import history
 from patchvote.cases import pixels
-from patchvote.cases.models import Analysis, Case, Image, Verdict
-from patchvote.cases.standings import standing
+from patchvote.cases.models import Analysis, Case, Image
+from patchvote.cases.summaries import summarise
 from patchvote.jobs import ledger
-from patchvote.jobs.models import State
 from patchvote.jobs.signals import wake_up
 from patchvote.registry.models import ModelVersion
 from patchvote.registry.services import champion
@@ -181,21 +180,6 @@ def cancel(case: Case) -> None:
     case.refresh_from_db()
 
 
-def summarise(case_ids: Iterable[Any]) -> None:
-    """Bring state, verdict and standing of cases in line with their current analyses; within a transaction.
-
-    The cases are locked first, in one order everywhere, and read afterwards: of two workers that end the last two
-    analyses of a case at the same moment, the second sees what the first one did.
-    """
-    locked = Case.objects.select_for_update().filter(pk__in=set(case_ids)).order_by("pk")
-    for pk in list(locked.values_list("pk", flat=True)):
-        rows = Analysis.objects.filter(image__case=pk, current=True).values_list("state", "verdict")
-        states, verdicts = zip(*rows, strict=True) if rows else ((), ())
-        state = _summary_state(states)
-        verdict = max(verdicts, key=Verdict.values.index) if state == State.SUCCEEDED else ""
-        Case.objects.filter(pk=pk).changed(state=state, verdict=verdict, **standing(pk, state))
-
-
 def progressed(analyses: Sequence[Analysis], share: float) -> bool:
     """Show how far running analyses that are computed together have come.
 
@@ -305,13 +289,3 @@ def _forget_files(images: Iterable[Image]) -> None:
             default_storage.delete(name)
         except OSError:
             logger.exception("%s could not be deleted", name)
-
-
-def _summary_state(states: Sequence[str]) -> State:
-    open_states = {State.QUEUED, State.RUNNING}
-    if open_states.intersection(states):
-        return State.QUEUED if set(states) == {State.QUEUED} else State.RUNNING
-    for final in (State.FAILED, State.CANCELLED):
-        if final in states:
-            return final
-    return State.SUCCEEDED
