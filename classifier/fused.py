@@ -21,6 +21,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from classifier.pooling import MaxPoolOfPositive
+
 logger = logging.getLogger(__name__)
 
 _TOLERANCE = 1e-3
@@ -65,6 +67,11 @@ class FusedConvolution(nn.Module):
         else:
             return isinstance(activation, nn.Identity)
         return True
+
+    @property
+    def positive(self) -> bool:
+        """Whether its activation lets nothing negative through."""
+        return self._activation[0] != "none"
 
     def _apply(self, fn: Any, recurse: bool = True) -> nn.Module:
         """Forget the packed weights where device or format change."""
@@ -175,15 +182,23 @@ def _fuse(module: nn.Module) -> nn.Module:
     graph = _Tracer().trace(module)
     result = fx.GraphModule(module, graph)
     layers = dict(result.named_modules())
+
+    def replace(node: fx.Node, layer: nn.Module) -> None:
+        name = f"{node.target}_fused".replace(".", "_")
+        result.add_module(name, layer)
+        layers[name] = layer
+        node.target = name
+
     for node in list(graph.nodes):
         layer = layers.get(str(node.target)) if node.op == "call_module" else None
-        if not isinstance(layer, nn.Conv2d) or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-            continue
-        convolution = FusedConvolution(layer)
-        name = f"{node.target}_fused".replace(".", "_")
-        result.add_module(name, convolution)
-        node.target = name
-        _absorb(node, convolution, layers)
+        if isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
+            convolution = FusedConvolution(layer)
+            replace(node, convolution)
+            _absorb(node, convolution, layers)
+        elif isinstance(layer, nn.MaxPool2d) and MaxPoolOfPositive.can_replace(layer):
+            before = layers.get(str(node.args[0].target)) if isinstance(node.args[0], fx.Node) else None
+            if isinstance(before, FusedConvolution) and before.positive:
+                replace(node, MaxPoolOfPositive(layer))
     graph.eliminate_dead_code()
     graph.lint()
     result.delete_all_unused_submodules()
