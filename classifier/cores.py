@@ -20,7 +20,7 @@ MOST_PATCHES = 8
 """In one go of one core: more do not fit into its cache, and fewer use its arithmetic less well."""
 
 _GOES = 2
-"""Of each core at the least, where there are patches enough: a core that is used otherwise leaves some to the others."""
+"""Of each core at the least, if there are patches enough: a core that is used otherwise leaves some to the others."""
 
 
 class Cores:
@@ -53,7 +53,8 @@ class Cores:
             What `work` gave, in the order of the patches. What was not begun is dropped when the caller stops.
         """
         size = self._go(patches, at_once)
-        waiting = [self._pool.submit(work, range(start, min(start + size, patches))) for start in range(0, patches, size)]
+        goes = (range(start, min(start + size, patches)) for start in range(0, patches, size))
+        waiting = [self._pool.submit(work, go) for go in goes]
         try:
             for done in waiting:
                 yield done.result()

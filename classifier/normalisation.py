@@ -27,4 +27,4 @@ class Normalisation(BaseModel):
         mean = torch.tensor(self.mean, device=patches.device).repeat(patches.shape[3])
         scale = torch.tensor([1 / s for s in self.std], device=patches.device).repeat(patches.shape[3])
         normalised = lines.to(torch.float32).sub_(mean).mul_(scale).to(to or torch.float32)
-        return normalised.unflatten(2, (patches.shape[3], 3)).permute(0, 3, 1, 2)
+        return normalised.reshape(*lines.shape[:2], -1, 3).permute(0, 3, 1, 2)

@@ -21,7 +21,7 @@ from classifier.patches import cut, mirrored
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_BATCH = {"cpu": 128, "cuda": 1024}
+DEFAULT_BATCH = {"cpu": 64, "cuda": 1024}
 """Patches in one forward pass at the most: bounds the memory that patches take."""
 
 

@@ -13,12 +13,14 @@ import time
 import uuid
 import weakref
 import xmlrpc.client
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import requests
+from django.utils import translation
 from PIL import Image as Picture
 from supervisor.xmlrpc import SupervisorTransport
 
@@ -236,6 +238,13 @@ def _plain_static_files(settings: Any) -> None:
     """Pages name static files as they lie: nothing was collected for tests inside Django."""
     plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
+
+
+@pytest.fixture(autouse=True)
+def _own_language() -> Iterator[None]:
+    """No test goes on in the language of the one before it."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture

@@ -33,9 +33,10 @@ def add(submit: Any, ana: Any, rita: Any, give_verdicts: Any) -> Any:
 
 
 def test_without_reviews_nothing_is_claimed(db: None) -> None:
-    none = agreement.agreement()
+    found = agreement.agreements()
+    none = found.total()
     assert (none.images, none.share, none.interval) == (0, None, None)
-    assert agreement.agreement_over_time(weekly=True) == agreement.agreement_by_version() == []
+    assert found.over_time(weekly=True) == found.by_version() == []
 
 
 def test_every_kind_of_review_is_counted_apart(add: Any) -> None:
@@ -44,7 +45,7 @@ def test_every_kind_of_review_is_counted_apart(add: Any) -> None:
         ("benign", "corrected"), ("benign", "corrected"), ("malignant", "unfit"),
     ):  # fmt: skip
         add(verdict, decision)
-    found = agreement.agreement()
+    found = agreement.agreements().total()
     assert found == Agreement(confirmed=3, malignant_to_benign=1, benign_to_malignant=2, unfit=1)
     assert (found.judged, found.images, found.share) == (6, 7, 0.5)
 
@@ -71,26 +72,27 @@ def test_an_image_counts_once_for_each_version_by_its_latest_review(
     services.analyse_again(case, second_version)
     give_verdicts("benign")
     reviews.review(image, rita, "confirmed")
-    assert agreement.agreement(version=tiny_champion) == Agreement(malignant_to_benign=1)
-    assert agreement.agreement(version=second_version) == Agreement(confirmed=1)
-    assert agreement.agreement_by_version() == [
+    found = agreement.agreements()
+    assert found.total(tiny_champion) == Agreement(malignant_to_benign=1)
+    assert found.total(second_version) == Agreement(confirmed=1)
+    assert found.by_version() == [
         (second_version, Agreement(confirmed=1)),
         (tiny_champion, Agreement(malignant_to_benign=1)),
     ]
-    assert agreement.agreement().images == 2
+    assert found.total().images == 2
 
 
 def test_synthetic_samples_do_not_count(add: Any) -> None:
     add("malignant", "confirmed", synthetic=True)
-    assert agreement.agreement().images == 0
+    assert agreement.agreements().total().images == 0
 
 
-def test_spans_hold_their_beginning_and_not_their_end(add: Any) -> None:
+def test_spans_hold_their_beginning(add: Any) -> None:
     monday, next_monday = datetime(2026, 3, 2, tzinfo=UTC), datetime(2026, 3, 9, tzinfo=UTC)
     add("malignant", "confirmed", monday)
     add("malignant", "corrected", next_monday)
-    assert agreement.agreement(since=monday, until=next_monday) == Agreement(confirmed=1)
-    assert agreement.agreement(since=next_monday) == Agreement(malignant_to_benign=1)
+    assert agreement.agreements(since=monday).total() == Agreement(confirmed=1, malignant_to_benign=1)
+    assert agreement.agreements(since=next_monday).total() == Agreement(malignant_to_benign=1)
 
 
 def test_weeks_begin_on_monday_and_months_on_the_first(add: Any) -> None:
@@ -98,10 +100,11 @@ def test_weeks_begin_on_monday_and_months_on_the_first(add: Any) -> None:
     add("malignant", "corrected", datetime(2026, 3, 2, tzinfo=UTC))
     add("benign", "corrected", datetime(2026, 3, 31, tzinfo=UTC))
     confirmed, down, up = Agreement(confirmed=1), Agreement(malignant_to_benign=1), Agreement(benign_to_malignant=1)
-    assert agreement.agreement_over_time(weekly=True) == [
+    found = agreement.agreements()
+    assert found.over_time(weekly=True) == [
         (date(2026, 2, 23), confirmed), (date(2026, 3, 2), down), (date(2026, 3, 30), up),
     ]  # fmt: skip
-    assert agreement.agreement_over_time(weekly=False) == [
+    assert found.over_time(weekly=False) == [
         (date(2026, 3, 1), Agreement(confirmed=1, malignant_to_benign=1, benign_to_malignant=1))
     ]
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date, datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass
+from datetime import date, datetime, timedelta
 from functools import cached_property
-from typing import Any
+from uuid import UUID
 
-from django.db.models import Count, QuerySet
-from django.db.models.functions import TruncMonth, TruncWeek
+from django.db.models import Count
+from django.db.models.functions import TruncDate
 
 from patchvote.cases.models import Decision, Review, Verdict
 from patchvote.registry.models import ModelVersion
+
+_NAMES = {
+    (Decision.CONFIRMED, Verdict.BENIGN): "confirmed",
+    (Decision.CONFIRMED, Verdict.MALIGNANT): "confirmed",
+    (Decision.CORRECTED, Verdict.BENIGN): "malignant_to_benign",
+    (Decision.CORRECTED, Verdict.MALIGNANT): "benign_to_malignant",
+    (Decision.UNFIT, ""): "unfit",
+}
+"""What counts where, by a review's decision and label."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,10 @@ class Agreement:
     malignant_to_benign: int = 0
     benign_to_malignant: int = 0
     unfit: int = 0
+
+    def __add__(self, other: Agreement) -> Agreement:
+        """Of both together."""
+        return Agreement(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def judged(self) -> int:
@@ -66,54 +80,49 @@ class Agreement:
         return None if self.interval is None else (100 * self.interval[0], 100 * self.interval[1])
 
 
-def agreement(
-    *, version: ModelVersion | None = None, since: datetime | None = None, until: datetime | None = None
-) -> Agreement:
-    """Agreement with a model version, or with all, by reviews of a span of time. Synthetic samples do not count.
+@dataclass(frozen=True)
+class Agreements:
+    """Agreement by model version and day.
+
+    Attributes:
+        by_day: By the version's primary key and the day of the review.
+    """
+
+    by_day: Mapping[tuple[UUID, date], Agreement]
+
+    def total(self, version: ModelVersion | None = None) -> Agreement:
+        """With a model version, or with all."""
+        return sum((agreed for _, agreed in self._of(version)), Agreement())
+
+    def by_version(self) -> list[tuple[ModelVersion, Agreement]]:
+        """With each model version that was reviewed, newest version first."""
+        versions = ModelVersion.objects.in_bulk({pk for pk, _ in self.by_day})
+        newest_first = sorted(versions.values(), key=lambda version: version.created_at, reverse=True)
+        return [(version, self.total(version)) for version in newest_first]
+
+    def over_time(self, *, weekly: bool, version: ModelVersion | None = None) -> list[tuple[date, Agreement]]:
+        """In each week or month with a review, by its first day, oldest first."""
+        periods: dict[date, Agreement] = {}
+        for day, agreed in self._of(version):
+            first = day - timedelta(days=day.weekday()) if weekly else day.replace(day=1)
+            periods[first] = periods.get(first, Agreement()) + agreed
+        return sorted(periods.items())
+
+    def _of(self, version: ModelVersion | None) -> Iterator[tuple[date, Agreement]]:
+        return ((day, agreed) for (pk, day), agreed in self.by_day.items() if version is None or pk == version.pk)
+
+
+def agreements(*, since: datetime | None = None) -> Agreements:
+    """How far models and reviewers agree. Synthetic samples do not count.
 
     Args:
-        version: The model version; all when None.
-        since: The first moment.
-        until: The first moment that does not belong to it any more.
+        since: The first moment of the reviews that count; all count when None.
     """
-    return _tally(_counted(version, since, until)).get((), Agreement())
-
-
-def agreement_by_version(
-    *, since: datetime | None = None, until: datetime | None = None
-) -> list[tuple[ModelVersion, Agreement]]:
-    """Agreement with each model version that was reviewed, newest version first."""
-    tally = _tally(_counted(None, since, until), "analysis__model_version")
-    versions = ModelVersion.objects.in_bulk([pk for (pk,) in tally])
-    found = [(versions[pk], agreed) for (pk,), agreed in tally.items()]
-    return sorted(found, key=lambda pair: pair[0].created_at, reverse=True)
-
-
-def agreement_over_time(
-    *, weekly: bool, version: ModelVersion | None = None, since: datetime | None = None
-) -> list[tuple[date, Agreement]]:
-    """Agreement in each week or month with a review, by its first day, oldest first."""
-    truncated = (TruncWeek if weekly else TruncMonth)("created_at")
-    tally = _tally(_counted(version, since, None).annotate(period=truncated), "period")
-    return sorted((moment.date(), agreed) for (moment,), agreed in tally.items())
-
-
-def _counted(version: ModelVersion | None, since: datetime | None, until: datetime | None) -> QuerySet[Review]:
-    counted = Review.objects.filter(image__case__synthetic=False).latest_of_each("image", "analysis__model_version")
-    bounds = {"analysis__model_version": version, "created_at__gte": since, "created_at__lt": until}
-    return counted.filter(**{field: value for field, value in bounds.items() if value is not None}).order_by()
-
-
-def _tally(counted: QuerySet[Review], *by: str) -> dict[tuple[Any, ...], Agreement]:
-    names = {
-        (Decision.CONFIRMED, Verdict.BENIGN): "confirmed",
-        (Decision.CONFIRMED, Verdict.MALIGNANT): "confirmed",
-        (Decision.CORRECTED, Verdict.BENIGN): "malignant_to_benign",
-        (Decision.CORRECTED, Verdict.MALIGNANT): "benign_to_malignant",
-        (Decision.UNFIT, ""): "unfit",
-    }
-    numbers: dict[tuple[Any, ...], dict[str, int]] = {}
-    for *key, decision, label, number in counted.values_list(*by, "decision", "label").annotate(number=Count("pk")):
-        name, found = names[decision, label], numbers.setdefault(tuple(key), {})
-        found[name] = found.get(name, 0) + number
-    return {key: Agreement(**found) for key, found in numbers.items()}
+    latest = Review.objects.filter(image__case__synthetic=False).latest_of_each("image", "analysis__model_version")
+    counted = latest.filter(created_at__gte=since) if since else latest
+    groups = counted.order_by().values_list("analysis__model_version", TruncDate("created_at"), "decision", "label")
+    by_day: dict[tuple[UUID, date], Agreement] = {}
+    for version, day, decision, label, number in groups.annotate(number=Count("pk")):
+        agreed = Agreement(**{_NAMES[decision, label]: number})
+        by_day[version, day] = by_day.get((version, day), Agreement()) + agreed
+    return Agreements(by_day)

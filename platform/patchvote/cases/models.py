@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import F, Q, Window
+from django.db.models.functions import RowNumber
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -272,9 +273,11 @@ class ReviewQuerySet(models.QuerySet["Review"]):
         Args:
             same: What a newer review must share to supersede: `image`, or `image` and `analysis__model_version`.
         """
-        later = Q(created_at__gt=OuterRef("created_at")) | Q(created_at=OuterRef("created_at"), pk__gt=OuterRef("pk"))
-        newer = Review.objects.filter(later, **{field: OuterRef(field) for field in same})
-        return self.filter(~Exists(newer))
+        newest_first = Window(
+            RowNumber(), partition_by=[F(field) for field in same], order_by=[F("created_at").desc(), F("pk").desc()]
+        )
+        latest = Review.objects.order_by().annotate(place=newest_first).filter(place=1)
+        return self.filter(pk__in=latest.values("pk"))
 
 
 class Review(models.Model):

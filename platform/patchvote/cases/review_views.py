@@ -75,14 +75,14 @@ class AgreementPage(PermissionRequiredMixin, TemplateView):
         given = form.cleaned_data if form.is_valid() else {}
         span, version = given.get("span") or "quarter", given.get("version")
         since, weekly = _since(span), span == "quarter"
-        over_time = agreement.agreement_over_time(weekly=weekly, version=version, since=since)
-        by_version = agreement.agreement_by_version(since=since)
+        agreements = agreement.agreements(since=since)
+        over_time = agreements.over_time(weekly=weekly, version=version)
         return super().get_context_data(
             form=form,
             weekly=weekly,
-            total=agreement.agreement(version=version, since=since),
+            total=agreements.total(version),
             over_time=over_time,
-            by_version=by_version,
+            by_version=agreements.by_version(),
             chart=agreement_chart.over_time(over_time, weekly=weekly) if over_time else "",
             **kwargs,
         )

@@ -47,8 +47,8 @@ def summarise(case_ids: Iterable[Any]) -> None:
     synthetic = dict(locked.values_list("pk", "synthetic"))
     analyses: dict[Any, list[_Analysed]] = defaultdict(list)
     current = Analysis.objects.filter(image__case__in=list(synthetic), current=True).order_by()
-    for pk, *analysed in current.values_list("image__case", "image", "state", "verdict"):
-        analyses[pk].append(_Analysed(*analysed))
+    for pk, image, state, verdict in current.values_list("image__case", "image", "state", "verdict"):
+        analyses[pk].append(_Analysed(image, state, verdict))
     labels: dict[Any, dict[Any, str]] = defaultdict(dict)
     said = Review.objects.filter(image__case__in=list(synthetic)).order_by("created_at", "pk")
     for pk, image, label in said.values_list("image__case", "image", "label"):
