@@ -41,6 +41,7 @@ def fill(cases: int) -> None:
         maker.make(range(first, min(first + _BATCH, cases)))
     # In bulk, as the migration does it for the cases that were there before.
     import_module("patchvote.cases.migrations.0005_standings").stand(apps, None)
+    import_module("patchvote.cases.migrations.0006_review_tally").tally(apps, None)
 
 
 def _person(name: str, role: str = SUBMITTER) -> User:

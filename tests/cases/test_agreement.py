@@ -1,20 +1,36 @@
 """How far models and reviewers agree, in numbers and on the page."""
 
+import random
 import xml.dom.minidom
 from datetime import date, datetime, timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.db import connection
+from django.db.models import F
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from patchvote.cases import agreement, reviews, services
 from patchvote.cases.agreement import Agreement
-from patchvote.cases.models import Case, Review
+from patchvote.cases.models import Case, Decision, Review, ReviewTally
 
 UTC = timezone.get_default_timezone()
+
+
+def recount() -> list[tuple[Any, ...]]:
+    """Tallies made anew, as the migration made them from the reviews that were there."""
+    ReviewTally.objects.all().delete()
+    import_module("patchvote.cases.migrations.0006_review_tally").tally(apps, None)
+    return tallies()
+
+
+def tallies() -> list[tuple[Any, ...]]:
+    columns = ("day", "model_version", "decision", "label", "images")
+    return sorted(ReviewTally.objects.exclude(images=0).values_list(*columns))
 
 
 @pytest.fixture
@@ -25,7 +41,9 @@ def add(submit: Any, ana: Any, rita: Any, give_verdicts: Any) -> Any:
         case = submit(ana, **fields)
         give_verdicts(verdict)
         said = reviews.review(case.images.get(), rita, decision)
-        Review.objects.filter(pk=said.pk).update(created_at=when or said.created_at)
+        if when:
+            Review.objects.filter(pk=said.pk).update(created_at=when)
+            recount()
         case.refresh_from_db()
         return case
 
@@ -82,6 +100,25 @@ def test_an_image_counts_once_for_each_version_by_its_latest_review(
     assert found.total().images == 2
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_tallies_follow_whatever_is_said_in_whatever_order(
+    add: Any, rita: Any, second_version: Any, tiny_champion: Any, give_verdicts: Any, seed: int
+) -> None:
+    chance = random.Random(seed)
+    cases = [add("malignant", "confirmed"), add("benign", "corrected"), add("benign", "unfit", synthetic=True)]
+    for number in range(30):
+        case = chance.choice(cases)
+        if number == 15:  # from here on it is the next day
+            Review.objects.update(created_at=F("created_at") - timedelta(days=1))
+            recount()
+        if chance.random() < 0.2:
+            services.analyse_again(case, chance.choice([second_version, tiny_champion]))
+            give_verdicts(chance.choice(["benign", "malignant"]))
+        reviews.review(case.images.get(), rita, chance.choice(Decision.values), comment=str(number))
+    assert tallies() == recount()
+    assert len(tallies()) > 1
+
+
 def test_synthetic_samples_do_not_count(add: Any) -> None:
     add("malignant", "confirmed", synthetic=True)
     assert agreement.agreements().total().images == 0
@@ -91,8 +128,8 @@ def test_spans_hold_their_beginning(add: Any) -> None:
     monday, next_monday = datetime(2026, 3, 2, tzinfo=UTC), datetime(2026, 3, 9, tzinfo=UTC)
     add("malignant", "confirmed", monday)
     add("malignant", "corrected", next_monday)
-    assert agreement.agreements(since=monday).total() == Agreement(confirmed=1, malignant_to_benign=1)
-    assert agreement.agreements(since=next_monday).total() == Agreement(malignant_to_benign=1)
+    assert agreement.agreements(since=monday.date()).total() == Agreement(confirmed=1, malignant_to_benign=1)
+    assert agreement.agreements(since=next_monday.date()).total() == Agreement(malignant_to_benign=1)
 
 
 def test_weeks_begin_on_monday_and_months_on_the_first(add: Any) -> None:

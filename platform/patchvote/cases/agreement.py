@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from functools import cached_property
 from uuid import UUID
 
-from django.db.models import Count
-from django.db.models.functions import TruncDate
+from django.db.models import F
+from django.utils import timezone
 
-from patchvote.cases.models import Decision, Review, Verdict
+from patchvote.cases.models import Decision, Review, ReviewTally, Verdict
 from patchvote.registry.models import ModelVersion
 
-_NAMES = {
+_NAMES: dict[tuple[str, str], str] = {
     (Decision.CONFIRMED, Verdict.BENIGN): "confirmed",
     (Decision.CONFIRMED, Verdict.MALIGNANT): "confirmed",
     (Decision.CORRECTED, Verdict.BENIGN): "malignant_to_benign",
@@ -112,17 +113,38 @@ class Agreements:
         return ((day, agreed) for (pk, day), agreed in self.by_day.items() if version is None or pk == version.pk)
 
 
-def agreements(*, since: datetime | None = None) -> Agreements:
+def agreements(*, since: date | None = None) -> Agreements:
     """How far models and reviewers agree. Synthetic samples do not count.
 
     Args:
-        since: The first moment of the reviews that count; all count when None.
+        since: The first day of the reviews that count; all count when None.
     """
-    latest = Review.objects.filter(image__case__synthetic=False).latest_of_each("image", "analysis__model_version")
-    counted = latest.filter(created_at__gte=since) if since else latest
-    groups = counted.order_by().values_list("analysis__model_version", TruncDate("created_at"), "decision", "label")
+    counted = ReviewTally.objects.filter(day__gte=since) if since else ReviewTally.objects.all()
     by_day: dict[tuple[UUID, date], Agreement] = {}
-    for version, day, decision, label, number in groups.annotate(number=Count("pk")):
-        agreed = Agreement(**{_NAMES[decision, label]: number})
+    for version, day, decision, label, images in counted.values_list(
+        "model_version", "day", "decision", "label", "images"
+    ):
+        agreed = Agreement(**{_NAMES[decision, label]: images})
         by_day[version, day] = by_day.get((version, day), Agreement()) + agreed
-    return Agreements(by_day)
+    return Agreements({key: agreed for key, agreed in by_day.items() if agreed.images})
+
+
+def count(said: Review) -> None:
+    """Let a review that was just added count, and the one that it supersedes no longer; in the same transaction."""
+    if said.image.case.synthetic:
+        return
+    of_same = Review.objects.filter(image=said.image_id, analysis__model_version=said.analysis.model_version_id)
+    superseded = of_same.exclude(pk=said.pk).first()
+    changes = Counter([_tally(said)])
+    if superseded:
+        changes.subtract([_tally(superseded)])
+    for (day, decision, label), change in sorted(changes.items()):  # in one order everywhere: rows are locked
+        tally, _made = ReviewTally.objects.get_or_create(
+            day=day, model_version_id=said.analysis.model_version_id, decision=decision, label=label
+        )
+        ReviewTally.objects.filter(pk=tally.pk).update(images=F("images") + change)
+
+
+def _tally(said: Review) -> tuple[date, str, str]:
+    """Where a review counts: its day in the server's zone."""
+    return timezone.localdate(said.created_at, timezone.get_default_timezone()), said.decision, said.label

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q, Window
-from django.db.models.functions import RowNumber
+from django.db.models import Exists, F, OuterRef, Q
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -273,11 +272,9 @@ class ReviewQuerySet(models.QuerySet["Review"]):
         Args:
             same: What a newer review must share to supersede: `image`, or `image` and `analysis__model_version`.
         """
-        newest_first = Window(
-            RowNumber(), partition_by=[F(field) for field in same], order_by=[F("created_at").desc(), F("pk").desc()]
-        )
-        latest = Review.objects.order_by().annotate(place=newest_first).filter(place=1)
-        return self.filter(pk__in=latest.values("pk"))
+        later = Q(created_at__gt=OuterRef("created_at")) | Q(created_at=OuterRef("created_at"), pk__gt=OuterRef("pk"))
+        newer = Review.objects.filter(later, **{field: OuterRef(field) for field in same})
+        return self.filter(~Exists(newer))
 
 
 class Review(models.Model):
@@ -336,3 +333,26 @@ class Review(models.Model):
     def get_additional_data(self) -> dict[str, Any]:
         """For the history: of which image of which case."""
         return {"act": "reviewed", "reason": f"{self.image.case}, {self.image}"}
+
+
+class ReviewTally(models.Model):
+    """How many images' reviews of one day said so of one model version: what agreement is summed up from.
+
+    An image counts once for each model version, by its latest review; synthetic samples do not count.
+    `patchvote.cases.agreement.count` keeps it in line, in the transaction that adds a review.
+    """
+
+    model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
+    day = models.DateField()
+    decision = models.CharField(max_length=10, choices=Decision)
+    label = models.CharField(max_length=10, choices=Verdict, blank=True)
+    images = models.IntegerField(default=0)
+
+    class Meta:
+        ordering = ["day", "pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["day", "model_version", "decision", "label"], name="one_tally_of_each"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.images} {self.decision} {self.label}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -95,9 +95,9 @@ def _case(pk: str) -> Case | None:
         raise Http404 from None
 
 
-def _since(span: str) -> datetime | None:
+def _since(span: str) -> date | None:
     """The beginning of a week or month, so that the first one shown is whole."""
-    today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    today = timezone.localdate()
     if span == "quarter":
         return today - timedelta(weeks=12, days=today.weekday())
     if span == "year":

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from classifier.bundle import patient_key
+from patchvote.cases import agreement
 from patchvote.cases.models import Analysis, Case, Decision, Image, Review, Verdict
 from patchvote.cases.services import StateError
 from patchvote.cases.summaries import STANDINGS, summarise
@@ -54,6 +55,7 @@ def review(image: Image, reviewer: User, decision: str, *, comment: str = "", an
             return latest
         new.save(force_insert=True)
         summarise([case.pk])
+        agreement.count(new)
     return new
 
 
