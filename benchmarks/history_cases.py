@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from importlib import import_module
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from django.apps import apps
@@ -18,6 +20,7 @@ from patchvote.accounts.models import User
 from patchvote.accounts.roles import REVIEWER, SUBMITTER
 from patchvote.cases.models import Analysis, Case, Decision, Image, Review
 from patchvote.cases.reviews import other
+from patchvote.cases.search import folded
 from patchvote.embedded.setup import register_shipped_model
 from patchvote.jobs.models import State
 from patchvote.registry.models import ModelVersion
@@ -66,6 +69,8 @@ class _Maker:
     def make(self, ages: range) -> None:
         cases = [self._case(age) for age in ages]
         images = [image for age, case in zip(ages, cases, strict=True) for image in self._images(age, case)]
+        for case, of_case in groupby(images, key=attrgetter("case")):
+            case.search_text = folded(case.reference, case.notes, *(image.filename for image in of_case))
         analyses = [self._analysis(image) for image in images]
         for case, analysis in zip((image.case for image in images), analyses, strict=True):
             case.verdict = max(case.verdict, analysis.verdict)  # "malignant" comes after "benign"

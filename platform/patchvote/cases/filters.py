@@ -7,13 +7,14 @@ from typing import Any
 
 import django_filters
 from django.core.exceptions import ValidationError
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext_lazy as _
 from django_filters.fields import IsoDateTimeField
 
-from patchvote.cases.models import Case, CaseQuerySet, Image, Verdict
+from patchvote.cases import search
+from patchvote.cases.models import Case, CaseQuerySet, Verdict
 from patchvote.cases.summaries import STANDINGS
 from patchvote.jobs.models import State
 
@@ -57,8 +58,8 @@ REVIEW_CHOICES = [
 class CaseFilter(django_filters.FilterSet):
     """Filters of cases; `reference` and `q` match parts, whatever their case of letters."""
 
-    q = django_filters.CharFilter(method="search", label=_("Reference, notes or file name"))
-    reference = django_filters.CharFilter(lookup_expr="icontains", label=_("Reference"))
+    q = django_filters.CharFilter(method="by_texts", label=_("Reference, notes or file name"))
+    reference = django_filters.CharFilter(method="by_reference", label=_("Reference"))
     state = django_filters.ChoiceFilter(choices=State.choices, label=_("State"), empty_label=_("any state"))
     verdict = django_filters.ChoiceFilter(choices=Verdict.choices, label=_("Verdict"), empty_label=_("any verdict"))
     created_after = MomentFilter("created_at", lookup_expr="gte", label=_("Submitted from"))
@@ -72,12 +73,15 @@ class CaseFilter(django_filters.FilterSet):
         model = Case
         fields: list[str] = []
 
-    def search(self, queryset: QuerySet[Case], name: str, value: str) -> QuerySet[Case]:
+    def by_texts(self, queryset: QuerySet[Case], name: str, value: str) -> QuerySet[Case]:
         """One box for what people remember."""
         del name
-        matches = Q(reference__icontains=value) | Q(notes__icontains=value)
-        # Looked for among all images, once; which of their cases a person may see, the queryset knows.
-        return queryset.filter(matches | Q(pk__in=Image.objects.filter(filename__icontains=value).values("case")))
+        return search.matching(queryset, value)
+
+    def by_reference(self, queryset: QuerySet[Case], name: str, value: str) -> QuerySet[Case]:
+        """A part of the reference alone."""
+        del name
+        return search.with_reference(queryset, value)
 
     def by_review(self, queryset: CaseQuerySet, name: str, value: str) -> CaseQuerySet:
         """What waits for a review, what has it, and where the reviewer says another class than the model."""

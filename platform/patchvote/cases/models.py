@@ -99,6 +99,8 @@ class Case(models.Model):
     is_disputed = models.BooleanField(default=False, editable=False)
     revision = models.PositiveIntegerField(default=0, editable=False)
     """Grows with all that changes in what people see of the case: who has the same has seen the same."""
+    search_text = models.TextField(blank=True, editable=False)
+    """Reference, notes and file names, as `patchvote.cases.search` folds them."""
     idempotency_key = models.CharField(max_length=200, null=True, editable=False)  # noqa: DJ001 (NULL: none given)
     fingerprint = models.CharField(max_length=64, blank=True, editable=False)
     created_at = models.DateTimeField(_("submitted at"), default=timezone.now, editable=False)

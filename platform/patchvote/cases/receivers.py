@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
+from django.db.models.signals import post_migrate
 from django.dispatch import receiver
 
+from patchvote.cases import search
 from patchvote.cases.cleaning import Cleaner
 from patchvote.cases.models import Analysis, Image
 from patchvote.cases.summaries import summarise
@@ -54,6 +57,12 @@ def inference_worker_beating(queue: str, **_: Any) -> None:
         from patchvote.cases import inference
 
         inference.look_ahead()
+
+
+@receiver(post_migrate, sender=apps.get_app_config("cases"))
+def cases_migrated(using: str, **_: Any) -> None:
+    """Have what migrations cannot keep."""
+    search.make_index(using)
 
 
 @receiver(cleaning)

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from classifier.decode import DecodeError, Limits, decode
 from patchvote.accounts import history
-from patchvote.cases import pixels
+from patchvote.cases import pixels, search
 from patchvote.cases.models import Analysis, Case, Image
 from patchvote.cases.summaries import summarise
 from patchvote.jobs import ledger
@@ -115,6 +115,7 @@ def submit(
     try:
         _decode_all(case, files, limits(model_version), images)
         case.fingerprint = _fingerprint(images, reference, notes, magnification)
+        case.search_text = search.folded(reference, notes, *(image.filename for image in images))
         earlier = _with_key(case)
         if earlier:
             _forget_files(images)

@@ -1,0 +1,140 @@
+"""Finding cases by parts of their texts, with an index and without."""
+
+from importlib import import_module
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.core.management import call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from patchvote.cases import search
+from patchvote.cases.models import Case
+
+HISTORY = "/cases/"
+API = "/api/v1/cases/"
+
+sqlite_alone = pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL keeps its index by itself")
+
+
+@pytest.fixture(params=["index", "many", "texts"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few matches, more than the index is asked for, no index at all."""
+    if request.param == "many":
+        monkeypatch.setattr(search, "FEW", 0)
+    elif request.param == "texts":
+        monkeypatch.setattr(search, "_TRIGRAM", 10**6)
+
+
+@pytest.fixture
+def cases(submit: Any, upload: Any, ana: Any, rita: Any) -> dict[str, Case]:
+    return {
+        "plain": submit(ana, upload(name="slide-1.png"), reference="B-2041", notes="core biopsy"),
+        "accents": submit(ana, upload(name="año.png"), reference="ÁLVAREZ", notes="Straße"),
+        "signs": submit(ana, upload(name="x.png"), reference='50%_"a" \\ b*', notes="one\ntwo"),
+        "rita's": submit(rita, upload(name="slide-2.png"), reference="B-2042"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("part", "found"),
+    [
+        ("2041", {"plain"}),
+        ("b-204", {"plain", "rita's"}),
+        ("CORE BIOPSY", {"plain"}),
+        ("slide-", {"plain", "rita's"}),
+        ("álvarez", {"accents"}),
+        ("A\u0301LVAREZ", {"accents"}),  # a letter and its accent apart
+        ("STRASSE", {"accents"}),
+        ("AÑO", {"accents"}),
+        ("ñ", {"accents"}),
+        ("b-", {"plain", "rita's"}),
+        ("%_", {"signs"}),
+        ('50%_"a"', {"signs"}),
+        ("\\ b*", {"signs"}),
+        ("AND OR NOT", set()),
+        ("png core", set()),  # parts of two texts are no part of one
+        ("nowhere", set()),
+    ],
+)
+@pytest.mark.usefixtures("way")
+def test_parts_are_found(cases: dict[str, Case], part: str, found: set[str]) -> None:
+    matching = set(search.matching(Case.objects.all(), part))
+    assert {name for name, case in cases.items() if case in matching} == found
+    assert len(matching) == len(found)
+
+
+@pytest.mark.usefixtures("way")
+def test_people_find_what_they_may_see(cases: dict[str, Case], client: Any, ana: Any) -> None:
+    client.force_login(ana)
+    assert [case["id"] for case in client.get(API, {"q": "slide-"}).json()["results"]] == [str(cases["plain"].pk)]
+    assert list(client.get(HISTORY, {"q": "slide-"}).context["page_obj"]) == [cases["plain"]]
+
+
+@pytest.mark.usefixtures("way")
+def test_the_reference_alone(cases: dict[str, Case], client: Any, ana: Any) -> None:
+    client.force_login(ana)
+
+    def found(reference: str) -> list[str]:
+        return [case["id"] for case in client.get(API, {"reference": reference}).json()["results"]]
+
+    assert found("b-2041") == [str(cases["plain"].pk)]
+    assert found("biopsy") == found("slide") == []
+
+
+def test_a_search_that_finds_nothing_asks_as_often_as_one_that_finds_all(
+    cases: dict[str, Case], client: Any, ana: Any
+) -> None:
+    client.force_login(ana)
+    numbers = []
+    for part in ("nowhere", "png"):
+        with CaptureQueriesContext(connection) as captured:
+            client.get(HISTORY, {"q": part})
+        numbers.append(sum("cases_case" in query["sql"] or "cases_search" in query["sql"] for query in captured))
+    assert numbers[0] <= numbers[1]
+
+
+def test_cases_that_were_there_before_are_found(cases: dict[str, Case]) -> None:
+    texts = dict(Case.objects.values_list("pk", "search_text"))
+    Case.objects.update(search_text="")
+    assert not search.matching(Case.objects.all(), "2041").exists()
+    import_module("patchvote.cases.migrations.0007_search_text").fold(apps, None)
+    assert dict(Case.objects.values_list("pk", "search_text")) == texts
+    assert search.matching(Case.objects.all(), "2041").get() == cases["plain"]
+
+
+@sqlite_alone
+def test_the_index_is_used_follows_and_is_mended(cases: dict[str, Case]) -> None:
+    assert search.among_few("204") == [cases["plain"].pk, cases["rita's"].pk]
+    Case.objects.filter(pk=cases["plain"].pk).update(search_text="other words")
+    assert search.among_few("2041") == []
+    assert search.among_few("other") == [cases["plain"].pk]
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM cases_search")
+    assert search.among_few("2042") == []
+    call_command("migrate", verbosity=0)
+    assert search.among_few("2042") == [cases["rita's"].pk]
+
+
+@sqlite_alone
+def test_without_the_index_texts_are_read(cases: dict[str, Case]) -> None:
+    with connection.cursor() as cursor:
+        for name in ("insert", "update", "delete"):
+            cursor.execute(f"DROP TRIGGER cases_search_{name}")
+        cursor.execute("DROP TABLE cases_search")
+    assert search.among_few("2041") is None
+    assert search.matching(Case.objects.all(), "2041").get() == cases["plain"]
+    search.make_index("default")
+    assert search.among_few("2041") == [cases["plain"].pk]
+
+
+def test_a_database_that_can_have_no_index_is_no_error(
+    cases: dict[str, Case], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = ("CREATE VIRTUAL TABLE cases_other USING no_such_module(text)",)
+    monkeypatch.setattr(search, "_SQLITE", broken)
+    monkeypatch.setattr(search, "_POSTGRESQL", broken)
+    search.make_index("default")
+    assert "searches read all texts" in caplog.text
+    assert search.matching(Case.objects.all(), "2041").get() == cases["plain"]
