@@ -9,8 +9,8 @@ forward pass took two thirds of the time; on an idle machine it is as fast.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Barrier
 
 import torch
@@ -49,18 +49,13 @@ class Cores:
             patches: How many there are.
             at_once: How many may be in memory at once, in all threads together; one each at the least.
 
-        Yields:
-            What `work` gave, in the order of the patches. What was not begun is dropped when the caller stops.
+        Returns:
+            What `work` gives, in the order of the patches; the cores have begun. What was not begun is dropped when the
+            caller stops half way.
         """
         size = self._go(patches, at_once)
         goes = (range(start, min(start + size, patches)) for start in range(0, patches, size))
-        waiting = [self._pool.submit(work, go) for go in goes]
-        try:
-            for done in waiting:
-                yield done.result()
-        finally:
-            for rest in waiting:
-                rest.cancel()
+        return _results([self._pool.submit(work, go) for go in goes])
 
     def _go(self, patches: int, at_once: int) -> int:
         """How many patches to take in one go.
@@ -70,3 +65,12 @@ class Cores:
         most = max(1, min(MOST_PATCHES, at_once // self._count))
         rounds = max(_GOES, math.ceil(patches / (self._count * most)))
         return max(1, math.ceil(patches / (self._count * rounds)))
+
+
+def _results(waiting: Sequence[Future[Tensor]]) -> Iterator[Tensor]:
+    try:
+        for done in waiting:
+            yield done.result()
+    finally:
+        for rest in waiting:
+            rest.cancel()

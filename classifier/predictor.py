@@ -64,13 +64,17 @@ class Predictor:
         self._cores = Cores() if self.engine.device.type == "cpu" else None
 
     def predict(
-        self, images: Sequence[NDArray[np.uint8]], progress: Callable[[float], None] | None = None
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        progress: Callable[[float], None] | None = None,
+        meanwhile: Callable[[], object] = lambda: None,
     ) -> list[votes.Prediction]:
         """Let the patches of images vote.
 
         Args:
             images: RGB, uint8, each of shape (height, width, 3); sizes may differ.
             progress: Told after each forward pass which share of the work is done, 0..1; may raise to stop.
+            meanwhile: Called once, while the CPU's cores compute, or just before a GPU does.
 
         Returns:
             One prediction for each image, in order.
@@ -81,17 +85,21 @@ class Predictor:
         metadata = self.bundle.metadata
         return [
             votes.count(places, logits, threshold=metadata.threshold, temperature=metadata.temperature)
-            for places, logits in self.logits(images, progress)
+            for places, logits in self.logits(images, progress, meanwhile)
         ]
 
     def logits(
-        self, images: Sequence[NDArray[np.uint8]], progress: Callable[[float], None] | None = None
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        progress: Callable[[float], None] | None = None,
+        meanwhile: Callable[[], object] = lambda: None,
     ) -> list[tuple[list[Box], list[float]]]:
         """What the votes are counted of: each image's patches, and for each patch malignant minus benign logit.
 
         Args:
             images: As `predict` takes them.
             progress: As `predict` tells it.
+            meanwhile: As `predict` calls it.
 
         Raises:
             ValueError: If an image has no room for a patch.
@@ -100,7 +108,7 @@ class Predictor:
             return []
         grid = self.bundle.metadata.grid
         boxes = [grid.boxes(width=image.shape[1], height=image.shape[0]) for image in images]
-        parts = torch.split(self._logits(images, boxes, progress), [len(places) for places in boxes])
+        parts = torch.split(self._logits(images, boxes, progress, meanwhile), [len(places) for places in boxes])
         return [(places, part.tolist()) for places, part in zip(boxes, parts, strict=True)]
 
     def _logits(
@@ -108,6 +116,7 @@ class Predictor:
         images: Sequence[NDArray[np.uint8]],
         boxes: Sequence[Sequence[Box]],
         progress: Callable[[float], None] | None,
+        meanwhile: Callable[[], object],
     ) -> Tensor:
         """For all patches in order, malignant minus benign logit: float32, on the CPU."""
         tensors = [torch.from_numpy(image).to(self.engine.device) for image in images]
@@ -118,27 +127,26 @@ class Predictor:
 
         parts = []
         done = 0
-        for part in self._computed(compute, len(places)):
+        computed = (self._cores.each if self._cores else self._in_turn)(compute, len(places), self.batch_size)
+        meanwhile()
+        for part in computed:
             parts.append(part)
             done += len(part)
             if progress:
                 progress(done / len(places))
         return torch.cat(parts).cpu()
 
-    def _computed(self, compute: Callable[[range], Tensor], patches: int) -> Iterator[Tensor]:
+    def _in_turn(self, compute: Callable[[range], Tensor], patches: int, at_once: int) -> Iterator[Tensor]:
         """Patches overlap and take several times their image's memory: only those of one batch exist at a time."""
-        if self._cores:
-            yield from self._cores.each(compute, patches, self.batch_size)
-            return
         done = 0
         while done < patches:
-            batch = range(done, min(done + self.batch_size, patches))
+            batch = range(done, min(done + at_once, patches))
             try:
                 yield compute(batch)
             except torch.OutOfMemoryError:
                 if len(batch) == 1:
                     raise
-                self.batch_size = len(batch) // 2
+                self.batch_size = at_once = len(batch) // 2
                 logger.warning("the device's memory is too small, batches of %d patches from now on", self.batch_size)
                 torch.cuda.empty_cache()
                 continue

@@ -51,6 +51,15 @@ def test_prediction_is_the_network_and_the_rules(tiny_bundle: Bundle, predictor:
     assert predictor.predict([noise()])[0].malignant_share == by_hand.malignant_share
 
 
+@pytest.mark.parametrize("images", [1, 3])
+def test_something_else_can_be_done_while_it_computes(predictor: Predictor, images: int) -> None:
+    done: list[str] = []
+    predictor.predict([noise()] * images, lambda share: done.append(f"{share:.0%}"), lambda: done.append("meanwhile"))
+    assert done[0] == "meanwhile"
+    assert done.count("meanwhile") == 1
+    assert done[-1] == "100%"
+
+
 def test_nothing_gives_nothing(predictor: Predictor) -> None:
     assert predictor.predict([]) == []
 

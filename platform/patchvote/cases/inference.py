@@ -1,8 +1,8 @@
 """What an inference worker does: claim what is due, one forward pass for all of it, store, and again.
 
-Runs in a Celery worker of pool `solo`: one process for a GPU or the CPU, one thread that computes and that alone speaks
-to the database. Threads beside it decode the images of the next part while it computes the present one, load the next
-network, and make previews.
+Runs in a Celery worker of pool `solo`: one process for a GPU or the CPU, one thread that alone speaks to the database
+and that has patches computed. While they are, it claims the next part, whose images other threads decode; they load the
+next network and make previews, too.
 """
 
 from __future__ import annotations
@@ -102,7 +102,6 @@ class InferenceRun:
             try:
                 while self._prepare():
                     part = self._parts.popleft()
-                    self._look_ahead(part)
                     self._analyse(part)
                     self.held[:] = [analysis for analysis in self.held if analysis not in part.analyses]
                 self._pool.shutdown(cancel_futures=heartbeat.stopping())
@@ -121,7 +120,7 @@ class InferenceRun:
         """Have the next part's pixels and network on their way; claim more where no part waits.
 
         Args:
-            beside: The part that is about to be computed: one that may kill workers takes no others along.
+            beside: The part that is being computed: one that may kill workers takes no others along.
 
         Returns:
             Whether there is a next part.
@@ -172,17 +171,23 @@ class InferenceRun:
                 ledger.fail(analysis, "file_gone", FILE_GONE)
         self._watchdog.pat()
         try:
-            self._predict(predictor, readable)
+            self._predict(predictor, readable, meanwhile=lambda: self._look_ahead(part))
         except Stopped:
             for analysis, _decoded in readable:
                 ledger.give_back(analysis, untried=True)
 
-    def _predict(self, predictor: Predictor, readable: Sequence[tuple[Analysis, NDArray[np.uint8]]]) -> None:
+    def _predict(
+        self,
+        predictor: Predictor,
+        readable: Sequence[tuple[Analysis, NDArray[np.uint8]]],
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> None:
         if not readable:
             return
         try:
             with stats.stage("forward"):
-                predictions = predictor.predict([decoded for _, decoded in readable], self._progress(readable))
+                pictures = [decoded for _, decoded in readable]
+                predictions = predictor.predict(pictures, self._progress(readable), meanwhile)
         except (ValueError, RuntimeError):
             if len(readable) == 1:
                 logger.exception("forward pass failed", extra=readable[0][0].log_fields)
