@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
@@ -14,7 +15,8 @@ def family(pid: int) -> list[int]:
     found = [pid]
     for parent in found:  # grows meanwhile
         for task in Path(f"/proc/{parent}/task").glob("*"):
-            found += map(int, (task / "children").read_text().split())
+            with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended since
+                found += map(int, (task / "children").read_text().split())
     return found
 
 
