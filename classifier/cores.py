@@ -2,8 +2,7 @@
 
 PyTorch splits each layer of a network over the cores and waits for all of them before the next layer: a core that the
 web server uses meanwhile holds up the others, dozens of times in a forward pass. Here each core takes a few patches
-through the whole network and then the next few. On two cores of which a web server used more than half of one, a
-forward pass took two thirds of the time; on an idle machine it is as fast.
+through the whole network and then the next few.
 """
 
 from __future__ import annotations

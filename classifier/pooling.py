@@ -13,8 +13,8 @@ class MaxPoolOfPositive(nn.Module):
     """Max pooling of numbers that are not negative, as an activation leaves them.
 
     Such numbers have the order of their bits, so in bfloat16 they are compared as 16 bit integers, lines first and
-    columns then. PyTorch's own pooling converts each to float32 and notes where each maximum was: in ResNet18 it takes
-    half as long again as the convolution before it. The result is the same to the bit.
+    columns then. PyTorch's own pooling converts each to float32 and notes where each maximum was. The result is the
+    same to the bit.
     """
 
     def __init__(self, pool: nn.MaxPool2d) -> None:

@@ -22,7 +22,7 @@ from classifier.patches import cut, mirrored
 logger = logging.getLogger(__name__)
 
 DEFAULT_BATCH = {"cpu": 64, "cuda": 1024}
-"""Patches in one forward pass at the most: bounds the memory that patches take."""
+"""Patches in memory at once at the most: those of one forward pass on a GPU, of all cores together on a CPU."""
 
 
 class Predictor:
@@ -31,7 +31,7 @@ class Predictor:
     Attributes:
         bundle: What was loaded.
         engine: Device and precision in use.
-        batch_size: Patches in one forward pass at the most.
+        batch_size: Patches in memory at once at the most.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Predictor:
             bundle: Checked by `Bundle.load`.
             device: `auto`: a GPU where there is one.
             precision: `auto`: the fastest, measured now.
-            batch_size: Patches in one forward pass at the most; chosen by the device when None. It becomes smaller by
+            batch_size: Patches in memory at once at the most; chosen by the device when None. It becomes smaller by
                 itself where the device's memory is too small for it.
 
         Raises:

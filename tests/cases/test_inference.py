@@ -295,3 +295,19 @@ def test_a_claim_ahead_that_fails_costs_the_present_part_nothing(
     monkeypatch.setattr(ledger, "claim", locked)
     work()
     assert states() == [("succeeded", 1)] * 6
+
+
+def test_a_failure_to_claim_ahead_is_no_failure_of_the_image(
+    submit: Any, ana: Any, work: Any, claims: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(ana)
+    prepare = inference.InferenceRun._prepare
+
+    def failing(self: Any, beside: Any = None) -> bool:
+        if beside:
+            raise RuntimeError("cannot schedule new futures")
+        return prepare(self)
+
+    monkeypatch.setattr(inference.InferenceRun, "_prepare", failing)
+    work()
+    assert states() == [("succeeded", 1)]

@@ -36,7 +36,7 @@ def test_the_latest_review_counts_and_all_are_kept(case: Case, rita: Any, make_u
     reviews.review(image, rita, "unfit")
     assert [said.decision for said in image.reviews.all()] == ["unfit", "corrected", "confirmed"]
     assert image.label == ""
-    [latest] = Review.objects.latest_of_each("image")
+    [latest] = Review.objects.latest_of_each_image()
     assert latest.decision == "unfit"
 
 

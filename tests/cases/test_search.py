@@ -83,7 +83,7 @@ def test_the_reference_alone(cases: dict[str, Case], client: Any, ana: Any) -> N
     assert found("biopsy") == found("slide") == []
 
 
-def test_a_search_that_finds_nothing_asks_as_often_as_one_that_finds_all(
+def test_a_search_that_finds_nothing_asks_no_more_often_than_one_that_finds_all(
     cases: dict[str, Case], client: Any, ana: Any
 ) -> None:
     client.force_login(ana)

@@ -138,7 +138,8 @@ def count(said: Review) -> None:
     changes = Counter([_tally(said)])
     if superseded:
         changes.subtract([_tally(superseded)])
-    for (day, decision, label), change in sorted(changes.items()):  # in one order everywhere: rows are locked
+    # Rows are locked, in one order everywhere.
+    for (day, decision, label), change in sorted(item for item in changes.items() if item[1]):
         tally, _made = ReviewTally.objects.get_or_create(
             day=day, model_version_id=said.analysis.model_version_id, decision=decision, label=label
         )

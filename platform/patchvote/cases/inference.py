@@ -110,10 +110,13 @@ class InferenceRun:
                 self._give_back()
 
     def _look_ahead(self, part: Part) -> None:
-        """Claim and decode what comes after a part; where that fails now, it is tried again after the part."""
+        """Claim and decode what comes after a part; where that fails now, it is tried again after the part.
+
+        No error leaves: it would pass for one of the part's forward pass, which goes on meanwhile.
+        """
         try:
             self._prepare(beside=part)
-        except DatabaseFailure:
+        except Exception:
             logger.exception("nothing could be claimed ahead")
 
     def _prepare(self, beside: Part | None = None) -> bool:

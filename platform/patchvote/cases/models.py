@@ -268,15 +268,10 @@ class ReviewQuerySet(models.QuerySet["Review"]):
         """With what is shown of them: who, and on which model version's word."""
         return self.select_related("reviewer", "analysis__model_version").defer("analysis__votes")
 
-    def latest_of_each(self, *same: str) -> ReviewQuerySet:
-        """Those that no newer review supersedes.
-
-        Args:
-            same: What a newer review must share to supersede: `image`, or `image` and `analysis__model_version`.
-        """
+    def latest_of_each_image(self) -> ReviewQuerySet:
+        """Those that no newer review supersedes."""
         later = Q(created_at__gt=OuterRef("created_at")) | Q(created_at=OuterRef("created_at"), pk__gt=OuterRef("pk"))
-        newer = Review.objects.filter(later, **{field: OuterRef(field) for field in same})
-        return self.filter(~Exists(newer))
+        return self.filter(~Exists(Review.objects.filter(later, image=OuterRef("image"))))
 
 
 class Review(models.Model):

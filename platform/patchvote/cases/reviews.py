@@ -145,7 +145,7 @@ def reviewed_images(
             and (until is None or said.created_at < until)
         )
 
-    latest = Review.objects.latest_of_each("image").select_related("image__case", "reviewer")
+    latest = Review.objects.latest_of_each_image().select_related("image__case", "reviewer")
     newest: dict[str, Review] = {}
     real = latest.filter(image__case__synthetic=False)  # newest first
     older = [said for said in real if newest.setdefault(said.image.sha256, said) is not said]
