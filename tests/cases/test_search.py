@@ -117,6 +117,17 @@ def test_the_index_is_used_follows_and_is_mended(cases: dict[str, Case]) -> None
     assert search.among_few("2042") == [cases["rita's"].pk]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_an_installation_goes_back_to_an_earlier_version_and_forward_again(cases: dict[str, Case]) -> None:
+    try:
+        call_command("migrate", "cases", "0005", verbosity=0)
+    finally:
+        call_command("migrate", verbosity=0)
+    assert set(search.matching(Case.objects.all(), "slide-")) == {cases["plain"], cases["rita's"]}
+    if connection.vendor == "sqlite":
+        assert search.among_few("2041") == [cases["plain"].pk]
+
+
 @sqlite_alone
 def test_without_the_index_texts_are_read(cases: dict[str, Case]) -> None:
     with connection.cursor() as cursor:
@@ -138,3 +149,10 @@ def test_a_database_that_can_have_no_index_is_no_error(
     search.make_index("default")
     assert "searches read all texts" in caplog.text
     assert search.matching(Case.objects.all(), "2041").get() == cases["plain"]
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite's index is another one")
+def test_postgresql_finds_parts_by_its_index(cases: dict[str, Case]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    assert "cases_search" in search.matching(Case.objects.order_by(), "B-2041").explain()

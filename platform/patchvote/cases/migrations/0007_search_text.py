@@ -20,6 +20,14 @@ def fold(apps, _schema_editor):
         cases.bulk_update(batch, ["search_text"])
 
 
+def forget(_apps, schema_editor):
+    """Remove SQLite's index, which cannot do without the column; PostgreSQL's goes with it."""
+    if schema_editor.connection.vendor == "sqlite":
+        for name in ("insert", "update", "delete"):
+            schema_editor.execute(f"DROP TRIGGER IF EXISTS cases_search_{name}")
+        schema_editor.execute("DROP TABLE IF EXISTS cases_search")
+
+
 class Migration(migrations.Migration):
 
     dependencies = [
@@ -33,5 +41,5 @@ class Migration(migrations.Migration):
             field=models.TextField(blank=True, default="", editable=False),
             preserve_default=False,
         ),
-        migrations.RunPython(fold, migrations.RunPython.noop),
+        migrations.RunPython(fold, forget),
     ]
