@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Barrier
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 MOST_PATCHES = 8
@@ -39,6 +41,11 @@ class Cores:
         for thread in [self._pool.submit(start) for _ in range(self._count)]:
             thread.result()
         torch.set_num_threads(self._count)
+
+    @staticmethod
+    def send(image: NDArray[np.uint8]) -> Tensor:
+        """An image where it is computed: it is there."""
+        return torch.from_numpy(image)
 
     def each(self, work: Callable[[range], Tensor], patches: int, at_once: int) -> Iterator[Tensor]:
         """Let the cores work on patches 0, 1, 2, …, a few at a time.

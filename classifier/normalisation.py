@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    from torch import Tensor, dtype
+    from torch import Tensor, device, dtype
 
 
 class Normalisation(BaseModel):
@@ -24,7 +25,15 @@ class Normalisation(BaseModel):
 
         # Colours lie beside each other: whole lines of pixels are one vector operation, single colours are not.
         lines = patches.permute(0, 2, 3, 1).flatten(2)
-        mean = torch.tensor(self.mean, device=patches.device).repeat(patches.shape[3])
-        scale = torch.tensor([1 / s for s in self.std], device=patches.device).repeat(patches.shape[3])
+        mean = _line(self.mean, patches.shape[3], patches.device)
+        scale = _line(tuple(1 / s for s in self.std), patches.shape[3], patches.device)
         normalised = lines.to(torch.float32).sub_(mean).mul_(scale).to(to or torch.float32)
         return normalised.reshape(*lines.shape[:2], -1, 3).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=64)
+def _line(values: tuple[float, ...], pixels: int, on: device) -> Tensor:
+    """One value for each colour, as a line of pixels: kept, for to send it to a GPU is to wait for the GPU."""
+    import torch
+
+    return torch.tensor(values, device=on).repeat(pixels)

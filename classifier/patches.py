@@ -13,19 +13,21 @@ from classifier.grid import Box
 
 
 def cut(pixels: NDArray[np.uint8] | Tensor, boxes: Sequence[Box]) -> Tensor:
-    """Cut one image into its patches.
+    """Cut an image, or several of one size, into patches.
 
     Args:
-        pixels: RGB, uint8, of shape (height, width, 3), an array or a tensor on any device.
-        boxes: Equal-sized places within the image.
+        pixels: RGB, uint8, of shape (height, width, 3) or (images, height, width, 3), an array or a tensor on any
+            device.
+        boxes: Equal-sized places within each image.
 
     Returns:
-        uint8 tensor of shape (len(boxes), 3, size, size) on the image's device, in channels-last memory.
+        uint8 tensor of shape (images * len(boxes), 3, size, size), image by image, on the images' device, in
+        channels-last memory.
     """
-    image = pixels if isinstance(pixels, Tensor) else torch.from_numpy(pixels)
-    patches = torch.stack([image[box.y : box.y + box.height, box.x : box.x + box.width] for box in boxes])
+    images = pixels if isinstance(pixels, Tensor) else torch.from_numpy(pixels)
+    places = [images[..., box.y : box.y + box.height, box.x : box.x + box.width, :] for box in boxes]
     # Stacked as (N, H, W, 3) and seen as (N, 3, H, W): channels-last without a copy.
-    return patches.permute(0, 3, 1, 2)
+    return torch.stack(places, dim=-4).flatten(end_dim=-4).permute(0, 3, 1, 2)
 
 
 def mirrored(patches: Tensor) -> list[Tensor]:

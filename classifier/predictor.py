@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import groupby
 from operator import itemgetter
 
@@ -16,10 +17,9 @@ from classifier import engine, votes
 from classifier.bundle import Bundle
 from classifier.cores import Cores
 from classifier.fused import fused
+from classifier.gpu import Gpu
 from classifier.grid import Box
 from classifier.patches import cut, mirrored
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_BATCH = {"cpu": 64, "cuda": 1024}
 """Patches in memory at once at the most: those of one forward pass on a GPU, of all cores together on a CPU."""
@@ -31,7 +31,7 @@ class Predictor:
     Attributes:
         bundle: What was loaded.
         engine: Device and precision in use.
-        batch_size: Patches in memory at once at the most.
+        batch_size: Patches in memory at once at the most; fewer where the memory of a GPU turned out to be too small.
     """
 
     def __init__(
@@ -48,8 +48,7 @@ class Predictor:
             bundle: Checked by `Bundle.load`.
             device: `auto`: a GPU where there is one.
             precision: `auto`: the fastest, measured now.
-            batch_size: Patches in memory at once at the most; chosen by the device when None. It becomes smaller by
-                itself where the device's memory is too small for it.
+            batch_size: Patches in memory at once at the most; chosen by the device when None.
 
         Raises:
             BundleError: If the weights do not fit.
@@ -61,7 +60,7 @@ class Predictor:
         self.engine = engine.choose(module, device=device, precision=precision, patch=side)
         self._module = self.engine.prepare(module)
         self.batch_size = batch_size or DEFAULT_BATCH.get(self.engine.device.type, 64)
-        self._cores = Cores() if self.engine.device.type == "cpu" else None
+        self._processor = Cores() if self.engine.device.type == "cpu" else Gpu(self.engine.device)
 
     def predict(
         self,
@@ -74,7 +73,7 @@ class Predictor:
         Args:
             images: RGB, uint8, each of shape (height, width, 3); sizes may differ.
             progress: Told after each forward pass which share of the work is done, 0..1; may raise to stop.
-            meanwhile: Called once, while the CPU's cores compute, or just before a GPU does.
+            meanwhile: Called once, while the first patches are computed.
 
         Returns:
             One prediction for each image, in order.
@@ -85,7 +84,7 @@ class Predictor:
         metadata = self.bundle.metadata
         return [
             votes.count(places, logits, threshold=metadata.threshold, temperature=metadata.temperature)
-            for places, logits in self.logits(images, progress, meanwhile)
+            for places, logits in self._each_image(images, progress, meanwhile)
         ]
 
     def logits(
@@ -104,59 +103,48 @@ class Predictor:
         Raises:
             ValueError: If an image has no room for a patch.
         """
-        if not images:
-            return []
-        grid = self.bundle.metadata.grid
-        boxes = [grid.boxes(width=image.shape[1], height=image.shape[0]) for image in images]
-        parts = torch.split(self._logits(images, boxes, progress, meanwhile), [len(places) for places in boxes])
-        return [(places, part.tolist()) for places, part in zip(boxes, parts, strict=True)]
+        return list(self._each_image(images, progress, meanwhile))
 
-    def _logits(
+    def _each_image(
         self,
         images: Sequence[NDArray[np.uint8]],
-        boxes: Sequence[Sequence[Box]],
         progress: Callable[[float], None] | None,
         meanwhile: Callable[[], object],
-    ) -> Tensor:
-        """For all patches in order, malignant minus benign logit: float32, on the CPU."""
-        tensors = [torch.from_numpy(image).to(self.engine.device) for image in images]
-        places = [(number, box) for number, image_boxes in enumerate(boxes) for box in image_boxes]
-
-        def compute(patches: range) -> Tensor:
-            return self._differences(tensors, places[patches.start : patches.stop])
-
-        parts = []
-        done = 0
-        computed = (self._cores.each if self._cores else self._in_turn)(compute, len(places), self.batch_size)
+    ) -> Iterator[tuple[list[Box], list[float]]]:
+        """What `logits` gives, each image once its patches are computed: what is done with it, is done meanwhile."""
+        if not images:
+            return
+        grid = self.bundle.metadata.grid
+        waiting = deque(grid.boxes(width=image.shape[1], height=image.shape[0]) for image in images)
+        patches = [(number, box) for number, boxes in enumerate(waiting) for box in boxes]
+        computed = self._begin(images, patches)
         meanwhile()
+        done, ready = 0, list[float]()
         for part in computed:
-            parts.append(part)
+            ready += part.tolist()
             done += len(part)
             if progress:
-                progress(done / len(places))
-        return torch.cat(parts).cpu()
+                progress(done / len(patches))
+            while waiting and len(ready) >= len(waiting[0]):
+                boxes = waiting.popleft()
+                yield boxes, ready[: len(boxes)]
+                del ready[: len(boxes)]
 
-    def _in_turn(self, compute: Callable[[range], Tensor], patches: int, at_once: int) -> Iterator[Tensor]:
-        """Patches overlap and take several times their image's memory: only those of one batch exist at a time."""
-        done = 0
-        while done < patches:
-            batch = range(done, min(done + at_once, patches))
-            try:
-                yield compute(batch)
-            except torch.OutOfMemoryError:
-                if len(batch) == 1:
-                    raise
-                self.batch_size = at_once = len(batch) // 2
-                logger.warning("the device's memory is too small, batches of %d patches from now on", self.batch_size)
-                torch.cuda.empty_cache()
-                continue
-            done += len(batch)
+    def _begin(self, images: Sequence[NDArray[np.uint8]], patches: Sequence[tuple[int, Box]]) -> Iterator[Tensor]:
+        """For some patches at a time, in order, malignant minus benign logit: float32, on the CPU."""
+
+        @cache
+        def image(number: int) -> Tensor:
+            return self._processor.send(images[number])
+
+        def compute(numbers: range) -> Tensor:
+            return self._differences(patches[numbers.start : numbers.stop], image)
+
+        return self._processor.each(compute, len(patches), self.batch_size)
 
     @torch.inference_mode()
-    def _differences(self, tensors: Sequence[Tensor], batch: Sequence[tuple[int, Box]]) -> Tensor:
-        groups = groupby(batch, key=itemgetter(0))
-        patches = torch.cat([cut(tensors[number], [box for _, box in group]) for number, group in groups])
-        inputs = self.bundle.metadata.normalisation.apply(patches, self.engine.dtype)
+    def _differences(self, patches: Sequence[tuple[int, Box]], image: Callable[[int], Tensor]) -> Tensor:
+        inputs = self.bundle.metadata.normalisation.apply(_cut(patches, image), self.engine.dtype)
         variants = mirrored(inputs) if self.bundle.metadata.test_time_flips else [inputs]
         logits = torch.stack([self._forward(variant) for variant in variants]).mean(dim=0)
         return logits[:, 1] - logits[:, 0]
@@ -164,3 +152,14 @@ class Predictor:
     def _forward(self, inputs: Tensor) -> Tensor:
         logits: Tensor = self._module(inputs.contiguous(memory_format=torch.channels_last))
         return logits.float()
+
+
+def _cut(patches: Sequence[tuple[int, Box]], image: Callable[[int], Tensor]) -> Tensor:
+    """Patches, in order; images that are cut alike are cut in one go."""
+    groups = groupby(patches, key=itemgetter(0))
+    pieces = [(image(number), [box for _, box in group]) for number, group in groups]
+    parts = []
+    for (_shape, boxes), alike in groupby(pieces, key=lambda piece: (piece[0].shape, piece[1])):
+        first, *others = [pixels for pixels, _boxes in alike]
+        parts.append(cut(torch.stack([first, *others]) if others else first, boxes))
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
