@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageMode, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
+from classifier.png import decode_png
+
 # Pillow's own bound on pixels would warn or raise, by its own numbers: `_check_header` refuses before any is decoded.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -143,11 +145,14 @@ def decode(source: bytes | str | Path | ReadableFile, limits: Limits | None = No
     try:
         with _open(data) as image:
             _check_header(image, limits)
-            if image.format == "PNG":  # decoding alone does not look at the checksums
+            pixels = None
+            if image.format == "PNG":
                 with _open(data) as twin:
-                    twin.verify()
-            image.load()
-            pixels = _to_rgb(image)
+                    twin.verify()  # decoding alone does not look at all checksums
+                pixels = decode_png(data)
+            if pixels is None:
+                image.load()
+                pixels = _to_rgb(image)
             file_format = image.format or "unknown"
     except DecodeError:
         raise

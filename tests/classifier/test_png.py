@@ -1,0 +1,163 @@
+"""What libpng reads is what Pillow reads, and what it cannot be sure of is left to Pillow."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from classifier.decode import DecodeError, decode
+from classifier.png import decode_png
+from tests.conftest import encode, noise
+
+RGB, RGBA, GREY = 2, 6, 0
+_CHANNELS = {RGB: 3, RGBA: 4, GREY: 1}
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def lines(pixels: np.ndarray) -> bytes:
+    """Each line unfiltered, colours of 16 bits with the high byte first."""
+    rows = pixels.astype(pixels.dtype.newbyteorder(">")).reshape(len(pixels), -1)
+    return b"".join(b"\0" + row.tobytes() for row in rows)
+
+
+def file_of(
+    pixels: np.ndarray,
+    colour: int,
+    *,
+    extra: Sequence[bytes] = (),
+    interlaced: bool = False,
+    body: bytes | None = None,
+) -> bytes:
+    """A PNG file, written by hand; perhaps with other lines than the picture's."""
+    height, width = pixels.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, colour, 0, 0, interlaced)
+    parts = [pixels[y::dy, x::dx] for x, y, dx, dy in _ADAM7] if interlaced else [pixels]
+    compressed = zlib.compress(b"".join(map(lines, parts)) if body is None else body)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        [chunk(b"IHDR", header), *extra, chunk(b"IDAT", compressed), chunk(b"IEND", b"")]
+    )
+
+
+def by_pillow(data: bytes) -> np.ndarray:
+    return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def smooth() -> np.ndarray:
+    """A picture on which encoders choose all of their filters."""
+    y, x = np.mgrid[:460, :700]
+    wave = np.stack([np.sin(x / 40), np.sin(y / 30), np.sin((x + y) / 50)], axis=2) * 60 + 128
+    return (wave + np.random.default_rng(0).normal(0, 2, wave.shape)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encode(noise()), encode(smooth()), encode(smooth(), compress_level=1), encode(smooth(), optimize=True),
+        encode(smooth(), dpi=(300, 300)), encode(noise(226, 301)), file_of(noise(), RGB),
+        file_of(smooth(), RGB, interlaced=True),
+        file_of(smooth(), RGB, extra=[chunk(b"gAMA", struct.pack(">I", 22222)), chunk(b"sRGB", b"\0")]),
+        file_of(smooth(), RGB, extra=[chunk(b"bKGD", b"\0\1" * 3), chunk(b"sBIT", b"\5\5\5")]),
+    ],
+    ids=["filtered", "smooth", "fast", "small", "dpi", "odd", "unfiltered", "interlaced", "gamma", "background"],
+)  # fmt: skip
+def test_plain_files_are_read_as_pillow_reads_them(data: bytes) -> None:
+    pixels = decode_png(data)
+    assert pixels is not None
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, by_pillow(data))
+    np.testing.assert_array_equal(decode(data).pixels, pixels)
+
+
+def _turned(**options: PngInfo | Image.Exif) -> bytes:
+    return encode(noise(300, 400), **options)
+
+
+def _exif() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+def _raw_profile() -> PngInfo:
+    info = PngInfo()
+    raw = _exif().tobytes()
+    info.add_text("Raw profile type exif", f"\nexif\n{len(raw)}\n{raw.hex()}\n")
+    return info
+
+
+def _transparent() -> bytes:
+    red, green, blue = (int(value) for value in noise()[0, 0])
+    return file_of(noise(), RGB, extra=[chunk(b"tRNS", struct.pack(">HHH", red, green, blue))])
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        (_turned(exif=_exif()), (400, 300)),
+        (_turned(pnginfo=_raw_profile()), (400, 300)),
+        (_transparent(), (700, 460)),
+        (file_of(noise().astype(np.uint16) * 257, RGB), (700, 460)),
+        (file_of(noise()[..., :1], GREY), (700, 460)),
+        (file_of(np.dstack([noise(), noise()[..., :1]]), RGBA), (700, 460)),
+        (encode(Image.fromarray(noise()).quantize(16)), (700, 460)),
+    ],
+    ids=["exif", "raw profile", "transparent", "16 bits", "grey", "alpha", "palette"],
+)
+def test_all_others_are_left_to_pillow(data: bytes, size: tuple[int, int]) -> None:
+    assert decode_png(data) is None
+    decoded = decode(data)
+    assert (decoded.width, decoded.height) == size
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_libpng_refuses_none_that_pillow_reads(mode: str) -> None:
+    data = encode(Image.fromarray(noise()).convert(mode))
+    if mode in {"1", "L", "P", "RGB"}:
+        np.testing.assert_array_equal(decode(data).pixels, by_pillow(data))
+    assert decode(data).pixels.shape == (460, 700, 3)
+
+
+@pytest.mark.parametrize("colours", [2, 4, 16, 256])
+def test_palettes_of_all_depths_are_read(colours: int) -> None:
+    data = encode(Image.fromarray(smooth()).quantize(colours), bits=max(1, (colours - 1).bit_length()))
+    np.testing.assert_array_equal(decode(data).pixels, by_pillow(data))
+
+
+def test_a_transparent_colour_is_white_as_before() -> None:
+    assert decode(_transparent()).pixels[0, 0].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+@pytest.mark.parametrize(
+    ("pixels", "colour"),
+    [(noise(), RGB), (noise()[..., :1], GREY), (noise().astype(np.uint16) * 257, RGB)],
+    ids=["plain", "grey", "16 bits"],
+)
+def test_sound_checksums_do_not_make_up_for_missing_pixels(pixels: np.ndarray, colour: int, share: float) -> None:
+    """Lines that are not there must not become black tissue."""
+    whole = lines(pixels)
+    data = file_of(pixels, colour, body=whole[: int(len(whole) * share)])
+    with pytest.raises(DecodeError) as caught:
+        decode(data)
+    assert caught.value.code == "truncated"
+
+
+def test_a_wrong_checksum_is_refused_wherever_it_is() -> None:
+    for name in (b"IHDR", b"pHYs", b"IDAT"):
+        data = bytearray(encode(noise(), dpi=(300, 300)))
+        at = data.index(name)
+        length = struct.unpack(">I", data[at - 4 : at])[0]
+        data[at + 4 + length] ^= 1
+        with pytest.raises(DecodeError):
+            decode(bytes(data))
