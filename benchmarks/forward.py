@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import clock
+from classifier.fused import fused
 
 PRECISIONS = {
     "float32": torch.float32,
@@ -32,16 +33,18 @@ class Way:
         precision: A key of `PRECISIONS`.
         channels_last: The memory layout.
         compiled: Whether it goes through `torch.compile`.
+        fused: Whether it goes through `classifier.fused`, as it serves.
     """
 
     precision: str
     channels_last: bool = True
     compiled: bool = False
+    fused: bool = False
 
     def __str__(self) -> str:
         """As tables name it."""
         layout = "channels-last" if self.channels_last else "contiguous"
-        return f"{self.precision}, {layout}{', compiled' if self.compiled else ''}"
+        return f"{self.precision}, {layout}{', compiled' * self.compiled}{', fused' * self.fused}"
 
 
 class Forward:
@@ -51,7 +54,8 @@ class Forward:
         """Prepare a copy of the network, in evaluation mode."""
         self._device, self._way = device, way
         self._layout = torch.channels_last if way.channels_last else torch.contiguous_format
-        prepared = copy.deepcopy(module).eval().to(device, PRECISIONS[way.precision])
+        chosen = fused(module.eval(), PATCH) if way.fused else copy.deepcopy(module).eval()
+        prepared = chosen.to(device, PRECISIONS[way.precision])
         prepared = prepared.to(memory_format=self._layout)  # type: ignore[call-overload]  # PyTorch's own types
         self._module: Any = torch.compile(prepared, dynamic=False) if way.compiled else prepared
 

@@ -1,8 +1,9 @@
 """How much of a GPU the network gets, and how much of that is left with everything around it.
 
-First the bare network, by number format, memory layout and batch, compiled too, in patches per second and against the
-chip's peak. Then `classifier.predictor.Predictor` from decoded images, and from PNG files that threads decode
-meanwhile, beside the bare network's best. On a CPU it runs with a few patches: to be tested, not to be believed.
+First the bare network, by number format, memory layout and batch, fused as it serves and compiled too, in patches per
+second and against the chip's peak. Then `classifier.predictor.Predictor` from decoded images, and from PNG files that
+processes decode meanwhile, beside the bare network's best. On a CPU it runs with a few patches: to be tested, not to be
+believed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _SMALL = {"batches": (1, 4), "compiled": (4,), "images": 2, "seconds": 0.1, "pre
 _USUAL = {
     "batches": (1, 15, 60, 240, 960, 4096),
     "compiled": (240, 960, 4096),
-    "images": 2000,
+    "images": 4000,
     "seconds": 1.0,
     "precisions": ("float32", "tf32", "bfloat16", "float16"),
 }
@@ -35,8 +36,8 @@ AIM = 0.6
 @click.option("--network", default="resnet18", show_default=True, help="Of the registry; its weights are random.")
 @click.option("--batch", "batches", multiple=True, type=int, help="Patches; may be repeated.  [default: 1 to 4096]")
 @click.option("--seconds", type=float, help="Of each measurement of the bare network.  [default: 1, on a CPU 0.1]")
-@click.option("--images", type=int, help="Through the predictor.  [default: 2000, on a CPU 2]")
-@click.option("--decoders", type=int, help="Threads that decode.  [default: one for each core]")
+@click.option("--images", type=int, help="Through the predictor.  [default: 4000, on a CPU 2]")
+@click.option("--decoders", type=int, help="Processes that decode.  [default: one for each core]")
 @click.option("--compile/--no-compile", "compiled", default=None, help="Compiled networks.  [default: on a GPU]")
 @machine.json_option
 def main(  # noqa: PLR0917 (click passes by name)
@@ -91,6 +92,7 @@ def _bare(network: str, device: str, plan: dict[str, Any]) -> list[dict[str, Any
         f"{'patches/s':36}" + "".join(f"{batch:>10}" for batch in plan["batches"]) + f"{'TFLOP/s':>10}{'peak':>7}"
     )
     ways = [Way(precision, layout) for precision in plan["precisions"] for layout in (False, True)]
+    ways += [Way(precision, fused=True) for precision in plan["precisions"]]
     ways += [Way(precision, compiled=True) for precision in plan["precisions"] if precision in _COMPILED]
     rows = []
     for way in ways:
@@ -122,7 +124,7 @@ def _predictor(folder: Path, network: str, device: str, plan: dict[str, Any], be
     load = Load(predictor, plan["images"], plan["decoders"])
     ways = {
         "from decoded images": lambda: load.decoded([decode(file).pixels for file in files]),
-        f"from PNG, {plan['decoders']} threads": lambda: load.files(files),
+        f"from PNG, {plan['decoders']} processes": lambda: load.files(files),
     }
     click.echo(
         f"\nthe predictor ({predictor.engine}), {plan['images']} images of 15 patches; the bare best is {best:.1f}"

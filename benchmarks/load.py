@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import clock
@@ -23,8 +23,13 @@ from classifier.decode import decode
 from classifier.predictor import Predictor
 
 PATCHES = 15
+_IN_A_GO = 4
+"""Images that a process decodes before it hands them over: one costs more, many lie there before the clock starts."""
 _AT_ONCE = {"cuda": 64}
 """Images that the predictor gets at once; elsewhere two."""
+
+_WARM_UP = 4
+"""Times as many before the clock starts: what lay decoded while the GPU got ready is used up by then."""
 
 Pixels = NDArray[np.uint8]
 
@@ -36,7 +41,7 @@ class Load:
     Attributes:
         predictor: Of a network that cuts an image into 15 patches.
         images: How many.
-        decoders: Threads that decode files.
+        decoders: Processes that decode files.
     """
 
     predictor: Predictor
@@ -45,16 +50,14 @@ class Load:
 
     def decoded(self, pixels: Sequence[Pixels]) -> dict[str, Any]:
         """Patches per second from decoded images, again and again the same."""
-        return self._measure(lambda count: itertools.islice(itertools.cycle(pixels), count))
+        return self._measure(itertools.cycle(pixels))
 
     def files(self, files: Sequence[bytes]) -> dict[str, Any]:
-        """Patches per second from files, which threads decode while the predictor works."""
-        with ThreadPoolExecutor(self.decoders) as pool:
-            return self._measure(
-                lambda count: _ahead(
-                    pool, itertools.islice(itertools.cycle(files), count), 2 * self._at_once + self.decoders
-                )
-            )
+        """Patches per second from files, again and again the same, which processes decode as web servers do."""
+        decoding: DataLoader[Any] = DataLoader(
+            _Files(files), _IN_A_GO, num_workers=self.decoders, collate_fn=_together, multiprocessing_context="spawn"
+        )
+        return self._measure(image for images in decoding for image in images.numpy())
 
     @property
     def _device(self) -> torch.device:
@@ -64,13 +67,13 @@ class Load:
     def _at_once(self) -> int:
         return min(self.images, _AT_ONCE.get(self._device.type, 2))
 
-    def _measure(self, source: Callable[[int], Iterable[Pixels]]) -> dict[str, Any]:
+    def _measure(self, images: Iterator[Pixels]) -> dict[str, Any]:
         """The GPU's own seconds come from a second pass: to look at it slows what feeds it."""
-        self._work(source(self._at_once))  # warms up
+        self._work(images, _WARM_UP * self._at_once)
         began = clock.read(str(self._device))
-        self._work(source(self.images))
+        self._work(images, self.images)
         seconds = clock.read(str(self._device)) - began
-        busy = self._busy(source) if self._device.type == "cuda" else None
+        busy = self._busy(images) if self._device.type == "cuda" else None
         return {
             "patches_per_second": self.images * PATCHES / seconds,
             "seconds": seconds,
@@ -78,14 +81,14 @@ class Load:
             "waits": None if busy is None else max(0.0, 1 - busy / seconds),
         }
 
-    def _work(self, images: Iterable[Pixels]) -> None:
-        left = iter(images)
-        while batch := list(itertools.islice(left, self._at_once)):
+    def _work(self, images: Iterator[Pixels], count: int) -> None:
+        some = itertools.islice(images, count)
+        while batch := list(itertools.islice(some, self._at_once)):
             self.predictor.predict(batch)
 
-    def _busy(self, source: Callable[[int], Iterable[Pixels]]) -> float:
+    def _busy(self, images: Iterator[Pixels]) -> float:
         with profile(activities=[ProfilerActivity.CUDA]) as profiled:
-            self._work(source(self.images))
+            self._work(images, self.images)
             torch.cuda.synchronize(self._device)
         events = profiled.events() or ()
         return (
@@ -114,16 +117,19 @@ def flops(module: nn.Module) -> int:
     return int(counter.get_total_flops())
 
 
-def _ahead(pool: ThreadPoolExecutor, files: Iterable[bytes], ahead: int) -> Iterator[Pixels]:
-    """Decoded images in order, so many at the most before they are asked for."""
-    waiting: deque[Future[Pixels]] = deque()
-    for file in files:
-        waiting.append(pool.submit(_pixels, file))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+@dataclass(frozen=True)
+class _Files(Dataset[Pixels]):
+    """Images without end, decoded when they are asked for."""
+
+    files: Sequence[bytes]
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, number: int) -> Pixels:
+        return decode(self.files[number % len(self.files)]).pixels
 
 
-def _pixels(file: bytes) -> Pixels:
-    return decode(file).pixels
+def _together(images: Sequence[Pixels]) -> Tensor:
+    """Images of one size, in memory that other processes see."""
+    return torch.from_numpy(np.stack(images))

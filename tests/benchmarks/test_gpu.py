@@ -22,10 +22,12 @@ def test_it_runs_on_a_cpu_and_says_so(tmp_path: Path) -> None:
         "float32, channels-last",
         "bfloat16, contiguous",
         "bfloat16, channels-last",
+        "float32, channels-last, fused",
+        "bfloat16, channels-last, fused",
     ]
     assert all(row["rates"].keys() == {"1", "2"} for row in figures["bare"])
     predictor = figures["predictor"]
-    assert predictor["from PNG, 2 threads"]["patches_per_second"] > 0
+    assert predictor["from PNG, 2 processes"]["patches_per_second"] > 0
     assert predictor["from decoded images"]["waits"] is None
 
 
