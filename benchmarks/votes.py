@@ -72,8 +72,11 @@ class Way:
 @click.option("--magnification", default="40X", show_default=True)
 @click.option("--bundle", type=click.Path(path_type=Path, exists=True), help="The shipped one unless said.")
 @click.option("--most", type=click.IntRange(min=1), help="Images at the most.")
+@click.option("--device", default="cpu", show_default=True, help="Of the network as it serves; as trained: the CPU.")
 @machine.json_option
-def main(data: Path, magnification: str, bundle: Path | None, most: int | None, written: Path | None) -> None:
+def main(  # noqa: PLR0917 (click passes by name)
+    data: Path, magnification: str, bundle: Path | None, most: int | None, device: str, written: Path | None
+) -> None:
     """Compare and print."""
     from classifier.bundle import SHIPPED, Bundle
     from trainer.pixels import decode_pixels
@@ -82,10 +85,10 @@ def main(data: Path, magnification: str, bundle: Path | None, most: int | None, 
     records = [one for one in read_records(data).images if one.whole and one.magnification == magnification]
     if not records:
         raise click.UsageError(f"{data} has no whole images at {magnification}.")
-    figures = machine.conditions(packages=("timm", "numpy"))
+    figures = machine.conditions(device, packages=("timm", "numpy"))
     for line in machine.opening(figures):
         click.echo(line)
-    ways = _ways(Bundle.load(bundle or SHIPPED))
+    ways = _ways(Bundle.load(bundle or SHIPPED), device)
     patches = 0
     chosen = records[:most]
     for start in range(0, len(chosen), _AT_ONCE):
@@ -108,15 +111,15 @@ def main(data: Path, magnification: str, bundle: Path | None, most: int | None, 
     machine.write(figures | {"images": len(chosen), "patches": patches}, written)
 
 
-def _ways(bundle: Any) -> dict[str, Way]:
+def _ways(bundle: Any, device: str) -> dict[str, Way]:
     from classifier.predictor import Predictor
 
     with _unfused():
         plain = Predictor(bundle, device="cpu", precision="float32")
     return {
         "as trained, float32": Way(plain),
-        "as it serves, float32": Way(Predictor(bundle, device="cpu", precision="float32")),
-        "as it serves, bfloat16": Way(Predictor(bundle, device="cpu", precision="bfloat16")),
+        "as it serves, float32": Way(Predictor(bundle, device=device, precision="float32")),
+        "as it serves, bfloat16": Way(Predictor(bundle, device=device, precision="bfloat16")),
     }
 
 
