@@ -87,7 +87,7 @@ class Load:
             self.predictor.predict(batch)
 
     def _busy(self, images: Iterator[Pixels]) -> float:
-        with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+        with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as profiled:
             self._work(images, self.images)
             torch.cuda.synchronize(self._device)
         events = profiled.events() or ()

@@ -8,6 +8,7 @@ minutes and no C++ compiler where Patchvote runs.
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import operator
@@ -146,7 +147,7 @@ def fused(module: nn.Module, patch: int) -> nn.Module:
     """The network as it serves, or itself where that cannot be had.
 
     Args:
-        module: In evaluation mode, on the CPU, in float32; it is not changed.
+        module: In evaluation mode, on the CPU, in float32; it is not changed, also when what is returned is moved.
         patch: Side of the patches that it will see, in pixels.
     """
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
@@ -154,7 +155,7 @@ def fused(module: nn.Module, patch: int) -> nn.Module:
     batch = torch.randn(2, 3, patch, patch, generator=torch.Generator().manual_seed(0))
     try:
         with torch.no_grad():  # weights made in inference mode cannot be moved to another device and used there
-            faster = _fuse(module)
+            faster = _fuse(copy.deepcopy(module))  # layers that stay as they are would be shared
         with torch.inference_mode():
             logits = module(batch)
             difference = (faster(batch) - logits).abs().max().item()

@@ -87,6 +87,12 @@ def test_a_fused_network_can_be_moved_to_a_gpu() -> None:
     assert not [name for name, weights in module.state_dict(keep_vars=True).items() if weights.is_inference()]
 
 
+def test_to_move_a_fused_network_does_not_move_the_one_it_was_made_of() -> None:
+    module = networks.create("resnet18").eval()
+    fused(module, 225).to("meta")
+    assert {weights.device.type for weights in module.state_dict().values()} == {"cpu"}
+
+
 @needs_gpu
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet", "efficientnet_lite0", "shufflenet_v2"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
