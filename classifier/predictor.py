@@ -84,7 +84,7 @@ class Predictor:
         metadata = self.bundle.metadata
         return [
             votes.count(places, logits, threshold=metadata.threshold, temperature=metadata.temperature)
-            for places, logits in self._each_image(images, progress, meanwhile)
+            for places, logits in self.logits_of_each(images, progress, meanwhile)
         ]
 
     def logits(
@@ -103,9 +103,9 @@ class Predictor:
         Raises:
             ValueError: If an image has no room for a patch.
         """
-        return list(self._each_image(images, progress, meanwhile))
+        return list(self.logits_of_each(images, progress, meanwhile))
 
-    def _each_image(
+    def logits_of_each(
         self,
         images: Sequence[NDArray[np.uint8]],
         progress: Callable[[float], None] | None,

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
+from classifier.predictor import Predictor
 from patchvote.cases import inference, predictors, previews
 from patchvote.cases.models import Analysis, Case
 from patchvote.jobs import heartbeat, ledger
@@ -91,13 +93,13 @@ def test_a_worker_that_is_told_to_stop_gives_back_what_it_has_not_begun(
 ) -> None:
     for _ in range(7):
         submit(ana)
-    look_ahead = inference.InferenceRun._look_ahead
+    meanwhile = inference.InferenceRun._meanwhile
 
     def stopped_meanwhile(self: Any, part: Any) -> None:
-        look_ahead(self, part)
+        meanwhile(self, part)
         stop()
 
-    monkeypatch.setattr(inference.InferenceRun, "_look_ahead", stopped_meanwhile)
+    monkeypatch.setattr(inference.InferenceRun, "_meanwhile", stopped_meanwhile)
     work()
     assert states() == [("queued", 0)] * 3 + [("succeeded", 1)] * 4
 
@@ -193,6 +195,92 @@ def test_an_error_that_ends_the_run_leaves_the_rest_to_others(
     assert states() == [("queued", 0)] * 2 + [("running", 1)] * 4
 
 
+@pytest.fixture
+def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a run does, in order: begins a pass, ends it, stores so many results."""
+    events: list[str] = []
+    succeed, logits = ledger.succeed, Predictor.logits_of_each
+
+    def counted(results: Any) -> None:
+        some = list(results)
+        succeed(some)
+        events.append(f"stored {len(some)}")
+
+    def watched(self: Any, images: Any, progress: Any, meanwhile: Any) -> Any:
+        def told() -> None:
+            events.append(f"begun {len(images)}")
+            meanwhile()
+
+        yield from logits(self, images, progress, told)
+        events.append("computed")
+
+    monkeypatch.setattr(ledger, "succeed", counted)
+    monkeypatch.setattr(Predictor, "logits_of_each", watched)
+    return events
+
+
+def test_results_are_stored_while_the_next_part_is_computed(
+    submit: Any, ana: Any, work: Any, claims: list[int], happened: list[str]
+) -> None:
+    for _ in range(10):
+        submit(ana)
+    work()
+    assert happened == [
+        "begun 4", "computed", "begun 4", "stored 4", "computed", "begun 2", "stored 4", "computed", "stored 2",
+    ]  # fmt: skip
+    assert states() == [("succeeded", 1)] * 10
+
+
+def test_all_is_stored_before_what_may_kill_the_worker_is_computed(
+    submit: Any, ana: Any, work: Any, claims: list[int], happened: list[str]
+) -> None:
+    for _ in range(5):
+        submit(ana)
+    newest = Analysis.objects.order_by("-queued_at").first()
+    Analysis.objects.filter(pk=newest.pk).update(attempts=1)
+    work()
+    assert happened == ["begun 4", "computed", "stored 4", "begun 1", "computed", "stored 1"]
+
+
+def test_what_cannot_be_stored_now_is_stored_later(
+    submit: Any, ana: Any, work: Any, claims: list[int], happened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(6):
+        submit(ana)
+    succeed = ledger.succeed
+    failures = iter([OperationalError("database is locked")])
+
+    def locked_once(results: Any) -> None:
+        for failure in failures:
+            raise failure
+        succeed(results)
+
+    monkeypatch.setattr(ledger, "succeed", locked_once)
+    work()
+    assert happened == ["begun 4", "computed", "begun 2", "computed", "stored 6"]
+    assert states() == [("succeeded", 1)] * 6
+
+
+def test_an_error_that_ends_the_run_does_not_take_results_along(
+    submit: Any, ana: Any, work: Any, claims: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(6):
+        submit(ana)
+    analyse = inference.InferenceRun._analyse
+    parts: list[Any] = []
+
+    def second_fails(self: Any, part: Any) -> None:
+        parts.append(part)
+        if len(parts) > 1:
+            raise OSError("input/output error")
+        analyse(self, part)
+
+    monkeypatch.setattr(inference.InferenceRun, "_analyse", second_fails)
+    with pytest.raises(OSError, match="input/output"):
+        work()
+    assert states() == [("running", 1)] * 2 + [("succeeded", 1)] * 4
+
+
 def test_previews_are_there_before_anybody_asks(submit: Any, ana: Any, work: Any, media: Path) -> None:
     image = submit(ana).images.get()
     work()
@@ -254,14 +342,14 @@ def test_leases_of_what_waits_its_turn_are_renewed(
     settings.JOB_LEASE = timedelta(seconds=0.6)
     for _ in range(6):
         submit(ana)
-    look_ahead = inference.InferenceRun._look_ahead
+    meanwhile = inference.InferenceRun._meanwhile
 
     def slow(self: Any, part: Any) -> None:
-        look_ahead(self, part)
+        meanwhile(self, part)
         time.sleep(1.2)
         assert ledger.sweep(Analysis) == (0, 0)
 
-    monkeypatch.setattr(inference.InferenceRun, "_look_ahead", slow)
+    monkeypatch.setattr(inference.InferenceRun, "_meanwhile", slow)
     work()
     assert states() == [("succeeded", 1)] * 6
 
@@ -281,8 +369,6 @@ def test_a_champion_that_cannot_be_loaded_is_said_once(
 def test_a_claim_ahead_that_fails_costs_the_present_part_nothing(
     submit: Any, ana: Any, work: Any, claims: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from django.db import OperationalError
-
     for _ in range(6):
         submit(ana)
     claim = ledger.claim

@@ -1,8 +1,8 @@
 """What an inference worker does: claim what is due, one forward pass for all of it, store, and again.
 
 Runs in a Celery worker of pool `solo`: one process for a GPU or the CPU, one thread that alone speaks to the database
-and that has patches computed. While they are, it claims the next part, whose images other threads decode; they load the
-next network and make previews, too.
+and that has patches computed. While they are, it stores what was computed before and claims the next part, whose images
+other threads decode; they load the next network and make previews, too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import Error as DatabaseFailure
@@ -80,6 +80,21 @@ class Part:
         return self.analyses[0].attempts > 1
 
 
+@dataclass(frozen=True)
+class Computed:
+    """What is still to be stored.
+
+    Attributes:
+        analysis: As claimed.
+        result: What the ledger shall keep.
+        decoded: The pixels, for the previews.
+    """
+
+    analysis: Analysis
+    result: dict[str, Any]
+    decoded: NDArray[np.uint8]
+
+
 class InferenceRun:
     """One run of an inference worker: until nothing is due, or the process was told to stop."""
 
@@ -94,6 +109,7 @@ class InferenceRun:
         self.held: list[Analysis] = []
         self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
         self._parts: deque[Part] = deque()
+        self._computed: list[Computed] = []
         self._watchdog = Watchdog(settings.INFERENCE_STALL)
 
     def run(self) -> None:
@@ -102,22 +118,28 @@ class InferenceRun:
             try:
                 while self._prepare():
                     part = self._parts.popleft()
+                    if part.tried:
+                        self._store()
                     self._analyse(part)
-                    self.held[:] = [analysis for analysis in self.held if analysis not in part.analyses]
+                    if not self._parts:
+                        self._store()
+                    self._let_go(part.analyses)
+                self._store()
                 self._pool.shutdown(cancel_futures=heartbeat.stopping())
             finally:
-                self._pool.shutdown(wait=False, cancel_futures=True)
                 self._give_back()
+                self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _look_ahead(self, part: Part) -> None:
-        """Claim and decode what comes after a part; where that fails now, it is tried again after the part.
+    def _meanwhile(self, part: Part) -> None:
+        """Store what came before a part, claim and decode what comes after it; what fails now, is done after the part.
 
         No error leaves: it would pass for one of the part's forward pass, which goes on meanwhile.
         """
         try:
+            self._store()
             self._prepare(beside=part)
         except Exception:
-            logger.exception("nothing could be claimed ahead")
+            logger.exception("nothing could be stored or claimed while a part is computed")
 
     def _prepare(self, beside: Part | None = None) -> bool:
         """Have the next part's pixels and network on their way; claim more where no part waits.
@@ -174,7 +196,7 @@ class InferenceRun:
                 ledger.fail(analysis, "file_gone", FILE_GONE)
         self._watchdog.pat()
         try:
-            self._predict(predictor, readable, meanwhile=lambda: self._look_ahead(part))
+            self._predict(predictor, readable, meanwhile=lambda: self._meanwhile(part))
         except Stopped:
             for analysis, _decoded in readable:
                 ledger.give_back(analysis, untried=True)
@@ -202,15 +224,27 @@ class InferenceRun:
             return
         InferenceRun.patches_an_image = sum(len(prediction.votes) for prediction in predictions) / len(predictions)
         stats.observe_batch(len(readable))
-        engine = str(predictor.engine)
-        with stats.stage("store"):
-            ledger.succeed(
-                (analysis, {"engine": engine, **prediction.as_dict()})
-                for (analysis, _decoded), prediction in zip(readable, predictions, strict=True)
-            )
         logger.info("batch done", extra={"images": len(readable), "model": predictor.bundle.metadata.name})
-        for analysis, decoded in readable:
-            self._pool.submit(previews.make, analysis.image, decoded)
+        self._computed += [
+            Computed(analysis, {"engine": str(predictor.engine), **prediction.as_dict()}, decoded)
+            for (analysis, decoded), prediction in zip(readable, predictions, strict=True)
+        ]
+
+    def _store(self) -> None:
+        """Store what is computed, in one transaction."""
+        if not self._computed:
+            return
+        with stats.stage("store"):
+            ledger.succeed((one.analysis, one.result) for one in self._computed)
+        stored, self._computed = self._computed, []
+        self._let_go([one.analysis for one in stored])
+        for one in stored:
+            self._pool.submit(previews.make, one.analysis.image, one.decoded)
+
+    def _let_go(self, analyses: Sequence[Analysis]) -> None:
+        """Renew leases no more, but of what is still to be stored."""
+        kept = [one.analysis for one in self._computed]
+        self.held[:] = [one for one in self.held if one in kept or one not in analyses]
 
     def _progress(self, readable: Sequence[tuple[Analysis, NDArray[np.uint8]]]) -> Callable[[float], None]:
         analyses = [analysis for analysis, _decoded in readable]
@@ -236,6 +270,10 @@ class InferenceRun:
 
     def _give_back(self) -> None:
         """What still waits here was not begun; if an error ended the run, the lease of what was begun runs out."""
+        try:
+            self._store()
+        except DatabaseFailure:
+            logger.exception("results cannot be stored, their leases will run out")
         for part in self._parts:
             for analysis in part.analyses:
                 try:
