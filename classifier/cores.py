@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import accumulate, pairwise
 from threading import Barrier
 
 import numpy as np
@@ -59,18 +60,20 @@ class Cores:
             What `work` gives, in the order of the patches; the cores have begun. What was not begun is dropped when the
             caller stops half way.
         """
-        size = self._go(patches, at_once)
-        goes = (range(start, min(start + size, patches)) for start in range(0, patches, size))
-        return _results([self._pool.submit(work, go) for go in goes])
+        count = self._goes(patches, at_once)
+        # The larger goes first: the cores come to the end with the smaller ones, and more nearly at once.
+        goes = (patches // count + (number < patches % count) for number in range(count))
+        ends = [0, *accumulate(goes)]
+        return _results([self._pool.submit(work, range(start, end)) for start, end in pairwise(ends)])
 
-    def _go(self, patches: int, at_once: int) -> int:
-        """How many patches to take in one go.
+    def _goes(self, patches: int, at_once: int) -> int:
+        """In how many goes patches are taken, alike in size.
 
-        The goes are as many as the cores or a multiple, so that all cores end at about the same time.
+        As many as the cores or a multiple, so that all cores end at about the same time.
         """
         most = max(1, min(MOST_PATCHES, at_once // self._count))
         rounds = max(_GOES, math.ceil(patches / (self._count * most)))
-        return max(1, math.ceil(patches / (self._count * rounds)))
+        return min(patches, self._count * rounds)
 
 
 def _results(waiting: Sequence[Future[Tensor]]) -> Iterator[Tensor]:

@@ -55,16 +55,25 @@ def test_a_core_that_is_used_otherwise_leaves_its_share_to_the_others(cores: Cor
     all_others = threading.Event()
 
     def work(numbers: range) -> Tensor:
+        nonlocal first
         if numbers.start == 0:
+            first = len(numbers)
             assert all_others.wait(10)  # while this core is busy, the others do all the rest
         done.extend(numbers)
         if len(done) == 60 - first:
             all_others.set()
         return torch.tensor(numbers)
 
-    first = cores._go(60, 64)
+    first = 60
     list(cores.each(work, 60, at_once=64))
     assert sorted(done) == list(range(60))
+
+
+@pytest.mark.parametrize("patches", [15, 45, 60, 100])
+def test_cores_have_equal_shares(cores: Cores, patches: int) -> None:
+    sizes = [len(part) for part in cores.each(torch.tensor, patches, at_once=64)]
+    assert len(sizes) % 3 == 0
+    assert max(sizes) - min(sizes) <= 1
 
 
 def test_within_the_threads_pytorch_uses_one_core_each_and_outside_what_it_used_before() -> None:
