@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import accumulate, pairwise
 from threading import Barrier
 
 import numpy as np
@@ -21,8 +20,12 @@ from torch import Tensor
 MOST_PATCHES = 8
 """In one go of one core: more do not fit into its cache, and fewer use its arithmetic less well."""
 
+_LEAST_PATCHES = 2
+"""In one go, but the last."""
+
 _GOES = 2
-"""Of each core at the least, if there are patches enough: a core that is used otherwise leaves some to the others."""
+"""Of each core that would be left if all of them were as large as the next: a core that is used otherwise leaves some to
+the others."""
 
 
 class Cores:
@@ -60,20 +63,17 @@ class Cores:
             What `work` gives, in the order of the patches; the cores have begun. What was not begun is dropped when the
             caller stops half way.
         """
-        count = self._goes(patches, at_once)
-        # The larger goes first: the cores come to the end with the smaller ones, and more nearly at once.
-        goes = (patches // count + (number < patches % count) for number in range(count))
-        ends = [0, *accumulate(goes)]
-        return _results([self._pool.submit(work, range(start, end)) for start, end in pairwise(ends)])
-
-    def _goes(self, patches: int, at_once: int) -> int:
-        """In how many goes patches are taken, alike in size.
-
-        As many as the cores or a multiple, so that all cores end at about the same time.
-        """
         most = max(1, min(MOST_PATCHES, at_once // self._count))
-        rounds = max(_GOES, math.ceil(patches / (self._count * most)))
-        return min(patches, self._count * rounds)
+        return _results([self._pool.submit(work, go) for go in self._goes(patches, most)])
+
+    def _goes(self, patches: int, most: int) -> Iterator[range]:
+        """Smaller goes towards the end, as in OpenMP's guided schedule: so all cores end at about the same time."""
+        start = 0
+        while start < patches:
+            share = math.ceil((patches - start) / (_GOES * self._count))
+            end = min(patches, start + min(most, max(_LEAST_PATCHES, share)))
+            yield range(start, end)
+            start = end
 
 
 def _results(waiting: Sequence[Future[Tensor]]) -> Iterator[Tensor]:
