@@ -8,7 +8,8 @@ through the whole network and then the next few.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Barrier
 
@@ -24,8 +25,8 @@ _LEAST_PATCHES = 2
 """In one go, but the last."""
 
 _GOES = 2
-"""Of each core that would be left if all of them were as large as the next: a core that is used otherwise leaves some to
-the others."""
+"""Of each core that would be left if all were as large as the next: a core that is used otherwise leaves some to the
+others."""
 
 
 class Cores:
@@ -51,7 +52,7 @@ class Cores:
         """An image where it is computed: it is there."""
         return torch.from_numpy(image)
 
-    def each(self, work: Callable[[range], Tensor], patches: int, at_once: int) -> Iterator[Tensor]:
+    def each(self, work: Callable[[range], Tensor], patches: int, at_once: int) -> Results:
         """Let the cores work on patches 0, 1, 2, …, a few at a time.
 
         Args:
@@ -60,11 +61,11 @@ class Cores:
             at_once: How many may be in memory at once, in all threads together; one each at the least.
 
         Returns:
-            What `work` gives, in the order of the patches; the cores have begun. What was not begun is dropped when the
-            caller stops half way.
+            What `work` gives, in the order of the patches; the cores have begun, or will once they have done what they
+            were given before. What was not begun is dropped when this is closed.
         """
         most = max(1, min(MOST_PATCHES, at_once // self._count))
-        return _results([self._pool.submit(work, go) for go in self._goes(patches, most)])
+        return Results([self._pool.submit(work, go) for go in self._goes(patches, most)])
 
     def _goes(self, patches: int, most: int) -> Iterator[range]:
         """Smaller goes towards the end, as in OpenMP's guided schedule: so all cores end at about the same time."""
@@ -76,10 +77,24 @@ class Cores:
             start = end
 
 
-def _results(waiting: Sequence[Future[Tensor]]) -> Iterator[Tensor]:
-    try:
-        for done in waiting:
-            yield done.result()
-    finally:
-        for rest in waiting:
-            rest.cancel()
+class Results(Iterator[Tensor]):
+    """What goes give, in their order."""
+
+    def __init__(self, goes: Iterable[Future[Tensor]]) -> None:
+        """Wait for goes that cores have been given."""
+        self._goes = deque(goes)
+
+    def __next__(self) -> Tensor:
+        """The result of the next go; if it failed, the rest is dropped."""
+        if not self._goes:
+            raise StopIteration
+        try:
+            return self._goes.popleft().result()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Drop what no core has begun."""
+        while self._goes:
+            self._goes.popleft().cancel()

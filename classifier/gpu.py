@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ class Gpu:
         pixels = torch.from_numpy(image)
         return (pixels.pin_memory() if self._device.type == "cuda" else pixels).to(self._device, non_blocking=True)
 
-    def each(self, work: Callable[[range], Tensor], patches: int, at_once: int) -> Iterator[Tensor]:
+    def each(self, work: Callable[[range], Tensor], patches: int, at_once: int) -> Generator[Tensor]:
         """Let the GPU work on patches 0, 1, 2, …, a batch at a time.
 
         Args:
@@ -49,8 +49,7 @@ class Gpu:
             torch.OutOfMemoryError: If one patch alone is too much for the device's memory.
         """
         coming = self._begin(work, patches, at_once)
-        first = next(coming, None)
-        return iter(()) if first is None else _one_behind(first, coming)
+        return _one_behind(next(coming, None), coming)
 
     def _begin(self, work: Callable[[range], Tensor], patches: int, at_once: int) -> Iterator[_Coming]:
         done = 0
@@ -91,9 +90,9 @@ class _Coming:
         return self._result
 
 
-def _one_behind(before: _Coming, coming: Iterator[_Coming]) -> Iterator[Tensor]:
+def _one_behind(before: _Coming | None, coming: Iterator[_Coming]) -> Generator[Tensor]:
     """Each result, once the one after it has been begun."""
-    for after in coming:
+    while before:
+        after = next(coming, None)
         yield before.wait()
         before = after
-    yield before.wait()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from classifier import engine, votes
-from classifier.bundle import Bundle
-from classifier.cores import Cores
+from classifier.bundle import Bundle, BundleMetadata
+from classifier.cores import Cores, Results
 from classifier.fused import fused
 from classifier.gpu import Gpu
 from classifier.grid import Box
@@ -23,6 +24,58 @@ from classifier.patches import cut, mirrored
 
 DEFAULT_BATCH = {"cpu": 64, "cuda": 1024}
 """Patches in memory at once at the most: those of one forward pass on a GPU, of all cores together on a CPU."""
+
+
+class Pass:
+    """The patches of some images on their way through a network, which goes on while its caller does something else."""
+
+    def __init__(
+        self, metadata: BundleMetadata, boxes: Sequence[list[Box]], computed: Results | Generator[Tensor]
+    ) -> None:
+        """Keep what is being computed.
+
+        Args:
+            metadata: The model's: how votes are counted.
+            boxes: Of each image.
+            computed: Malignant minus benign logits, some patches at a time and in order.
+        """
+        self._metadata, self._boxes, self._computed = metadata, boxes, computed
+
+    def predictions(self, progress: Callable[[float], None] | None = None) -> list[votes.Prediction]:
+        """Wait for all images, and count the votes of each as soon as it is computed.
+
+        Args:
+            progress: Told again and again which share of the work is done, 0..1; may raise to stop, and what was not
+                begun is dropped then.
+
+        Raises:
+            ValueError: If the network gives no number.
+        """
+        threshold, temperature = self._metadata.threshold, self._metadata.temperature
+        return [
+            votes.count(boxes, logits, threshold=threshold, temperature=temperature)
+            for boxes, logits in self.logits(progress)
+        ]
+
+    def logits(self, progress: Callable[[float], None] | None = None) -> Iterator[tuple[list[Box], list[float]]]:
+        """What the votes are counted of: each image's patches, and for each malignant minus benign logit."""
+        waiting = deque(self._boxes)
+        patches = sum(map(len, waiting))
+        done, ready = 0, list[float]()
+        with closing(self._computed):
+            for part in self._computed:
+                ready += part.tolist()
+                done += len(part)
+                if progress:
+                    progress(done / patches)
+                while waiting and len(ready) >= len(waiting[0]):
+                    boxes = waiting.popleft()
+                    yield boxes, ready[: len(boxes)]
+                    del ready[: len(boxes)]
+
+    def drop(self) -> None:
+        """Have nothing of it computed that was not begun."""
+        self._computed.close()
 
 
 class Predictor:
@@ -62,18 +115,11 @@ class Predictor:
         self.batch_size = batch_size or DEFAULT_BATCH.get(self.engine.device.type, 64)
         self._processor = Cores() if self.engine.device.type == "cpu" else Gpu(self.engine.device)
 
-    def predict(
-        self,
-        images: Sequence[NDArray[np.uint8]],
-        progress: Callable[[float], None] | None = None,
-        meanwhile: Callable[[], object] = lambda: None,
-    ) -> list[votes.Prediction]:
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[votes.Prediction]:
         """Let the patches of images vote.
 
         Args:
             images: RGB, uint8, each of shape (height, width, 3); sizes may differ.
-            progress: Told after each forward pass which share of the work is done, 0..1; may raise to stop.
-            meanwhile: Called once, while the first patches are computed.
 
         Returns:
             One prediction for each image, in order.
@@ -81,56 +127,25 @@ class Predictor:
         Raises:
             ValueError: If an image has no room for a patch, or the network gives no number.
         """
-        metadata = self.bundle.metadata
-        return [
-            votes.count(places, logits, threshold=metadata.threshold, temperature=metadata.temperature)
-            for places, logits in self.logits_of_each(images, progress, meanwhile)
-        ]
+        return self.begin(images).predictions()
 
-    def logits(
-        self,
-        images: Sequence[NDArray[np.uint8]],
-        progress: Callable[[float], None] | None = None,
-        meanwhile: Callable[[], object] = lambda: None,
-    ) -> list[tuple[list[Box], list[float]]]:
-        """What the votes are counted of: each image's patches, and for each patch malignant minus benign logit.
+    def begin(self, images: Sequence[NDArray[np.uint8]]) -> Pass:
+        """Have the patches of images computed, after those of passes that were begun before.
 
         Args:
             images: As `predict` takes them.
-            progress: As `predict` tells it.
-            meanwhile: As `predict` calls it.
 
         Raises:
             ValueError: If an image has no room for a patch.
         """
-        return list(self.logits_of_each(images, progress, meanwhile))
-
-    def logits_of_each(
-        self,
-        images: Sequence[NDArray[np.uint8]],
-        progress: Callable[[float], None] | None,
-        meanwhile: Callable[[], object],
-    ) -> Iterator[tuple[list[Box], list[float]]]:
-        """What `logits` gives, each image once its patches are computed: what is done with it, is done meanwhile."""
-        if not images:
-            return
         grid = self.bundle.metadata.grid
-        waiting = deque(grid.boxes(width=image.shape[1], height=image.shape[0]) for image in images)
-        patches = [(number, box) for number, boxes in enumerate(waiting) for box in boxes]
-        computed = self._begin(images, patches)
-        meanwhile()
-        done, ready = 0, list[float]()
-        for part in computed:
-            ready += part.tolist()
-            done += len(part)
-            if progress:
-                progress(done / len(patches))
-            while waiting and len(ready) >= len(waiting[0]):
-                boxes = waiting.popleft()
-                yield boxes, ready[: len(boxes)]
-                del ready[: len(boxes)]
+        boxes = [grid.boxes(width=image.shape[1], height=image.shape[0]) for image in images]
+        patches = [(number, box) for number, of_image in enumerate(boxes) for box in of_image]
+        return Pass(self.bundle.metadata, boxes, self._begin(images, patches))
 
-    def _begin(self, images: Sequence[NDArray[np.uint8]], patches: Sequence[tuple[int, Box]]) -> Iterator[Tensor]:
+    def _begin(
+        self, images: Sequence[NDArray[np.uint8]], patches: Sequence[tuple[int, Box]]
+    ) -> Results | Generator[Tensor]:
         """For some patches at a time, in order, malignant minus benign logit: float32, on the CPU."""
 
         @cache

@@ -57,6 +57,17 @@ def test_a_case_from_upload_to_verdict(client: Any, upload: Any, work: Any, tiny
     assert analysis["malignant_share"] == pytest.approx(malignant / 15)
 
 
+def test_the_answer_to_an_upload_is_what_is_read_later_without_reading_it(
+    client: Any, upload: Any, django_assert_max_num_queries: Any
+) -> None:
+    with django_assert_max_num_queries(9) as queries:
+        answer = client.post(CASES, {"images": [upload(), upload()], "reference": "B-1"})
+    assert not [query["sql"] for query in queries if query["sql"].startswith("SELECT") and "cases_" in query["sql"]]
+    read = client.get(answer.json()["url"])
+    assert answer.json() == read.json()
+    assert (answer["ETag"], answer["Retry-After"]) == (read["ETag"], read["Retry-After"])
+
+
 BAD = {
     "empty": (b"", 400),
     "not_an_image": (b"hello", 400),

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.base import ContentFile
 from django.db import OperationalError
 
-from classifier.predictor import Predictor
-from patchvote.cases import inference, predictors, previews
+from classifier.predictor import Pass, Predictor
+from patchvote.cases import inference, pixels, predictors, previews
 from patchvote.cases.models import Analysis, Case
 from patchvote.jobs import heartbeat, ledger
 from patchvote.jobs.models import State, Worker
@@ -93,13 +94,13 @@ def test_a_worker_that_is_told_to_stop_gives_back_what_it_has_not_begun(
 ) -> None:
     for _ in range(7):
         submit(ana)
-    meanwhile = inference.InferenceRun._meanwhile
+    ahead = inference.InferenceRun._ahead
 
-    def stopped_meanwhile(self: Any, part: Any) -> None:
-        meanwhile(self, part)
+    def stopped_meanwhile(*arguments: Any) -> None:
+        ahead(*arguments)
         stop()
 
-    monkeypatch.setattr(inference.InferenceRun, "_meanwhile", stopped_meanwhile)
+    monkeypatch.setattr(inference.InferenceRun, "_ahead", stopped_meanwhile)
     work()
     assert states() == [("queued", 0)] * 3 + [("succeeded", 1)] * 4
 
@@ -189,7 +190,7 @@ def test_an_error_that_ends_the_run_leaves_the_rest_to_others(
     def full(*_: Any, **__: Any) -> None:
         raise OSError("input/output error")
 
-    monkeypatch.setattr(inference.InferenceRun, "_predict", full)
+    monkeypatch.setattr(inference.InferenceRun, "_finish", full)
     with pytest.raises(OSError, match="input/output"):
         work()
     assert states() == [("queued", 0)] * 2 + [("running", 1)] * 4
@@ -197,41 +198,44 @@ def test_an_error_that_ends_the_run_leaves_the_rest_to_others(
 
 @pytest.fixture
 def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What a run does, in order: begins a pass, ends it, stores so many results."""
+    """What a run does, in order: begins a pass of so many images, waits for one, stores so many results."""
     events: list[str] = []
-    succeed, logits = ledger.succeed, Predictor.logits_of_each
+    succeed, begin, predictions = ledger.succeed, Predictor.begin, Pass.predictions
 
-    def counted(results: Any) -> None:
+    def stored(results: Any) -> None:
         some = list(results)
         succeed(some)
         events.append(f"stored {len(some)}")
 
-    def watched(self: Any, images: Any, progress: Any, meanwhile: Any) -> Any:
-        def told() -> None:
-            events.append(f"begun {len(images)}")
-            meanwhile()
+    def begun(self: Any, images: Any) -> Any:
+        events.append(f"begun {len(images)}")
+        return begin(self, images)
 
-        yield from logits(self, images, progress, told)
+    def computed(self: Any, progress: Any) -> Any:
+        found = predictions(self, progress)
         events.append("computed")
+        return found
 
-    monkeypatch.setattr(ledger, "succeed", counted)
-    monkeypatch.setattr(Predictor, "logits_of_each", watched)
+    monkeypatch.setattr(ledger, "succeed", stored)
+    monkeypatch.setattr(Predictor, "begin", begun)
+    monkeypatch.setattr(Pass, "predictions", computed)
+    monkeypatch.setattr(inference.Part, "ready", True)  # decoded in no time
     return events
 
 
-def test_results_are_stored_while_the_next_part_is_computed(
+def test_the_next_part_is_computed_while_results_are_stored(
     submit: Any, ana: Any, work: Any, claims: list[int], happened: list[str]
 ) -> None:
     for _ in range(10):
         submit(ana)
     work()
     assert happened == [
-        "begun 4", "computed", "begun 4", "stored 4", "computed", "begun 2", "stored 4", "computed", "stored 2",
+        "begun 4", "begun 4", "computed", "stored 4", "begun 2", "computed", "stored 4", "computed", "stored 2",
     ]  # fmt: skip
     assert states() == [("succeeded", 1)] * 10
 
 
-def test_all_is_stored_before_what_may_kill_the_worker_is_computed(
+def test_what_may_kill_the_worker_is_begun_once_all_else_is_stored(
     submit: Any, ana: Any, work: Any, claims: list[int], happened: list[str]
 ) -> None:
     for _ in range(5):
@@ -242,43 +246,60 @@ def test_all_is_stored_before_what_may_kill_the_worker_is_computed(
     assert happened == ["begun 4", "computed", "stored 4", "begun 1", "computed", "stored 1"]
 
 
-def test_what_cannot_be_stored_now_is_stored_later(
+def test_what_cannot_be_begun_ahead_is_begun_in_its_turn(
     submit: Any, ana: Any, work: Any, claims: list[int], happened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(6):
         submit(ana)
-    succeed = ledger.succeed
-    failures = iter([OperationalError("database is locked")])
+    held = ledger.held
+    asked: list[int] = []
 
-    def locked_once(results: Any) -> None:
-        for failure in failures:
-            raise failure
-        succeed(results)
+    def locked_once(analyses: Any) -> Any:
+        asked.append(len(analyses))
+        if len(asked) == 2:
+            raise OperationalError("database is locked")
+        return held(analyses)
 
-    monkeypatch.setattr(ledger, "succeed", locked_once)
+    monkeypatch.setattr(ledger, "held", locked_once)
     work()
-    assert happened == ["begun 4", "computed", "begun 2", "computed", "stored 6"]
+    assert happened == ["begun 4", "computed", "stored 4", "begun 2", "computed", "stored 2"]
     assert states() == [("succeeded", 1)] * 6
 
 
-def test_an_error_that_ends_the_run_does_not_take_results_along(
-    submit: Any, ana: Any, work: Any, claims: list[int], monkeypatch: pytest.MonkeyPatch
+def test_what_was_begun_ahead_is_given_back_by_a_worker_that_is_told_to_stop(
+    submit: Any, ana: Any, work: Any, claims: list[int], happened: list[str], stop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(8):
+        submit(ana)
+    dropped: list[Pass] = []
+    drop = Pass.drop
+    monkeypatch.setattr(Pass, "drop", lambda self: (dropped.append(self), drop(self)))
+    succeed = ledger.succeed
+
+    def stopped_by_then(results: Any) -> None:
+        succeed(results)
+        stop()
+
+    monkeypatch.setattr(ledger, "succeed", stopped_by_then)
+    work()
+    assert happened == ["begun 4", "begun 4", "computed", "stored 4"]
+    assert len(dropped) == 1
+    assert states() == [("queued", 0)] * 4 + [("succeeded", 1)] * 4
+
+
+def test_one_bad_image_of_a_part_begun_ahead_fails_alone(
+    submit: Any, ana: Any, work: Any, claims: list[int], happened: list[str]
 ) -> None:
     for _ in range(6):
         submit(ana)
-    analyse = inference.InferenceRun._analyse
-    parts: list[Any] = []
-
-    def second_fails(self: Any, part: Any) -> None:
-        parts.append(part)
-        if len(parts) > 1:
-            raise OSError("input/output error")
-        analyse(self, part)
-
-    monkeypatch.setattr(inference.InferenceRun, "_analyse", second_fails)
-    with pytest.raises(OSError, match="input/output"):
-        work()
-    assert states() == [("running", 1)] * 2 + [("succeeded", 1)] * 4
+    bad = Analysis.objects.order_by("-queued_at").first()
+    pixels.forget(bad.image)
+    bad.image.file.storage.delete(bad.image.file.name)
+    bad.image.file.save("small", ContentFile(encode(noise(100, 100))))  # no room for a patch
+    work()
+    bad.refresh_from_db()
+    assert (bad.state, bad.error_code) == ("failed", "inference_failed")
+    assert states() == [("failed", 1)] + [("succeeded", 1)] * 5
 
 
 def test_previews_are_there_before_anybody_asks(submit: Any, ana: Any, work: Any, media: Path) -> None:
@@ -342,14 +363,14 @@ def test_leases_of_what_waits_its_turn_are_renewed(
     settings.JOB_LEASE = timedelta(seconds=0.6)
     for _ in range(6):
         submit(ana)
-    meanwhile = inference.InferenceRun._meanwhile
+    ahead = inference.InferenceRun._ahead
 
-    def slow(self: Any, part: Any) -> None:
-        meanwhile(self, part)
+    def slow(*arguments: Any) -> None:
+        ahead(*arguments)
         time.sleep(1.2)
         assert ledger.sweep(Analysis) == (0, 0)
 
-    monkeypatch.setattr(inference.InferenceRun, "_meanwhile", slow)
+    monkeypatch.setattr(inference.InferenceRun, "_ahead", slow)
     work()
     assert states() == [("succeeded", 1)] * 6
 

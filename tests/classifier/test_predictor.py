@@ -51,13 +51,43 @@ def test_prediction_is_the_network_and_the_rules(tiny_bundle: Bundle, predictor:
     assert predictor.predict([noise()])[0].malignant_share == by_hand.malignant_share
 
 
-@pytest.mark.parametrize("images", [1, 3])
-def test_something_else_can_be_done_while_it_computes(predictor: Predictor, images: int) -> None:
-    done: list[str] = []
-    predictor.predict([noise()] * images, lambda share: done.append(f"{share:.0%}"), lambda: done.append("meanwhile"))
-    assert done[0] == "meanwhile"
-    assert done.count("meanwhile") == 1
-    assert done[-1] == "100%"
+def test_passes_may_be_begun_before_others_have_ended(predictor: Predictor) -> None:
+    images = [noise(seed=seed) for seed in range(3)]
+    passes = [predictor.begin(images[:2]), predictor.begin([]), predictor.begin(images[2:])]
+    found = [prediction for one in passes for prediction in one.predictions()]
+    for prediction, alone in zip(found, predictor.predict(images), strict=True):
+        np.testing.assert_allclose(margins(prediction), margins(alone), atol=2e-3)
+
+
+def test_progress_is_told_up_to_the_end(predictor: Predictor) -> None:
+    shares: list[float] = []
+    predictor.begin([noise(), noise(300, 260)]).predictions(shares.append)
+    assert shares == sorted(shares)
+    assert len(shares) > 1
+    assert shares[-1] == 1
+
+
+def test_a_pass_that_is_stopped_or_dropped_leaves_the_cores_to_the_next(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = Predictor(tiny_bundle, device="cpu", precision="float32")
+    forward, computed = predictor._forward, []
+
+    def counted(inputs: torch.Tensor) -> torch.Tensor:
+        computed.append(len(inputs))
+        return forward(inputs)
+
+    monkeypatch.setattr(predictor, "_forward", counted)
+
+    def stop(_share: float) -> None:
+        raise KeyboardInterrupt
+
+    stopped, dropped = predictor.begin([noise()] * 20), predictor.begin([noise()] * 20)
+    dropped.drop()
+    with pytest.raises(KeyboardInterrupt):
+        stopped.predictions(stop)
+    assert len(predictor.predict([noise()])) == 1
+    assert sum(computed) < 20 * 15
 
 
 def test_nothing_gives_nothing(predictor: Predictor) -> None:

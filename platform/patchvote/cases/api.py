@@ -136,7 +136,11 @@ class CaseViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
             raise Conflict(str(error), code="idempotency_key_reused") from error
         except NoChampionError as error:
             raise NoModel(str(error)) from error
-        response = self._answer(submission.case, status.HTTP_202_ACCEPTED)
+        if submission.repeated:
+            response = self._answer(submission.case, status.HTTP_202_ACCEPTED)
+        else:
+            submission.case.remember(submission.analyses)
+            response = self._answer_known(submission.case, status.HTTP_202_ACCEPTED)
         response["Location"] = reverse("api:case-detail", args=[submission.case.pk], request=request)
         if submission.repeated:
             response["Idempotent-Replayed"] = "true"
@@ -203,8 +207,11 @@ class CaseViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
         return self.get_paginated_response(PastAnalysisSerializer(page, many=True).data)
 
     def _answer(self, case: Case, status_code: int) -> Response:
-        fresh = Case.objects.with_images().get(pk=case.pk)
-        return self._polled(fresh, Response(self.get_serializer(fresh).data, status=status_code))
+        return self._answer_known(Case.objects.with_images().get(pk=case.pk), status_code)
+
+    def _answer_known(self, case: Case, status_code: int) -> Response:
+        """Of a case with its images."""
+        return self._polled(case, Response(self.get_serializer(case).data, status=status_code))
 
     def _etag(self, case: Case) -> str:
         return polling.etag(case, self.request.get_host())

@@ -1,8 +1,9 @@
 """What an inference worker does: claim what is due, one forward pass for all of it, store, and again.
 
 Runs in a Celery worker of pool `solo`: one process for a GPU or the CPU, one thread that alone speaks to the database
-and that has patches computed. While they are, it stores what was computed before and claims the next part, whose images
-other threads decode; they load the next network and make previews, too.
+and that has patches computed. While they are, it claims the next part, whose images other threads decode, and has it
+computed, too: cores or GPU go on with it while the results of the first are stored. Other threads load the next network
+and make previews.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.conf import settings
 from django.db import Error as DatabaseFailure
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from classifier.predictor import Predictor
+    from classifier.predictor import Pass, Predictor
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,21 @@ class Stopped(Exception):  # noqa: N818 (no error)
     """Nobody waits for the part any more, or the worker has to stop before it is done."""
 
 
+class ModelUnusable(Exception):  # noqa: N818 (as Stopped)
+    """The network of a part cannot be loaded."""
+
+
+class ForwardFailed(Exception):  # noqa: N818
+    """The network could not read the images of a part."""
+
+
+class Readable(NamedTuple):
+    """An analysis that is still held, and the pixels of its image."""
+
+    analysis: Analysis
+    pixels: NDArray[np.uint8]
+
+
 @dataclass
 class Part:
     """Analyses by one model version that are computed together.
@@ -68,31 +84,27 @@ class Part:
         analyses: As claimed.
         predictor: Their network, perhaps still being loaded.
         decoded: Their pixels, perhaps still being decoded.
+        readable: Those that are computed, once that was begun.
+        passing: Their way through the network.
+        ahead: Whether it was to be begun before its turn.
     """
 
     analyses: list[Analysis]
     predictor: Future[Predictor] = field(default_factory=Future)
     decoded: list[Future[NDArray[np.uint8]]] = field(default_factory=list)
+    readable: list[Readable] = field(default_factory=list)
+    passing: Pass | None = None
+    ahead: bool = False
 
     @property
     def tried(self) -> bool:
         """True if an earlier attempt did not end: it is alone, for it may be what kills workers."""
         return self.analyses[0].attempts > 1
 
-
-@dataclass(frozen=True)
-class Computed:
-    """What is still to be stored.
-
-    Attributes:
-        analysis: As claimed.
-        result: What the ledger shall keep.
-        decoded: The pixels, for the previews.
-    """
-
-    analysis: Analysis
-    result: dict[str, Any]
-    decoded: NDArray[np.uint8]
+    @property
+    def ready(self) -> bool:
+        """Whether it can be begun without waiting."""
+        return self.predictor.done() and all(pixels.done() for pixels in self.decoded)
 
 
 class InferenceRun:
@@ -109,7 +121,6 @@ class InferenceRun:
         self.held: list[Analysis] = []
         self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
         self._parts: deque[Part] = deque()
-        self._computed: list[Computed] = []
         self._watchdog = Watchdog(settings.INFERENCE_STALL)
 
     def run(self) -> None:
@@ -118,28 +129,12 @@ class InferenceRun:
             try:
                 while self._prepare():
                     part = self._parts.popleft()
-                    if part.tried:
-                        self._store()
                     self._analyse(part)
-                    if not self._parts:
-                        self._store()
-                    self._let_go(part.analyses)
-                self._store()
+                    self.held[:] = [analysis for analysis in self.held if analysis not in part.analyses]
                 self._pool.shutdown(cancel_futures=heartbeat.stopping())
             finally:
                 self._give_back()
                 self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _meanwhile(self, part: Part) -> None:
-        """Store what came before a part, claim and decode what comes after it; what fails now, is done after the part.
-
-        No error leaves: it would pass for one of the part's forward pass, which goes on meanwhile.
-        """
-        try:
-            self._store()
-            self._prepare(beside=part)
-        except Exception:
-            logger.exception("nothing could be stored or claimed while a part is computed")
 
     def _prepare(self, beside: Part | None = None) -> bool:
         """Have the next part's pixels and network on their way; claim more where no part waits.
@@ -174,80 +169,105 @@ class InferenceRun:
         return max(1, most)
 
     def _analyse(self, part: Part) -> None:
+        """From a part to its results, the next one on its way meanwhile."""
         try:
-            predictor = part.predictor.result()
-        except (BundleError, ValueError, RuntimeError):  # unsound, no such device, out of memory
+            self._begin(part)
+            self._ahead(part, lambda: self._prepare(beside=part))
+            self._finish(part)
+        except ModelUnusable:
             logger.exception(
                 "model version cannot be loaded", extra={"model_version": str(part.analyses[0].model_version_id)}
             )
             for analysis in part.analyses:
                 ledger.fail(analysis, "model_unusable", MODEL_UNUSABLE)
-            return
-        InferenceRun.batch_size = predictor.batch_size
-        self._watchdog.pat()
-        readable: list[tuple[Analysis, NDArray[np.uint8]]] = []
-        still_held = ledger.held(part.analyses)
-        for analysis, decoded in zip(part.analyses, part.decoded, strict=True):
-            try:
-                if analysis in still_held:
-                    readable.append((analysis, decoded.result()))
-            except (FileNotFoundError, DecodeError):  # another error may pass: the lease brings a retry
-                logger.exception("image cannot be read", extra=analysis.log_fields)
-                ledger.fail(analysis, "file_gone", FILE_GONE)
-        self._watchdog.pat()
-        try:
-            self._predict(predictor, readable, meanwhile=lambda: self._meanwhile(part))
+        except ForwardFailed as failure:
+            self._after_failure(part, failure)
         except Stopped:
-            for analysis, _decoded in readable:
+            for analysis, _pixels in part.readable:
                 ledger.give_back(analysis, untried=True)
 
-    def _predict(
-        self,
-        predictor: Predictor,
-        readable: Sequence[tuple[Analysis, NDArray[np.uint8]]],
-        meanwhile: Callable[[], object] = lambda: None,
-    ) -> None:
-        if not readable:
+    def _begin(self, part: Part) -> None:
+        """Have a part computed, after what was begun before it.
+
+        Raises:
+            ModelUnusable: If its network cannot be had.
+            ForwardFailed: If an image is none for the network.
+        """
+        if part.passing:
+            return
+        try:
+            predictor = part.predictor.result()
+        except (BundleError, ValueError, RuntimeError) as error:  # unsound, no such device, out of memory
+            raise ModelUnusable from error
+        InferenceRun.batch_size = predictor.batch_size
+        self._watchdog.pat()
+        part.readable = list(_readable(part))
+        self._watchdog.pat()
+        if part.readable:
+            try:
+                part.passing = predictor.begin([pixels for _analysis, pixels in part.readable])
+            except (ValueError, RuntimeError) as error:
+                raise ForwardFailed from error
+
+    def _ahead(self, part: Part, action: Callable[[], object]) -> None:
+        """Do something for what comes after a part, while that is computed; what fails now is done again after it.
+
+        No error leaves: it would pass for one of the part.
+        """
+        try:
+            action()
+        except Exception:
+            logger.exception("nothing could be done ahead", extra=part.analyses[0].log_fields)
+
+    def _begin_next(self, part: Part) -> None:
+        """Have the next part computed behind this one, once, as soon as there is nothing to wait for."""
+        following = self._parts[0] if self._parts else None
+        if following and following.ready and not (following.ahead or following.tried or heartbeat.stopping()):
+            following.ahead = True
+            self._ahead(part, lambda: self._begin(following))
+
+    def _finish(self, part: Part) -> None:
+        """Wait for a part and store its results.
+
+        Raises:
+            ForwardFailed: If the network gives no number.
+            Stopped: See there.
+        """
+        if not part.passing:
             return
         try:
             with stats.stage("forward"):
-                pictures = [decoded for _, decoded in readable]
-                predictions = predictor.predict(pictures, self._progress(readable), meanwhile)
-        except (ValueError, RuntimeError):
-            if len(readable) == 1:
-                logger.exception("forward pass failed", extra=readable[0][0].log_fields)
-                ledger.fail(readable[0][0], "inference_failed", FORWARD_FAILED)
-                return
-            logger.exception("forward pass failed, trying one by one", extra={"images": len(readable)})
-            for one in readable:
-                self._predict(predictor, [one])
-            return
+                predictions = part.passing.predictions(self._progress(part))
+        except (ValueError, RuntimeError) as error:
+            raise ForwardFailed from error
         InferenceRun.patches_an_image = sum(len(prediction.votes) for prediction in predictions) / len(predictions)
-        stats.observe_batch(len(readable))
-        logger.info("batch done", extra={"images": len(readable), "model": predictor.bundle.metadata.name})
-        self._computed += [
-            Computed(analysis, {"engine": str(predictor.engine), **prediction.as_dict()}, decoded)
-            for (analysis, decoded), prediction in zip(readable, predictions, strict=True)
-        ]
-
-    def _store(self) -> None:
-        """Store what is computed, in one transaction."""
-        if not self._computed:
-            return
+        stats.observe_batch(len(predictions))
+        predictor = part.predictor.result()
+        engine = str(predictor.engine)
         with stats.stage("store"):
-            ledger.succeed((one.analysis, one.result) for one in self._computed)
-        stored, self._computed = self._computed, []
-        self._let_go([one.analysis for one in stored])
-        for one in stored:
-            self._pool.submit(previews.make, one.analysis.image, one.decoded)
+            ledger.succeed(
+                (analysis, {"engine": engine, **prediction.as_dict()})
+                for (analysis, _pixels), prediction in zip(part.readable, predictions, strict=True)
+            )
+        logger.info("batch done", extra={"images": len(predictions), "model": predictor.bundle.metadata.name})
+        for analysis, decoded in part.readable:
+            self._pool.submit(previews.make, analysis.image, decoded)
 
-    def _let_go(self, analyses: Sequence[Analysis]) -> None:
-        """Renew leases no more, but of what is still to be stored."""
-        kept = [one.analysis for one in self._computed]
-        self.held[:] = [one for one in self.held if one in kept or one not in analyses]
+    def _after_failure(self, part: Part, failure: ForwardFailed) -> None:
+        """Of several images, one alone may be what the network cannot read."""
+        if len(part.readable) == 1:
+            logger.error("forward pass failed", exc_info=failure, extra=part.readable[0].analysis.log_fields)
+            ledger.fail(part.readable[0].analysis, "inference_failed", FORWARD_FAILED)
+            return
+        logger.error("forward pass failed, trying one by one", exc_info=failure, extra={"images": len(part.readable)})
+        for analysis, decoded in zip(part.analyses, part.decoded, strict=True):
+            if heartbeat.stopping():
+                ledger.give_back(analysis, untried=True)
+            else:
+                self._analyse(Part([analysis], part.predictor, [decoded]))
 
-    def _progress(self, readable: Sequence[tuple[Analysis, NDArray[np.uint8]]]) -> Callable[[float], None]:
-        analyses = [analysis for analysis, _decoded in readable]
+    def _progress(self, part: Part) -> Callable[[float], None]:
+        analyses = [analysis for analysis, _pixels in part.readable]
         reported = time.monotonic()
         stopping_since: float | None = None
 
@@ -255,6 +275,7 @@ class InferenceRun:
             nonlocal reported, stopping_since
             now = time.monotonic()
             self._watchdog.pat()
+            self._begin_next(part)
             if share == 1:
                 return
             if heartbeat.stopping():
@@ -269,12 +290,10 @@ class InferenceRun:
         return told
 
     def _give_back(self) -> None:
-        """What still waits here was not begun; if an error ended the run, the lease of what was begun runs out."""
-        try:
-            self._store()
-        except DatabaseFailure:
-            logger.exception("results cannot be stored, their leases will run out")
+        """What still waits here has no result; if an error ended the run, the lease of what was its turn runs out."""
         for part in self._parts:
+            if part.passing:
+                part.passing.drop()
             for analysis in part.analyses:
                 try:
                     ledger.give_back(analysis, untried=True)
@@ -306,6 +325,18 @@ def look_ahead() -> None:
 def _decode(image: Image) -> NDArray[np.uint8]:
     with stats.stage("decode"):
         return pixels.take(image)
+
+
+def _readable(part: Part) -> Iterator[Readable]:
+    """Those that are still held and can be decoded; what cannot fails."""
+    held = ledger.held(part.analyses)
+    for analysis, decoded in zip(part.analyses, part.decoded, strict=True):
+        try:
+            if analysis in held:
+                yield Readable(analysis, decoded.result())
+        except (FileNotFoundError, DecodeError):  # another error may pass: the lease brings a retry
+            logger.exception("image cannot be read", extra=analysis.log_fields)
+            ledger.fail(analysis, "file_gone", FILE_GONE)
 
 
 def _parts(analyses: Sequence[Analysis]) -> Iterator[Part]:

@@ -71,10 +71,15 @@ class UnsuitedError(StateError):
 
 @dataclass(frozen=True)
 class Submission:
-    """A case, and whether an earlier request with the same key had made it."""
+    """A case, and its analyses; these are not read again if an earlier request with the same key had made it."""
 
     case: Case
-    repeated: bool = False
+    analyses: Sequence[Analysis] = ()
+
+    @property
+    def repeated(self) -> bool:
+        """Whether an earlier request had made it."""
+        return not self.analyses
 
 
 def limits(model_version: ModelVersion | None) -> Limits:
@@ -126,7 +131,8 @@ def submit(
         with transaction.atomic():
             case.save(force_insert=True)
             Image.objects.bulk_create(images)
-            Analysis.objects.bulk_create([Analysis(image=image, model_version=model_version) for image in images])
+            analyses = [Analysis(image=image, model_version=model_version) for image in images]
+            Analysis.objects.bulk_create(analyses)
             transaction.on_commit(_wake_workers, robust=True)
     except BaseException as error:
         if _may_be_stored(error):
@@ -136,7 +142,7 @@ def submit(
             return earlier  # the same request, sent twice at the same moment
         raise
     logger.info("case accepted", extra={"case": str(case.pk), "images": len(images), "submitter": submitter.pk})
-    return Submission(case)
+    return Submission(case, analyses)
 
 
 def analyse_again(case: Case, version: ModelVersion | None = None) -> None:
@@ -269,7 +275,7 @@ def _with_key(case: Case) -> Submission | None:
         return None
     if earlier.fingerprint != case.fingerprint:
         raise KeyReusedError(_("This Idempotency-Key was used for another case. Use a new key for each case."))
-    return Submission(earlier, repeated=True)
+    return Submission(earlier)
 
 
 def _wake_workers() -> None:
