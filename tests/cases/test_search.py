@@ -156,3 +156,11 @@ def test_postgresql_finds_parts_by_its_index(cases: dict[str, Case]) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
     assert "cases_search" in search.matching(Case.objects.order_by(), "B-2041").explain()
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL's index is another one")
+@pytest.mark.parametrize("whose", ["all", "a submitter's"])
+def test_sqlite_counts_many_matches_without_reading_whole_cases(cases: dict[str, Case], whose: str) -> None:
+    some = Case.objects.all() if whose == "all" else Case.objects.filter(submitter=cases["plain"].submitter)
+    matching = some.filter(search_text__contains="biopsy").order_by().values("submitter")  # as count() asks
+    assert "USING COVERING INDEX cases_search_texts" in matching.explain()

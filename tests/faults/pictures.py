@@ -78,7 +78,7 @@ def _logits(folder: Path, state: dict[str, torch.Tensor], pictures: list[np.ndar
         synthetic=True,
     )
     predictor = Predictor(bundle.save(folder, state, metadata), precision="float32")
-    return [logits for _, logits in predictor.logits(pictures)]
+    return [logits for _, logits in predictor.begin(pictures).logits()]
 
 
 BAD_FILES = {

@@ -42,6 +42,8 @@ _SQLITE = (
     CREATE TRIGGER IF NOT EXISTS cases_search_delete AFTER DELETE ON cases_case
     BEGIN DELETE FROM cases_search WHERE case_id = old.id; END
     """,
+    # To read all texts, as counting many matches does, is to read this instead of all there is of each case.
+    "CREATE INDEX IF NOT EXISTS cases_search_texts ON cases_case (submitter_id, search_text)",
 )
 
 _POSTGRESQL = (
@@ -75,10 +77,10 @@ def among_few(part: str) -> list[UUID] | None:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT case_id FROM cases_search WHERE text MATCH %s LIMIT %s", [quoted, FEW + 1])
-            found = [UUID(pk) for (pk,) in cursor.fetchall()]
+            found = cursor.fetchall()
     except OperationalError:  # this SQLite has no FTS5
         return None
-    return found if len(found) <= FEW else None
+    return [UUID(pk) for (pk,) in found] if len(found) <= FEW else None
 
 
 def make_index(using: str) -> None:

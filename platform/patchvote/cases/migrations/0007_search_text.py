@@ -26,6 +26,7 @@ def forget(_apps, schema_editor):
         for name in ("insert", "update", "delete"):
             schema_editor.execute(f"DROP TRIGGER IF EXISTS cases_search_{name}")
         schema_editor.execute("DROP TABLE IF EXISTS cases_search")
+        schema_editor.execute("DROP INDEX IF EXISTS cases_search_texts")
 
 
 class Migration(migrations.Migration):
