@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks import clock
 from classifier.fused import fused
+from trainer.cpu import keep_freed_memory
 
 PRECISIONS = {
     "float32": torch.float32,
@@ -53,6 +54,8 @@ class Forward:
     def __init__(self, module: nn.Module, device: str, way: Way) -> None:
         """Prepare a copy of the network, in evaluation mode."""
         self._device, self._way = device, way
+        if torch.device(device).type == "cpu":
+            keep_freed_memory()  # as a worker does
         self._layout = torch.channels_last if way.channels_last else torch.contiguous_format
         chosen = fused(module.eval(), PATCH) if way.fused else copy.deepcopy(module).eval()
         prepared = chosen.to(device, PRECISIONS[way.precision])

@@ -13,7 +13,7 @@ from django.core.files.base import ContentFile
 from django.db import OperationalError
 
 from classifier.predictor import Pass, Predictor
-from patchvote.cases import inference, pixels, predictors, previews
+from patchvote.cases import inference, parts, pixels, predictors, previews
 from patchvote.cases.models import Analysis, Case
 from patchvote.jobs import heartbeat, ledger
 from patchvote.jobs.models import State, Worker
@@ -219,7 +219,7 @@ def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(ledger, "succeed", stored)
     monkeypatch.setattr(Predictor, "begin", begun)
     monkeypatch.setattr(Pass, "predictions", computed)
-    monkeypatch.setattr(inference.Part, "ready", True)  # decoded in no time
+    monkeypatch.setattr(parts.Part, "ready", True)  # decoded in no time
     return events
 
 

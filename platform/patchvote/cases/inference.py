@@ -10,42 +10,28 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from django.conf import settings
 from django.db import Error as DatabaseFailure
 from django.utils.translation import gettext_noop
 
 from classifier.bundle import BundleError
-from classifier.decode import DecodeError
-from patchvote.cases import pixels, predictors, previews, services
-from patchvote.cases.models import Analysis, Image
+from patchvote.cases import predictors, previews, services
+from patchvote.cases.models import Analysis
+from patchvote.cases.parts import DECODERS, Part, parts, readable
 from patchvote.cases.watchdog import Watchdog
 from patchvote.jobs import heartbeat, ledger, stats
 from patchvote.jobs.models import workers_alive
 from patchvote.registry.services import NoChampionError, champion
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from classifier.predictor import Pass, Predictor
-
 logger = logging.getLogger(__name__)
 
-FILE_GONE = gettext_noop("The image's file cannot be read on the server. Send the image again.")
 MODEL_UNUSABLE = gettext_noop("The model cannot be loaded. Analyse again with another one, or tell an administrator.")
 FORWARD_FAILED = gettext_noop("The model could not read this image. Tell an administrator; the log has the reason.")
-
-MAX_PIXELS_AT_ONCE = 100_000_000
-"""Of images that lie decoded in memory for one part; a single larger one is taken alone."""
 
 SECONDS_TO_FINISH = 5
 """Of a worker that was told to stop: what takes longer is given back."""
@@ -54,7 +40,6 @@ PROGRESS_SECONDS = 2
 """Between two reports of how far a part has come."""
 
 _USUAL_PATCHES = 15
-_DECODERS = min(4, os.cpu_count() or 1)
 
 
 class Stopped(Exception):  # noqa: N818 (no error)
@@ -69,44 +54,6 @@ class ForwardFailed(Exception):  # noqa: N818
     """The network could not read the images of a part."""
 
 
-class Readable(NamedTuple):
-    """An analysis that is still held, and the pixels of its image."""
-
-    analysis: Analysis
-    pixels: NDArray[np.uint8]
-
-
-@dataclass
-class Part:
-    """Analyses by one model version that are computed together.
-
-    Attributes:
-        analyses: As claimed.
-        predictor: Their network, perhaps still being loaded.
-        decoded: Their pixels, perhaps still being decoded.
-        readable: Those that are computed, once that was begun.
-        passing: Their way through the network.
-        ahead: Whether it was to be begun before its turn.
-    """
-
-    analyses: list[Analysis]
-    predictor: Future[Predictor] = field(default_factory=Future)
-    decoded: list[Future[NDArray[np.uint8]]] = field(default_factory=list)
-    readable: list[Readable] = field(default_factory=list)
-    passing: Pass | None = None
-    ahead: bool = False
-
-    @property
-    def tried(self) -> bool:
-        """True if an earlier attempt did not end: it is alone, for it may be what kills workers."""
-        return self.analyses[0].attempts > 1
-
-    @property
-    def ready(self) -> bool:
-        """Whether it can be begun without waiting."""
-        return self.predictor.done() and all(pixels.done() for pixels in self.decoded)
-
-
 class InferenceRun:
     """One run of an inference worker: until nothing is due, or the process was told to stop."""
 
@@ -119,7 +66,7 @@ class InferenceRun:
     def __init__(self) -> None:
         """Hold nothing yet."""
         self.held: list[Analysis] = []
-        self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
+        self._pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
         self._parts: deque[Part] = deque()
         self._watchdog = Watchdog(settings.INFERENCE_STALL)
 
@@ -150,13 +97,10 @@ class InferenceRun:
         if not self._parts:
             claimed = ledger.claim(Analysis, heartbeat.NAME, self._how_many(), untried=beside is not None)
             self.held.extend(claimed)
-            self._parts.extend(_parts(claimed))
+            self._parts.extend(parts(claimed))
         if not self._parts:
             return False
-        part = self._parts[0]
-        if not part.decoded:
-            part.predictor = predictors.load(part.analyses[0].model_version)
-            part.decoded = [self._pool.submit(_decode, analysis.image) for analysis in part.analyses]
+        self._parts[0].prepare(self._pool)
         return True
 
     def _how_many(self) -> int:
@@ -201,7 +145,7 @@ class InferenceRun:
             raise ModelUnusable from error
         InferenceRun.batch_size = predictor.batch_size
         self._watchdog.pat()
-        part.readable = list(_readable(part))
+        part.readable = list(readable(part))
         self._watchdog.pat()
         if part.readable:
             try:
@@ -320,36 +264,3 @@ def look_ahead() -> None:
         predictors.expect(champion())
     except NoChampionError:
         logger.debug("no champion")
-
-
-def _decode(image: Image) -> NDArray[np.uint8]:
-    with stats.stage("decode"):
-        return pixels.take(image)
-
-
-def _readable(part: Part) -> Iterator[Readable]:
-    """Those that are still held and can be decoded; what cannot fails."""
-    held = ledger.held(part.analyses)
-    for analysis, decoded in zip(part.analyses, part.decoded, strict=True):
-        try:
-            if analysis in held:
-                yield Readable(analysis, decoded.result())
-        except (FileNotFoundError, DecodeError):  # another error may pass: the lease brings a retry
-            logger.exception("image cannot be read", extra=analysis.log_fields)
-            ledger.fail(analysis, "file_gone", FILE_GONE)
-
-
-def _parts(analyses: Sequence[Analysis]) -> Iterator[Part]:
-    """Analyses of one model version whose images fit into memory together."""
-    ordered = sorted(analyses, key=lambda analysis: str(analysis.model_version_id))  # stable: oldest first
-    for _version, group in groupby(ordered, key=lambda analysis: analysis.model_version_id):
-        part: list[Analysis] = []
-        size = 0
-        for analysis in group:
-            more = analysis.image.width * analysis.image.height
-            if part and size + more > MAX_PIXELS_AT_ONCE:
-                yield Part(part)
-                part, size = [], 0
-            part.append(analysis)
-            size += more
-        yield Part(part)
