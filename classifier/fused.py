@@ -112,7 +112,7 @@ class FusedConvolution(nn.Module):
         if self._activation[0] == "relu" and batch.is_cuda and _Cudnn.fuses:
             try:
                 return self._by_cudnn(batch, addend, padding)
-            except torch.OutOfMemoryError:
+            except (torch.OutOfMemoryError, torch.AcceleratorError):
                 raise
             except RuntimeError:
                 logger.warning("cuDNN does not fuse on this GPU, networks serve more slowly", exc_info=True)

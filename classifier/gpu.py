@@ -78,7 +78,7 @@ class _Coming:
 
     def __init__(self, computed: Tensor) -> None:
         self._result = torch.empty(computed.shape, dtype=computed.dtype, pin_memory=computed.is_cuda)
-        self._result.copy_(computed, non_blocking=True)
+        self._result.copy_(computed, non_blocking=computed.is_cuda)
         self._done: torch.cuda.Event | None = None
         if computed.is_cuda:
             self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]

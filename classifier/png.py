@@ -14,8 +14,8 @@ _EIGHT_BITS_RGB = b"\x08\x02"
 _DEPTH_AND_COLOUR = slice(24, 26)
 """Where a file says so."""
 
-_SECOND_THOUGHTS = (b"tRNS", b"acTL", b"eXIf", b"Raw profile type")
-"""Transparency, frames, and turns: names of chunks, and wherever one stands, Pillow should look at the file."""
+_SECOND_THOUGHTS = (b"tRNS", b"acTL", b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
+"""Transparency, frames, and turns: names in chunks, and wherever one stands, Pillow should look at the file."""
 
 
 def decode_png(data: bytes) -> NDArray[np.uint8] | None:
@@ -28,7 +28,7 @@ def decode_png(data: bytes) -> NDArray[np.uint8] | None:
         RGB, uint8, of shape (height, width, 3); None if more has to be thought of than its pixels.
 
     Raises:
-        imagecodecs.PngError: If the file is damaged or incomplete.
+        imagecodecs.PngError: If the file is damaged or incomplete; or a UnicodeError, where libpng's reason is no text.
     """
     pixels: NDArray[np.uint8] = imagecodecs.png_decode(data)
     plain = data[_DEPTH_AND_COLOUR] == _EIGHT_BITS_RGB and not any(name in data for name in _SECOND_THOUGHTS)

@@ -84,7 +84,7 @@ class Predictor:
     Attributes:
         bundle: What was loaded.
         engine: Device and precision in use.
-        batch_size: Patches in memory at once at the most; fewer where the memory of a GPU turned out to be too small.
+        batch_size: Patches in memory at once at the most; the memory of a GPU may turn out to hold fewer.
     """
 
     def __init__(

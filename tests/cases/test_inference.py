@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import wait
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from django.core.files.base import ContentFile
 from django.db import OperationalError
 
 from classifier.predictor import Pass, Predictor
-from patchvote.cases import inference, parts, pixels, predictors, previews
+from patchvote.cases import inference, parts, pixels, predictors, previews, services
 from patchvote.cases.models import Analysis, Case
 from patchvote.jobs import heartbeat, ledger
 from patchvote.jobs.models import State, Worker
+from patchvote.registry import services as registry
 from tests.conftest import encode, noise
 
 SMALL = encode(noise(230, 230))
@@ -219,7 +221,13 @@ def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(ledger, "succeed", stored)
     monkeypatch.setattr(Predictor, "begin", begun)
     monkeypatch.setattr(Pass, "predictions", computed)
-    monkeypatch.setattr(parts.Part, "ready", True)  # decoded in no time
+    may_follow = parts.Part.may_follow
+
+    def decoded_in_no_time(self: Any, part: Any) -> bool:
+        wait(self.decoded)
+        return may_follow(self, part)
+
+    monkeypatch.setattr(parts.Part, "may_follow", decoded_in_no_time)
     return events
 
 
@@ -287,6 +295,58 @@ def test_what_was_begun_ahead_is_given_back_by_a_worker_that_is_told_to_stop(
     assert states() == [("queued", 0)] * 4 + [("succeeded", 1)] * 4
 
 
+def test_what_is_cancelled_after_it_was_begun_ahead_is_not_waited_for(
+    submit: Any, ana: Any, work: Any, claims: list[int], happened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = [submit(ana) for _ in range(8)]
+    succeed = ledger.succeed
+
+    def cancelled_by_then(results: Any) -> None:
+        succeed(results)
+        for case in cases[4:]:
+            services.cancel(case)
+
+    monkeypatch.setattr(ledger, "succeed", cancelled_by_then)
+    work()
+    assert happened == ["begun 4", "begun 4", "computed", "stored 4"]
+    assert states() == [("cancelled", 1)] * 4 + [("succeeded", 1)] * 4
+
+
+def test_a_part_that_fails_does_not_wait_for_the_next(
+    submit: Any, ana: Any, work: Any, claims: list[int], happened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(6):
+        submit(ana)
+    predictions = Pass.predictions
+    failures = iter([ValueError("a logit that is not a number")])
+
+    def fails_once(self: Any, progress: Any) -> Any:
+        found = predictions(self, progress)
+        for failure in failures:
+            raise failure
+        return found
+
+    monkeypatch.setattr(Pass, "predictions", fails_once)
+    work()
+    one_by_one = ["begun 1", "computed", "stored 1"] * 4
+    assert happened[:3] == ["begun 4", "begun 2", "computed"]
+    assert [event for event in happened[3:] if event != "begun 2"][:12] == one_by_one
+    assert happened[-2:] == ["computed", "stored 2"]
+    assert states() == [("succeeded", 1)] * 6
+
+
+def test_a_part_of_another_version_is_begun_in_its_turn(
+    submit: Any, ana: Any, work: Any, claims: list[int], happened: list[str], second_version: Any
+) -> None:
+    for _ in range(2):
+        submit(ana)
+    registry.promote(second_version, gate=False)
+    for _ in range(2):
+        submit(ana)
+    work()
+    assert happened == ["begun 2", "computed", "stored 2"] * 2
+
+
 def test_one_bad_image_of_a_part_begun_ahead_fails_alone(
     submit: Any, ana: Any, work: Any, claims: list[int], happened: list[str]
 ) -> None:
@@ -312,8 +372,6 @@ def test_previews_are_there_before_anybody_asks(submit: Any, ana: Any, work: Any
 def test_the_next_champion_is_loaded_before_its_first_case(
     submit: Any, ana: Any, work: Any, second_version: Any, tiny_champion: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from patchvote.registry import services as registry
-
     submit(ana)
     work()
     registry.promote(second_version, gate=False)

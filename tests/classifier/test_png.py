@@ -96,6 +96,16 @@ def _raw_profile() -> PngInfo:
     return info
 
 
+def _xmp(*, compressed: bool) -> PngInfo:
+    info = PngInfo()
+    packet = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+    )
+    info.add_itxt("XML:com.adobe.xmp", packet, zip=compressed)
+    return info
+
+
 def _transparent() -> bytes:
     red, green, blue = (int(value) for value in noise()[0, 0])
     return file_of(noise(), RGB, extra=[chunk(b"tRNS", struct.pack(">HHH", red, green, blue))])
@@ -106,13 +116,15 @@ def _transparent() -> bytes:
     [
         (_turned(exif=_exif()), (400, 300)),
         (_turned(pnginfo=_raw_profile()), (400, 300)),
+        (_turned(pnginfo=_xmp(compressed=False)), (400, 300)),
+        (_turned(pnginfo=_xmp(compressed=True)), (400, 300)),
         (_transparent(), (700, 460)),
         (file_of(noise().astype(np.uint16) * 257, RGB), (700, 460)),
         (file_of(noise()[..., :1], GREY), (700, 460)),
         (file_of(np.dstack([noise(), noise()[..., :1]]), RGBA), (700, 460)),
         (encode(Image.fromarray(noise()).quantize(16)), (700, 460)),
     ],
-    ids=["exif", "raw profile", "transparent", "16 bits", "grey", "alpha", "palette"],
+    ids=["exif", "raw profile", "xmp", "compressed xmp", "transparent", "16 bits", "grey", "alpha", "palette"],
 )
 def test_all_others_are_left_to_pillow(data: bytes, size: tuple[int, int]) -> None:
     assert decode_png(data) is None

@@ -127,7 +127,8 @@ class InferenceRun:
         except ForwardFailed as failure:
             self._after_failure(part, failure)
         except Stopped:
-            for analysis, _pixels in part.readable:
+            part.stop()
+            for analysis in part.analyses:
                 ledger.give_back(analysis, untried=True)
 
     def _begin(self, part: Part) -> None:
@@ -136,8 +137,11 @@ class InferenceRun:
         Raises:
             ModelUnusable: If its network cannot be had.
             ForwardFailed: If an image is none for the network.
+            Stopped: If it was begun ahead and nobody waits for it any more.
         """
         if part.passing:
+            if not ledger.held(part.analyses):  # begun ahead, and cancelled since
+                raise Stopped
             return
         try:
             predictor = part.predictor.result()
@@ -154,9 +158,9 @@ class InferenceRun:
                 raise ForwardFailed from error
 
     def _ahead(self, part: Part, action: Callable[[], object]) -> None:
-        """Do something for what comes after a part, while that is computed; what fails now is done again after it.
+        """Do something for what comes next while a part is computed; what fails now is done again afterwards.
 
-        No error leaves: it would pass for one of the part.
+        No error leaves: it would pass for one of the part that is computed.
         """
         try:
             action()
@@ -166,9 +170,9 @@ class InferenceRun:
     def _begin_next(self, part: Part) -> None:
         """Have the next part computed behind this one, once, as soon as there is nothing to wait for."""
         following = self._parts[0] if self._parts else None
-        if following and following.ready and not (following.ahead or following.tried or heartbeat.stopping()):
+        if following and following.may_follow(part) and not heartbeat.stopping():
             following.ahead = True
-            self._ahead(part, lambda: self._begin(following))
+            self._ahead(following, lambda: self._begin(following))
 
     def _finish(self, part: Part) -> None:
         """Wait for a part and store its results.
@@ -204,6 +208,8 @@ class InferenceRun:
             ledger.fail(part.readable[0].analysis, "inference_failed", FORWARD_FAILED)
             return
         logger.error("forward pass failed, trying one by one", exc_info=failure, extra={"images": len(part.readable)})
+        for following in self._parts:
+            following.stop()  # or each image would wait until all of that is computed
         for analysis, decoded in zip(part.analyses, part.decoded, strict=True):
             if heartbeat.stopping():
                 ledger.give_back(analysis, untried=True)
@@ -236,8 +242,7 @@ class InferenceRun:
     def _give_back(self) -> None:
         """What still waits here has no result; if an error ended the run, the lease of what was its turn runs out."""
         for part in self._parts:
-            if part.passing:
-                part.passing.drop()
+            part.stop()
             for analysis in part.analyses:
                 try:
                     ledger.give_back(analysis, untried=True)

@@ -72,10 +72,17 @@ class Part:
             self.predictor = predictors.load(self.analyses[0].model_version)
             self.decoded = [threads.submit(_decode, analysis.image) for analysis in self.analyses]
 
-    @property
-    def ready(self) -> bool:
-        """Whether it can be begun without waiting."""
+    def may_follow(self, part: Part) -> bool:
+        """Whether it can be begun now behind another part: by the same network, once, and without waiting."""
+        if self.ahead or self.predictor is not part.predictor:
+            return False
         return self.predictor.done() and all(pixels.done() for pixels in self.decoded)
+
+    def stop(self) -> None:
+        """Have no more of it computed; it may be begun again."""
+        if self.passing:
+            self.passing.drop()
+        self.passing, self.ahead = None, False
 
 
 def parts(analyses: Sequence[Analysis]) -> Iterator[Part]:

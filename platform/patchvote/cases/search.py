@@ -42,9 +42,11 @@ _SQLITE = (
     CREATE TRIGGER IF NOT EXISTS cases_search_delete AFTER DELETE ON cases_case
     BEGIN DELETE FROM cases_search WHERE case_id = old.id; END
     """,
-    # To read all texts, as counting many matches does, is to read this instead of all there is of each case.
-    "CREATE INDEX IF NOT EXISTS cases_search_texts ON cases_case (submitter_id, search_text)",
 )
+
+_SQLITE_TEXTS = "CREATE INDEX IF NOT EXISTS cases_search_texts ON cases_case (submitter_id, search_text)"
+"""Who reads all texts, as counting many matches does, reads this instead of all there is of each case. PostgreSQL could
+not hold long texts in such an index, and has another way."""
 
 _POSTGRESQL = (
     "CREATE EXTENSION IF NOT EXISTS pg_trgm",
@@ -90,6 +92,9 @@ def make_index(using: str) -> None:
     triggers.
     """
     database = connections[using]
+    if database.vendor == "sqlite":
+        with database.cursor() as cursor:
+            cursor.execute(_SQLITE_TEXTS)
     try:
         with transaction.atomic(using), database.cursor() as cursor:
             for statement in _SQLITE if database.vendor == "sqlite" else _POSTGRESQL:
