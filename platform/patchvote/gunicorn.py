@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+from contextlib import suppress
+
 from patchvote.settings import LOGGING
 
 logconfig_dict = LOGGING
+
+_ARENA_MAX = -8
+"""glibc's name for mallopt's parameter."""
+
+# Each thread decodes images, now this one, now that: in arenas of their own glibc would keep what each of them needed
+# at the most.
+with suppress(OSError, AttributeError):
+    ctypes.CDLL("libc.so.6").mallopt(_ARENA_MAX, 1)

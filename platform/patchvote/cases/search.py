@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 import unicodedata
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from django.db import DatabaseError, OperationalError, connection, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.db.models import QuerySet
 
@@ -44,7 +46,7 @@ _SQLITE = (
     """,
 )
 
-_SQLITE_TEXTS = "CREATE INDEX IF NOT EXISTS cases_search_texts ON cases_case (submitter_id, search_text)"
+_SQLITE_TEXTS = ("CREATE INDEX IF NOT EXISTS cases_search_texts ON cases_case (submitter_id, search_text)",)
 """Who reads all texts, as counting many matches does, reads this instead of all there is of each case. PostgreSQL could
 not hold long texts in such an index, and has another way."""
 
@@ -93,14 +95,21 @@ def make_index(using: str) -> None:
     """
     database = connections[using]
     if database.vendor == "sqlite":
-        with database.cursor() as cursor:
-            cursor.execute(_SQLITE_TEXTS)
+        _make(database, _SQLITE_TEXTS)
+        _make(database, _SQLITE, _complete)
+    else:
+        _make(database, _POSTGRESQL)
+
+
+def _make(
+    database: BaseDatabaseWrapper, statements: Sequence[str], then: Callable[[CursorWrapper], None] | None = None
+) -> None:
     try:
-        with transaction.atomic(using), database.cursor() as cursor:
-            for statement in _SQLITE if database.vendor == "sqlite" else _POSTGRESQL:
+        with transaction.atomic(database.alias), database.cursor() as cursor:
+            for statement in statements:
                 cursor.execute(statement)
-            if database.vendor == "sqlite":
-                _complete(cursor)
+            if then:
+                then(cursor)
     except DatabaseError as error:
         logger.warning("searches read all texts, for there can be no index of them: %s", error)
 
