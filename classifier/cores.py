@@ -24,9 +24,9 @@ MOST_PATCHES = 8
 _LEAST_PATCHES = 2
 """In one go, but the last."""
 
-_GOES = 2
-"""Of each core that would be left if all were as large as the next: a core that is used otherwise leaves some to the
-others."""
+_SHARES = 2
+"""For each core, into which what is left is divided: one of them is the next go, so a core that is used otherwise leaves
+some to the others."""
 
 
 class Cores:
@@ -71,7 +71,7 @@ class Cores:
         """Smaller goes towards the end, as in OpenMP's guided schedule: so all cores end at about the same time."""
         start = 0
         while start < patches:
-            share = math.ceil((patches - start) / (_GOES * self._count))
+            share = math.ceil((patches - start) / (_SHARES * self._count))
             end = min(patches, start + min(most, max(_LEAST_PATCHES, share)))
             yield range(start, end)
             start = end
