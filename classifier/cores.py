@@ -25,8 +25,8 @@ _LEAST_PATCHES = 2
 """In one go, but the last."""
 
 _SHARES = 2
-"""For each core, into which what is left is divided: one of them is the next go, so a core that is used otherwise leaves
-some to the others."""
+"""For each core, into which what is left is divided: one is the next go, so a core that is used otherwise leaves some to
+the others."""
 
 
 class Cores:
