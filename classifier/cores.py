@@ -25,8 +25,8 @@ _LEAST_PATCHES = 2
 """In one go, but the last."""
 
 _SHARES = 2
-"""For each core, into which what is left is divided: one is the next go, so a core that is used otherwise leaves some to
-the others."""
+"""What is left is divided into so many shares for each core, and one share is the next go: a core that is used for
+something else leaves some to the others."""
 
 
 class Cores:
