@@ -63,7 +63,7 @@ def _make(image: Image, size: str, decoded: NDArray[np.uint8]) -> bytes:
     from PIL import Image as Picture
 
     picture = Picture.fromarray(decoded)
-    picture.thumbnail((SIZES[size], SIZES[size]), Picture.Resampling.LANCZOS, reducing_gap=2.0)
+    picture.thumbnail((SIZES[size], SIZES[size]), Picture.Resampling.LANCZOS, reducing_gap=1.0)
     encoded = io.BytesIO()
     picture.save(encoded, "JPEG", quality=_QUALITY, subsampling=0)
     data = encoded.getvalue()
