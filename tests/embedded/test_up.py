@@ -102,6 +102,24 @@ def test_a_closed_terminal_stops_everything(tmp_path: Path) -> None:
         assert (stack.folder / "patchvote.sqlite3").stat().st_mode & 0o077 == 0
 
 
+def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "data")
+    printed = tmp_path / "printed"
+    with printed.open("wb") as file:
+        process = subprocess.Popen(
+            ["nohup", sys.executable, "manage.py", "up"],
+            cwd=ROOT, env=stack.environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+        )  # fmt: skip
+    stack.wait_for("to be ready", lambda: "is ready" in printed.read_text(), seconds=180)
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(3)
+    assert "Stopping" not in printed.read_text()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    assert "Stopped" in printed.read_text()
+
+
 @pytest.mark.slow
 def test_two_installations_start_twice_and_stop_clean(tmp_path: Path) -> None:
     """Side by side, one of them below a folder whose path is too long for a socket."""

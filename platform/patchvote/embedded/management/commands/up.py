@@ -28,7 +28,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         os.umask(0o077)
         stop = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        ending = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # under nohup a closed terminal stops nothing
+            ending.append(signal.SIGHUP)
+        for number in ending:
             signal.signal(number, lambda *_: stop.set())
         try:
             with supervision.lock():
