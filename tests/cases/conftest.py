@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from patchvote.jobs import heartbeat, ledger
+
 
 @pytest.fixture
 def ana(make_user: Any) -> Any:
@@ -69,3 +71,29 @@ def second_version(tiny_champion: Any, second_bundle: Any) -> Any:
     from patchvote.registry import services
 
     return services.register(second_bundle.folder)
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Tells the worker to stop; it forgets that when the test ends."""
+    yield heartbeat.stop
+    heartbeat._stop.clear()
+
+
+@pytest.fixture
+def claims(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many analyses each claim took."""
+    sizes: list[int] = []
+    claim = ledger.claim
+
+    def counted(*args: Any, **options: Any) -> Any:
+        jobs = claim(*args, **options)
+        sizes.append(len(jobs))
+        return jobs
+
+    from patchvote.cases import inference
+
+    monkeypatch.setattr(ledger, "claim", counted)
+    monkeypatch.setattr(inference.InferenceRun, "batch_size", 64)
+    monkeypatch.setattr(inference.InferenceRun, "patches_an_image", 15)
+    return sizes
