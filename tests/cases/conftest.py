@@ -1,4 +1,4 @@
-"""What tests of cases share: verdicts as wanted, a second model version, and reviewers."""
+"""What tests of cases share: verdicts as wanted, a second model version, reviewers, and what a worker claims."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ def give_verdicts() -> Any:
     from classifier.grid import COVER
     from classifier.votes import count
     from patchvote.cases.models import Analysis
-    from patchvote.jobs import ledger
 
     def give(verdict: str = "malignant") -> None:
         logits = [2.0] * 12 + [-1.0] * 3 if verdict == "malignant" else [-2.0] * 12 + [1.0] * 3
