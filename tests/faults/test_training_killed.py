@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import random
 import signal
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from classifier.bundle import WEIGHTS_FILE
 from tests.conftest import Client, Stack
 from tests.training.conftest import pack
 from trainer.synthetic import write_tree
@@ -47,8 +50,9 @@ def data_set(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return ended(client, client.post("data-sets/", fields, archive=("tree.zip", archive)))
 
 
-def start(client: Client, data_set: Any) -> Any:
-    return client.post_json("training-runs/", {"data_set": data_set["id"], "name": "mine", "options": OPTIONS})
+def start(client: Client, data_set: Any, name: str) -> Any:
+    """Start a run; each has a name of its own, as equal bundles of one name are one version."""
+    return client.post_json("training-runs/", {"data_set": data_set["id"], "name": name, "options": OPTIONS})
 
 
 def ended(client: Client, job: Any, seconds: float = 300) -> Any:
@@ -79,11 +83,11 @@ def kill(pid: int) -> None:
 
 
 def test_ten_kills_one_result_equal_numbers(stack: Stack, client: Client, data_set: Any) -> None:
-    undisturbed = ended(client, start(client, data_set))
+    undisturbed = ended(client, start(client, data_set, "undisturbed"))
     seed = int(os.environ.get("PATCHVOTE_TEST_SEED", time.time_ns() % 10_000))
     sys.stdout.write(f"PATCHVOTE_TEST_SEED={seed}\n")
     chance = random.Random(seed)
-    run = start(client, data_set)
+    run = start(client, data_set, "disturbed")
     folder = str(stack.folder / "training" / "runs" / run["id"])
     kills = 0
     while kills < KILLS:
@@ -105,12 +109,19 @@ def test_ten_kills_one_result_equal_numbers(stack: Stack, client: Client, data_s
     for name in ("metrics", "epochs"):
         assert disturbed[name] == undisturbed[name], name
     assert [numbers(fold) for fold in disturbed["folds"]] == [numbers(fold) for fold in undisturbed["folds"]]
-    versions = [model for model in client.get("models/").json()["results"] if model["name"] == "mine"]
-    assert [version["version"] for version in versions] == [2, 1]
+    versions = [model for model in client.get("models/").json()["results"] if model["name"] == "disturbed"]
+    assert [version["id"] for version in versions] == [disturbed["model"]["id"]]
+    assert weights(client, disturbed) == weights(client, undisturbed)
 
 
 def over(client: Client, run: Any) -> bool:
     return client.get(run["url"]).json()["state"] not in {"queued", "running"}
+
+
+def weights(client: Client, run: Any) -> bytes:
+    packed = client.get(f"models/{run['model']['id']}/bundle/").content
+    with zipfile.ZipFile(io.BytesIO(packed)) as bundle:
+        return bundle.read(WEIGHTS_FILE)
 
 
 def numbers(fold: Any) -> Any:
