@@ -25,6 +25,10 @@ _TRIAL_PATCHES = 4
 """Enough to tell the formats apart, and few enough that a worker is soon at work again."""
 
 
+class DeviceError(ValueError):
+    """A device that is not there, or that computes nothing any more."""
+
+
 @dataclass(frozen=True)
 class Engine:
     """Where and how a network runs."""
@@ -35,6 +39,20 @@ class Engine:
     def prepare(self, module: nn.Module) -> nn.Module:
         """Move a network there, in the memory layout that convolutions like."""
         return module.to(self.device, self.dtype).to(memory_format=torch.channels_last)
+
+    def check(self) -> None:
+        """Compute something tiny.
+
+        Raises:
+            DeviceError: If the device does not: after some errors, its own or a network's, a GPU computes nothing more
+                for the process that met them, after others for none.
+        """
+        try:
+            torch.ones(1, device=self.device).add(1).item()
+        except torch.OutOfMemoryError:
+            return  # it is full, not broken
+        except RuntimeError as error:
+            raise DeviceError(f"The device {self.device} does not compute: {error}") from error
 
     def __str__(self) -> str:
         """As people read it: `cpu float32`."""
@@ -54,14 +72,15 @@ def choose(module: nn.Module, *, device: str = "auto", precision: Precision = "a
         patch: Side of a patch, in pixels.
 
     Raises:
-        ValueError: If the device is not there.
+        DeviceError: If the device is not there, or does not compute.
     """
     try:
         chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     except RuntimeError as error:
-        raise ValueError(f"There is no device {device!r}. Use auto, cpu, cuda or cuda:1.") from error
+        raise DeviceError(f"There is no device {device!r}. Use auto, cpu, cuda or cuda:1.") from error
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"The device {device} is not there: PyTorch finds {torch.cuda.device_count()} GPUs. Use cpu.")
+        raise DeviceError(f"The device {device} is not there: PyTorch finds {torch.cuda.device_count()} GPUs. Use cpu.")
+    Engine(chosen, torch.float32).check()
     if precision != "auto":
         return Engine(chosen, getattr(torch, precision))
     if chosen.type == "cuda":

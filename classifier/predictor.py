@@ -105,7 +105,7 @@ class Predictor:
 
         Raises:
             BundleError: If the weights do not fit.
-            ValueError: If the device is not there.
+            DeviceError: If the device is not there, or does not compute.
         """
         side = bundle.metadata.grid.size
         module = fused(bundle.module(), side)

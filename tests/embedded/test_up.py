@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +180,34 @@ def test_a_process_that_dies_for_good_stops_everything(tmp_path: Path) -> None:
     finally:
         if stack._process is not None and stack._process.poll() is None:
             stack.stop()
+
+
+@pytest.mark.slow
+def test_a_device_that_is_not_there_is_said(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "data", PATCHVOTE_DEVICE="cuda:99")
+    with pytest.raises(AssertionError, match="up ended") as ended:
+        stack.start()
+    assert "inference died and could not be restarted" in str(ended.value)
+    assert "The device cuda:99 is not there: PyTorch finds" in str(ended.value)
+
+
+@pytest.mark.slow
+def test_uploads_go_on_without_inference_which_is_started_again(tmp_path: Path, png: bytes) -> None:
+    stack = Stack(tmp_path / "data")
+    stack.start()
+    try:
+        client = stack.client()
+
+        def died_for_good() -> bool:
+            [info] = [i for i in stack.remote().supervisor.getAllProcessInfo() if i["name"] == "inference"]
+            with suppress(ProcessLookupError):
+                if info["pid"]:
+                    os.kill(info["pid"], signal.SIGKILL)
+            return bool(info["statename"] == "FATAL")
+
+        Stack.wait_for("inference to be given up", died_for_good)
+        case = client.submit(png)
+        assert client.finished(case)["state"] == "succeeded"
+        assert "inference died again and again" in stack.printed()
+    finally:
+        assert stack.stop() == 0

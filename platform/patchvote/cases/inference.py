@@ -20,6 +20,7 @@ from django.db import Error as DatabaseFailure
 from django.utils.translation import gettext_noop
 
 from classifier.bundle import BundleError
+from classifier.engine import DeviceError
 from patchvote.cases import predictors, previews, services
 from patchvote.cases.models import Analysis
 from patchvote.cases.parts import DECODERS, Part, parts, readable
@@ -71,7 +72,11 @@ class InferenceRun:
         self._watchdog = Watchdog(settings.INFERENCE_STALL)
 
     def run(self) -> None:
-        """Work."""
+        """Work.
+
+        Raises:
+            SystemExit: If the device does not compute any more: only another process may use it again.
+        """
         with ledger.renewing(self.held, self._watchdog.check):
             try:
                 while self._prepare():
@@ -79,6 +84,10 @@ class InferenceRun:
                     self._analyse(part)
                     self.held[:] = [analysis for analysis in self.held if analysis not in part.analyses]
                 self._pool.shutdown(cancel_futures=heartbeat.stopping())
+            except DeviceError as error:
+                logger.critical("this worker ends itself", exc_info=True)
+                self._forfeit()
+                raise SystemExit(1) from error
             finally:
                 self._give_back()
                 self._pool.shutdown(wait=False, cancel_futures=True)
@@ -113,7 +122,11 @@ class InferenceRun:
         return max(1, most)
 
     def _analyse(self, part: Part) -> None:
-        """From a part to its results, the next one on its way meanwhile."""
+        """From a part to its results, the next one on its way meanwhile.
+
+        Raises:
+            DeviceError: If the device does not compute.
+        """
         try:
             self._begin(part)
             self._ahead(part, lambda: self._prepare(beside=part))
@@ -125,6 +138,7 @@ class InferenceRun:
             for analysis in part.analyses:
                 ledger.fail(analysis, "model_unusable", MODEL_UNUSABLE)
         except ForwardFailed as failure:
+            part.predictor.result().engine.check()
             self._after_failure(part, failure)
         except Stopped:
             part.stop()
@@ -136,6 +150,7 @@ class InferenceRun:
 
         Raises:
             ModelUnusable: If its network cannot be had.
+            DeviceError: If what it would be computed on does not compute.
             ForwardFailed: If an image is none for the network.
             Stopped: If it was begun ahead and nobody waits for it any more.
         """
@@ -145,7 +160,9 @@ class InferenceRun:
             return
         try:
             predictor = part.predictor.result()
-        except (BundleError, ValueError, RuntimeError) as error:  # unsound, no such device, out of memory
+        except DeviceError:
+            raise
+        except (BundleError, ValueError, RuntimeError) as error:  # unsound, does not fit, out of memory
             raise ModelUnusable from error
         InferenceRun.batch_size = predictor.batch_size
         self._watchdog.pat()
@@ -239,6 +256,16 @@ class InferenceRun:
 
         return told
 
+    def _forfeit(self) -> None:
+        """What was its turn may be what breaks devices: its attempt counts, and the next one is made alone."""
+        waiting = {analysis.pk for part in self._parts for analysis in part.analyses}
+        for analysis in self.held:
+            if analysis.pk not in waiting:
+                try:
+                    ledger.forfeit(analysis)
+                except DatabaseFailure:
+                    logger.exception("its lease will run out by itself", extra=analysis.log_fields)
+
     def _give_back(self) -> None:
         """What still waits here has no result; if an error ended the run, the lease of what was its turn runs out."""
         for part in self._parts:
@@ -256,9 +283,16 @@ def work() -> None:
 
 
 def warm_up() -> None:
-    """Load the champion, so that the first case does not wait for it."""
+    """Load the champion, so that the first case does not wait for it.
+
+    Raises:
+        SystemExit: If the device is not there or does not compute: no case is claimed then.
+    """
     try:
         predictors.load(champion()).result()
+    except DeviceError as error:
+        logger.critical("this worker ends itself: %s", error)
+        raise SystemExit(1) from error
     except (NoChampionError, BundleError, ValueError, RuntimeError):
         logger.warning("no usable champion yet", exc_info=True)
 

@@ -32,8 +32,8 @@ def load(version: ModelVersion) -> Future[Predictor]:
     """Begin to load a version's network unless it is there; the least recently used one makes room.
 
     Returns:
-        The network, some day; or a BundleError if the bundle is gone, changed or does not fit, a ValueError if there is
-        no such device, a RuntimeError if it has too little memory.
+        The network, some day; or a BundleError if the bundle is gone, changed or does not fit, a DeviceError if the
+        device is not there or does not compute, a RuntimeError if it has too little memory.
     """
     with _lock:
         loading = _loaded.pop(version.sha256, None)

@@ -109,6 +109,9 @@ COMMANDS: dict[str, Callable[[], list[str]]] = {
 }
 """What each process of an installation runs, wherever it runs."""
 
+AWAITED = {"inference"}
+"""What may come back once it was there (a GPU that broke may be mended): uploads are taken until then."""
+
 
 def run_folder() -> Path:
     """Where sockets, locks and the like live while Patchvote runs."""

@@ -17,6 +17,8 @@ from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 from patchvote.embedded import processes, supervision
 
 SLOW_START_SECONDS = 60
+REVIVE_SECONDS = 30
+"""From the moment when a process died for good until it is started again, if Patchvote goes on without it."""
 
 
 class Command(BaseCommand):
@@ -74,12 +76,15 @@ class Command(BaseCommand):
         ready = False
         waited = 0
         while not stop.wait(0.5):
-            dead = running.dead()
-            if dead:
+            for dead in running.dead():
                 log = processes.log_file(dead)
-                raise CommandError(
-                    f"{dead} died and could not be restarted. The end of {log}:\n{supervision.last_lines(dead)}"
-                )
+                if not (ready and dead in processes.AWAITED):
+                    raise CommandError(
+                        f"{dead} died and could not be restarted. The end of {log}:\n{supervision.last_lines(dead)}"
+                    )
+                self._say(f"{dead} died again and again, see {log}. Cases wait for it.")
+                if not stop.wait(REVIVE_SECONDS):
+                    running.revive(dead)
             if ready:
                 continue
             missing = supervision.missing()

@@ -1,0 +1,121 @@
+"""A device that does not compute ends its worker, and no case."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from classifier.engine import DeviceError
+from patchvote.cases import inference, predictors
+from patchvote.cases.models import Analysis, Case
+from patchvote.jobs.models import State
+
+GONE = torch.device("meta")
+"""It holds tensors and computes nothing."""
+
+
+def states() -> list[tuple[str, int]]:
+    return sorted(Analysis.objects.values_list("state", "attempts"))
+
+
+@pytest.fixture
+def break_device(tiny_champion: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """From now on, whoever computes with the champion fails, and so does whatever else uses its device."""
+    predictor = predictors.load(tiny_champion).result()
+    engine = predictor.engine
+
+    def break_it(device: torch.device = GONE) -> None:
+        def compute(_inputs: Any) -> Any:
+            monkeypatch.setattr(predictor, "engine", replace(engine, device=device))
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+        monkeypatch.setattr(predictor, "_forward", compute)
+
+    return break_it
+
+
+def test_no_image_fails_when_the_device_breaks(
+    submit: Any, ana: Any, work: Any, claims: list[int], break_device: Any
+) -> None:
+    for _ in range(6):
+        submit(ana)
+    break_device()
+    with pytest.raises(SystemExit) as ended:
+        work()
+    assert ended.value.code == 1
+    assert [size for size in claims if size] == [4, 2]
+    assert states() == [("queued", 0)] * 2 + [("queued", 1)] * 4
+    assert set(Case.objects.values_list("state", flat=True)) == {State.QUEUED}
+
+
+def test_what_was_done_before_is_kept(
+    submit: Any, ana: Any, work: Any, claims: list[int], break_device: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(6):
+        submit(ana)
+    store = inference.ledger.succeed
+
+    def stored(results: Any) -> Any:
+        done = store(results)
+        break_device()
+        return done
+
+    monkeypatch.setattr(inference.ledger, "succeed", stored)
+    monkeypatch.setattr(inference.InferenceRun, "_begin_next", lambda *_: None)
+    with pytest.raises(SystemExit):
+        work()
+    assert [size for size in claims if size] == [4, 2]
+    assert states() == [("queued", 1)] * 2 + [("succeeded", 1)] * 4
+
+
+def test_an_image_that_breaks_devices_fails_in_the_end(
+    submit: Any, ana: Any, work: Any, break_device: Any, settings: Any
+) -> None:
+    submit(ana)
+    break_device()
+    for attempt in range(1, settings.JOB_MAX_ATTEMPTS + 1):
+        Analysis.objects.update(due_at=Analysis.objects.get().queued_at)
+        with pytest.raises(SystemExit):
+            work()
+        assert Analysis.objects.get().attempts == attempt
+    analysis = Analysis.objects.get()
+    assert (analysis.state, analysis.error_code) == (State.FAILED, "worker_lost")
+
+
+def test_an_error_of_a_device_that_computes_is_the_images(submit: Any, ana: Any, work: Any, break_device: Any) -> None:
+    submit(ana)
+    break_device(device=torch.device("cpu"))
+    work()
+    assert Analysis.objects.get().error_code == "inference_failed"
+
+
+def test_a_worker_without_its_device_claims_nothing(
+    submit: Any, ana: Any, claims: list[int], settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    submit(ana)
+    predictors._loaded.clear()
+    settings.INFERENCE_DEVICE = "cuda:99"
+    with pytest.raises(SystemExit) as ended:
+        inference.warm_up()
+    assert ended.value.code == 1
+    assert "The device cuda:99 is not there" in caplog.text
+    assert claims == []
+
+
+def test_a_network_that_finds_no_device_is_not_to_blame(submit: Any, ana: Any, work: Any, settings: Any) -> None:
+    submit(ana)
+    predictors._loaded.clear()
+    settings.INFERENCE_DEVICE = "cuda:99"
+    with pytest.raises(SystemExit):
+        work()
+    assert states() == [("queued", 1)]
+
+
+def test_the_engine_says_why(tiny_champion: Any) -> None:
+    engine = predictors.load(tiny_champion).result().engine
+    engine.check()
+    with pytest.raises(DeviceError, match="The device meta does not compute: "):
+        replace(engine, device=GONE).check()
