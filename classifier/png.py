@@ -1,35 +1,96 @@
-"""PNG files, decoded by libpng with the processor's vector instructions.
+"""PNG files, decoded in half of Pillow's time, and only whole.
 
 Nearly every micrograph comes as a plain one: 8 bits for each of red, green and blue, and nothing that changes how they
-look. Pillow takes half as much time again for it, and reads a file that ends too early as a picture with black lines.
+look. Pillow takes twice as long for it, and reads a file of any kind that ends too early as a picture with black lines.
 """
 
 from __future__ import annotations
 
-import imagecodecs
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
 import numpy as np
+from kornia_rs.io import decode_image_png_u8
 from numpy.typing import NDArray
 
-_EIGHT_BITS_RGB = b"\x08\x02"
-_DEPTH_AND_COLOUR = slice(24, 26)
-"""Where a file says so."""
+_RGB = 2
+_CHANNELS = {0: 1, _RGB: 3, 3: 1, 4: 2, 6: 4}
+"""Of each kind of colour: grey, RGB, palette, grey and RGB with transparency."""
 
 _SECOND_THOUGHTS = (b"tRNS", b"acTL", b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 """Transparency, frames, and turns: names in chunks, and wherever one stands, Pillow should look at the file."""
+
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""The passes of an interlaced picture: first column, first line, and steps to the next ones."""
+
+_FIRST_CHUNK = 8
+_AT_ONCE = 2**20
+"""Bytes that are decompressed at once."""
 
 
 def decode_png(data: bytes) -> NDArray[np.uint8] | None:
     """See whether a PNG file is whole, and decode it if it is a plain one.
 
     Args:
-        data: A PNG file whose size in pixels is known to be acceptable.
+        data: A PNG file whose chunks are sound and whose size in pixels is known to be acceptable.
 
     Returns:
         RGB, uint8, of shape (height, width, 3); None if more has to be thought of than its pixels.
 
     Raises:
-        imagecodecs.PngError: If the file is damaged or incomplete; or a UnicodeError, where libpng's reason is no text.
+        Exception: If the file is damaged or incomplete (kornia knows no other; zlib.error, ValueError).
     """
-    pixels: NDArray[np.uint8] = imagecodecs.png_decode(data)
-    plain = data[_DEPTH_AND_COLOUR] == _EIGHT_BITS_RGB and not any(name in data for name in _SECOND_THOUGHTS)
-    return pixels if plain else None
+    header = _Header.of(data)
+    if (header.depth, header.colour) == (8, _RGB) and not any(name in data for name in _SECOND_THOUGHTS):
+        pixels: NDArray[np.uint8] = decode_image_png_u8(data, (header.height, header.width), "rgb")
+        return pixels
+    missing = header.size
+    stream = zlib.decompressobj()
+    for part in _image_data(data):
+        rest = part
+        while rest and missing > 0:
+            missing -= len(stream.decompress(rest, _AT_ONCE))
+            rest = stream.unconsumed_tail
+    if missing > 0:
+        raise ValueError("The file ends before its picture does.")
+    return None
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What a file says of itself."""
+
+    width: int
+    height: int
+    depth: int
+    colour: int
+    interlaced: bool
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, _FIRST_CHUNK + 8)
+        return cls(width, height, depth, colour, bool(interlaced))
+
+    @property
+    def size(self) -> int:
+        """Bytes of its lines, each with the number of its filter."""
+        bits = self.depth * _CHANNELS[self.colour]
+        size = 0
+        for column, line, across, down in _ADAM7 if self.interlaced else ((0, 0, 1, 1),):
+            columns, lines = -((column - self.width) // across), -((line - self.height) // down)
+            if columns > 0 and lines > 0:
+                size += lines * (1 + (columns * bits + 7) // 8)
+        return size
+
+
+def _image_data(data: bytes) -> Iterator[bytes]:
+    """The parts of the compressed picture."""
+    at = _FIRST_CHUNK
+    while at + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        if name == b"IDAT":
+            yield data[at + 8 : at + 8 + length]
+        at += length + 12

@@ -1,4 +1,4 @@
-"""What libpng reads is what Pillow reads, and what it cannot be sure of is left to Pillow."""
+"""What is read here is what Pillow reads, what only Pillow can be sure of is left to it, and half a file is refused."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_all_others_are_left_to_pillow(data: bytes, size: tuple[int, int]) -> No
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
-def test_libpng_refuses_none_that_pillow_reads(mode: str) -> None:
+def test_nothing_that_pillow_reads_is_refused(mode: str) -> None:
     data = encode(Image.fromarray(noise()).convert(mode))
     if mode in {"1", "L", "P", "RGB"}:
         np.testing.assert_array_equal(decode(data).pixels, by_pillow(data))
@@ -163,6 +163,41 @@ def test_sound_checksums_do_not_make_up_for_missing_pixels(pixels: np.ndarray, c
     with pytest.raises(DecodeError) as caught:
         decode(data)
     assert caught.value.code == "truncated"
+
+
+@pytest.mark.parametrize("colours", [2, 4, 16])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_the_last_byte_of_small_pixels_counts(colours: int, *, interlaced: bool) -> None:
+    """Several pixels share a byte, and no line of an odd width ends with a full one."""
+    depth = (colours - 1).bit_length()
+    pixels = np.random.default_rng(0).integers(0, colours, (227, 233), dtype=np.uint8)
+    parts = [pixels[y::dy, x::dx] for x, y, dx, dy in _ADAM7] if interlaced else [pixels]
+    body = b"".join(b"\0" + packed(line, depth) for part in parts for line in part)
+    header = struct.pack(">IIBBBBB", 233, 227, depth, GREY, 0, 0, interlaced)
+    whole, short = (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+        for data in (body, body[:-1])
+    )
+    np.testing.assert_array_equal(decode(whole).pixels, by_pillow(whole))
+    with pytest.raises(DecodeError) as caught:
+        decode(short)
+    assert caught.value.code == "truncated"
+
+
+def packed(line: np.ndarray, depth: int) -> bytes:
+    """Pixels of less than a byte, the first one in the highest bits."""
+    bits = (line[:, np.newaxis] >> np.arange(depth - 1, -1, -1)) & 1
+    return np.packbits(bits.astype(np.uint8)).tobytes()
+
+
+@pytest.mark.parametrize("pixels", [noise(), noise()[..., :1]], ids=["plain", "grey"])
+def test_a_picture_in_many_chunks_or_without_its_last_checksum_is_read(pixels: np.ndarray) -> None:
+    colour = RGB if pixels.shape[2] == _CHANNELS[RGB] else GREY
+    header = struct.pack(">IIBBBBB", 700, 460, 8, colour, 0, 0, 0)
+    compressed = zlib.compress(lines(pixels))[:-4]
+    parts = [chunk(b"IDAT", compressed[at : at + 1000]) for at in range(0, len(compressed), 1000)]
+    data = b"\x89PNG\r\n\x1a\n" + b"".join([chunk(b"IHDR", header), *parts, chunk(b"IEND", b"")])
+    np.testing.assert_array_equal(decode(data).pixels, by_pillow(data))
 
 
 def test_a_wrong_checksum_is_refused_wherever_it_is() -> None:
