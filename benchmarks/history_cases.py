@@ -26,7 +26,7 @@ from patchvote.jobs.models import State
 from patchvote.registry.models import ModelVersion
 
 FEW, MANY, SEES_ALL = "few-cases", "many-cases", "reviewer"
-"""The people for whom pages are made: one with five cases, one with half of all, one who sees all."""
+"""The people for whom pages are made: one with five cases, one with nearly all, one who sees all."""
 
 _OTHERS = 20
 _CASES_OF_FEW = 5
@@ -34,9 +34,15 @@ _BATCH = 1000
 _OPEN = 10
 """The newest cases, whose analyses have not ended."""
 
+_FIRST = 100
+"""The oldest cases, of which more go wrong, so that every page is full with a hundred cases as well."""
+
+_SPAN = timedelta(weeks=10)
+"""From the oldest case until now: databases differ in the number of cases, not in the time that they were in use."""
+
 
 def fill(cases: int) -> None:
-    """Make people, the shipped model and so many cases, one a minute until now."""
+    """Make people, the shipped model and so many cases, evenly through the same time."""
     register_shipped_model()
     submitters = [_person(FEW), _person(MANY), *(_person(f"submitter-{number}") for number in range(_OTHERS))]
     maker = _Maker(cases, submitters, _person(SEES_ALL, REVIEWER), ModelVersion.objects.get())
@@ -54,7 +60,7 @@ def _person(name: str, role: str = SUBMITTER) -> User:
 
 
 class _Maker:
-    """Makes cases by their age: 0 is the newest. What a case is depends on its age alone, so pages look alike."""
+    """Makes cases by their age: 0 is the newest. What a case is depends on its place alone, so pages look alike."""
 
     def __init__(self, cases: int, submitters: Sequence[User], reviewer: User, version: ModelVersion) -> None:
         self._cases, self._submitters, self._reviewer, self._version = cases, submitters, reviewer, version
@@ -86,16 +92,19 @@ class _Maker:
             ]
         )
 
+    def _is_first(self, created: datetime) -> bool:
+        return created <= self._moment(self._cases - _FIRST)
+
     def _case(self, age: int) -> Case:
         if age % (self._cases // _CASES_OF_FEW) == self._cases // _CASES_OF_FEW // 2:
             submitter = self._submitters[0]
         else:
-            submitter = self._submitters[1] if age % 2 else self._submitters[2 + age % _OTHERS]
+            submitter = self._submitters[1] if age % 25 else self._submitters[2 + age // 25 % _OTHERS]
         return Case(
             submitter=submitter,
             reference=f"B-{self._cases - age:06}",
-            notes="Core biopsy, left breast." if age % 4 else "",
-            state=_state(age),
+            notes="Core biopsy, left breast." if age % 4 in {1, 2} else "",
+            state=self._state(age),
             created_at=self._moment(age),
         )
 
@@ -141,7 +150,8 @@ class _Maker:
 
     def _review(self, number: int, analysis: Analysis) -> Review:
         said: dict[str, Any] = {"decision": Decision.CONFIRMED, "label": analysis.verdict}
-        if number % 40 == 1:
+        corrected = number % 4 > 0 if self._is_first(analysis.queued_at) else number % 40 == 1
+        if corrected:
             said = {"decision": Decision.CORRECTED, "label": other(analysis.verdict)}
         elif number % 100 == 10:  # noqa: PLR2004 (one of a hundred)
             said = {"decision": Decision.UNFIT, "label": ""}
@@ -149,10 +159,10 @@ class _Maker:
         return Review(image=analysis.image, analysis=analysis, reviewer=self._reviewer, created_at=created, **said)
 
     def _moment(self, age: int) -> datetime:
-        return self._now - timedelta(minutes=age)
+        return self._now - _SPAN * (age / self._cases)
 
-
-def _state(age: int) -> State:
-    if age < _OPEN:
-        return State.QUEUED if age // 2 % 2 else State.RUNNING
-    return State.FAILED if age % 50 == 17 else State.SUCCEEDED  # noqa: PLR2004 (one of fifty)
+    def _state(self, age: int) -> State:
+        if age < _OPEN:
+            return State.QUEUED if age // 2 % 2 else State.RUNNING
+        failed = age % 10 in {1, 5, 7} if self._is_first(self._moment(age)) else age % 50 == 17  # noqa: PLR2004
+        return State.FAILED if failed else State.SUCCEEDED

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.db import connection
@@ -29,7 +30,7 @@ PAGES: tuple[tuple[str, Sequence[str], str], ...] = (
     ("history, failed", _SEARCHERS, "/cases/?state=failed"),
     ("history, queued", _SEARCHERS, "/cases/?state=queued"),
     ("history, malignant", _SEARCHERS, "/cases/?verdict=malignant"),
-    ("history, one day", _SEARCHERS, "/cases/?created_after={day}&created_before={day}"),
+    ("history, five weeks", _SEARCHERS, "/cases/?created_after={from_day}&created_before={to_day}"),
     ("history, search that finds one", _SEARCHERS, "/cases/?q={reference}"),
     ("history, search that finds half", _SEARCHERS, "/cases/?q=biopsy"),
     ("history, search that finds nothing", _SEARCHERS, "/cases/?q=nowhere"),
@@ -50,7 +51,7 @@ PAGES: tuple[tuple[str, Sequence[str], str], ...] = (
     ("API, queued", _SEARCHERS, "/api/v1/cases/?state=queued"),
     ("API, malignant", _SEARCHERS, "/api/v1/cases/?verdict=malignant"),
     ("API, by part of a reference", _SEARCHERS, "/api/v1/cases/?reference={reference}"),
-    ("API, one day", _SEARCHERS, "/api/v1/cases/?created_after={day}&created_before={day}"),
+    ("API, five weeks", _SEARCHERS, "/api/v1/cases/?created_after={from_day}&created_before={to_day}"),
     ("API, case", _EVERYBODY, "/api/v1/cases/{ended}/"),
     ("API, analyses of a case", _SEARCHERS, "/api/v1/cases/{ended}/analyses/"),
 )
@@ -111,7 +112,8 @@ class Visitor:
             "ended": ended.pk,
             "open": waiting.pk,
             "reference": ended.reference,
-            "day": f"{ended.created_at:%Y-%m-%d}",
+            "from_day": f"{ended.created_at - timedelta(weeks=6):%Y-%m-%d}",
+            "to_day": f"{ended.created_at - timedelta(weeks=1):%Y-%m-%d}",
         }
 
     def address(self, pattern: str) -> str:
