@@ -21,7 +21,7 @@ from benchmarks.installation import installation, random_bundle, settings_option
 from benchmarks.watcher import Watcher
 from tests.conftest import Client, Stack, encode, noise
 
-_POINTS = (1, 100, 1000, 2500, 5000)
+_POINTS = (1, 100, 1000, 2500, 5000, 10_000, 20_000)
 _WATCHED = ("web", "inference", "sweep", "training", "redis")
 _SIDE = 225
 """Of a patch, and so of the smallest image there can be."""
