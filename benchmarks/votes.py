@@ -1,14 +1,14 @@
 """Whether a network that was made faster still says the same: `python -m benchmarks.votes --data FOLDER`.
 
 Each image is read by the network as it was trained (PyTorch's layers, float32) and by the network as it serves (folded
-and fused, in float32 and in bfloat16), in turn. Printed are the votes and verdicts that differ, and the ratio of the
+and fused, in each number format), in turn. Printed are the votes and verdicts that differ, and the ratio of the
 seconds.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,9 +73,22 @@ class Way:
 @click.option("--bundle", type=click.Path(path_type=Path, exists=True), help="The shipped one unless said.")
 @click.option("--most", type=click.IntRange(min=1), help="Images at the most.")
 @click.option("--device", default="cpu", show_default=True, help="Of the network as it serves; as trained: the CPU.")
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    type=click.Choice(["float32", "float16", "bfloat16"]),
+    help="May be repeated.  [default: those that a worker on the device chooses from]",
+)
 @machine.json_option
 def main(  # noqa: PLR0917 (click passes by name)
-    data: Path, magnification: str, bundle: Path | None, most: int | None, device: str, written: Path | None
+    data: Path,
+    magnification: str,
+    bundle: Path | None,
+    most: int | None,
+    device: str,
+    precisions: tuple[str, ...],
+    written: Path | None,
 ) -> None:
     """Compare and print."""
     from classifier.bundle import SHIPPED, Bundle
@@ -88,7 +101,7 @@ def main(  # noqa: PLR0917 (click passes by name)
     figures = machine.conditions(device, packages=("timm", "numpy"))
     for line in machine.opening(figures):
         click.echo(line)
-    ways = _ways(Bundle.load(bundle or SHIPPED), device)
+    ways = _ways(Bundle.load(bundle or SHIPPED), device, precisions)
     patches = 0
     chosen = records[:most]
     for start in range(0, len(chosen), _AT_ONCE):
@@ -111,15 +124,16 @@ def main(  # noqa: PLR0917 (click passes by name)
     machine.write(figures | {"images": len(chosen), "patches": patches}, written)
 
 
-def _ways(bundle: Any, device: str) -> dict[str, Way]:
+def _ways(bundle: Any, device: str, precisions: Sequence[Any]) -> dict[str, Way]:
+    from classifier import engine
     from classifier.predictor import Predictor
 
     with _unfused():
         plain = Predictor(bundle, device="cpu", precision="float32")
-    return {
-        "as trained, float32": Way(plain),
-        "as it serves, float32": Way(Predictor(bundle, device=device, precision="float32")),
-        "as it serves, bfloat16": Way(Predictor(bundle, device=device, precision="bfloat16")),
+    usual = [str(dtype).removeprefix("torch.") for dtype in engine.FORMATS[device.partition(":")[0]]]
+    return {"as trained, float32": Way(plain)} | {
+        f"as it serves, {precision}": Way(Predictor(bundle, device=device, precision=precision))
+        for precision in precisions or usual
     }
 
 

@@ -31,7 +31,7 @@ IMAGES_AT_ONCE = 8
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
+    type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
     default="float32",
     show_default=True,
     help="auto measures which is fastest: worth it for many images.",

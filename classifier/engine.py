@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "float16", "bfloat16"]
+
+FORMATS = {"cpu": (torch.float32, torch.bfloat16), "cuda": (torch.float32, torch.float16, torch.bfloat16)}
+"""What is tried on each kind of device, the most exact one first; float32 alone on others."""
 
 _WORTH_ROUNDING = 1.2
-"""How much faster bfloat16 has to be: where the two are alike, workers would choose now this, now that, and their votes
-on the same image would differ a little."""
+"""How much faster a less exact format has to be: where two are alike, workers would choose now this, now that, and
+their votes on the same image would differ a little."""
 
 _TRIALS = 4
-_TRIAL_PATCHES = 4
-"""Enough to tell the formats apart, and few enough that a worker is soon at work again."""
+_TRIAL_PATCHES = {"cpu": 4, "cuda": 60}
+"""Enough to tell the formats apart (of fewer, a GPU is told longer than it computes), and few enough that a
+worker is soon at work again."""
 
 
 class DeviceError(ValueError):
@@ -62,8 +67,8 @@ class Engine:
 def choose(module: nn.Module, *, device: str = "auto", precision: Precision = "auto", patch: int = 225) -> Engine:
     """Choose device and precision for a network.
 
-    A GPU that computes in bfloat16 uses it. A CPU may accept bfloat16 and be slower with it, so there both are timed
-    on a few patches, and bfloat16 is chosen where it is clearly faster.
+    A device may accept a format and be slower with it, and float16 overflows in networks whose numbers are large. So
+    each format is tried on a few patches, and a less exact one is chosen where it is clearly faster.
 
     Args:
         module: In evaluation mode, on the CPU; it is not changed.
@@ -83,41 +88,58 @@ def choose(module: nn.Module, *, device: str = "auto", precision: Precision = "a
     Engine(chosen, torch.float32).check()
     if precision != "auto":
         return Engine(chosen, getattr(torch, precision))
-    if chosen.type == "cuda":
-        return Engine(chosen, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32)
-    if chosen.type != "cpu":
-        return Engine(chosen, torch.float32)
-    seconds = _forward_seconds(module, (torch.float32, torch.bfloat16), patch)
-    rounded = seconds[torch.bfloat16] * _WORTH_ROUNDING < seconds[torch.float32]
-    engine = Engine(chosen, torch.bfloat16 if rounded else torch.float32)
+    formats = FORMATS.get(chosen.type, (torch.float32,))
+    if len(formats) == 1:
+        return Engine(chosen, *formats)
+    seconds = _forward_seconds(module, [Engine(chosen, dtype) for dtype in formats], patch)
+    engine = most_exact(seconds)
     logger.info(
         "engine %s (%d patches: %s)",
         engine,
-        _TRIAL_PATCHES,
-        ", ".join(f"{str(d).removeprefix('torch.')} {s * 1000:.0f} ms" for d, s in seconds.items()),
+        _TRIAL_PATCHES[chosen.type],
+        ", ".join(f"{one} {1000 * each:.1f} ms" for one, each in seconds.items()),
     )
     return engine
 
 
-def _forward_seconds(module: nn.Module, dtypes: Sequence[torch.dtype], patch: int) -> dict[torch.dtype, float]:
-    """The shortest time of a few patches in each number format.
+def most_exact(seconds: Mapping[Engine, float]) -> Engine:
+    """The first engine beside which no other one is clearly faster.
 
-    The formats take turns, so that whatever else the machine does meanwhile slows all of them.
+    Args:
+        seconds: Of each engine, the most exact one first.
     """
-    cpu = torch.device("cpu")
-    trials = {dtype: Engine(cpu, dtype).prepare(copy.deepcopy(module)) for dtype in dtypes}
-    patches = torch.zeros(_TRIAL_PATCHES, 3, patch, patch).contiguous(memory_format=torch.channels_last)
-    best = dict.fromkeys(dtypes, float("inf"))
+    enough = _WORTH_ROUNDING * min(seconds.values())
+    return next(engine for engine, each in seconds.items() if each <= enough)
+
+
+def _forward_seconds(module: nn.Module, engines: Sequence[Engine], patch: int) -> dict[Engine, float]:
+    """The shortest time of a few patches with each engine that can do it.
+
+    They take turns, so that whatever else the machine does meanwhile slows all of them.
+    """
+    shape = (_TRIAL_PATCHES[engines[0].device.type], 3, patch, patch)
+    patches = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    trials = {engine: engine.prepare(copy.deepcopy(module)) for engine in engines}
+    best = dict.fromkeys(engines, math.inf)
     with torch.inference_mode():
         for _ in range(_TRIALS):
-            for dtype, trial in trials.items():
-                batch = patches.to(dtype)
-                started = time.perf_counter()
-                try:
-                    trial(batch)
-                except RuntimeError:  # the processor has no such format
-                    if dtype == torch.float32:
-                        raise
-                    continue
-                best[dtype] = min(best[dtype], time.perf_counter() - started)
-    return best
+            for engine, trial in trials.items():
+                batch = patches.to(engine.device, engine.dtype).contiguous(memory_format=torch.channels_last)
+                best[engine] = min(best[engine], _seconds(trial, batch))
+    return {engine: seconds for engine, seconds in best.items() if seconds < math.inf}
+
+
+def _seconds(trial: nn.Module, batch: Tensor) -> float:
+    """Of one forward pass; endless where the device has no such format, or the network's numbers are too large for it.
+
+    Raises:
+        RuntimeError: If it fails in float32.
+    """
+    started = time.perf_counter()
+    try:
+        numbers = trial(batch).isfinite().all().item()  # on a GPU this waits for them
+    except RuntimeError:
+        if batch.dtype == torch.float32:
+            raise
+        return math.inf
+    return time.perf_counter() - started if numbers or batch.dtype == torch.float32 else math.inf

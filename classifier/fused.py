@@ -169,9 +169,11 @@ def fused(module: nn.Module, patch: int) -> nn.Module:
 
 
 def _in_one_call(batch: Tensor) -> bool:
-    """Whether oneDNN does it all here: on a CPU, and in bfloat16 only where the processor has it."""
+    """Whether oneDNN does it all here: on a CPU, and in 16 bits only where the processor has the format."""
     if batch.device.type != "cpu":
         return False
+    if batch.dtype == torch.float16:
+        return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())  # noqa: SLF001
     return batch.dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
 
 

@@ -329,7 +329,7 @@ ORPHAN_SECONDS = env.number("PATCHVOTE_ORPHAN_SECONDS", 3600, least=30)
 INFERENCE_BATCH = env.number("PATCHVOTE_INFERENCE_BATCH", 64, least=1)
 """Analyses that an inference worker claims at once, at the most; it takes fewer where that many patches are enough."""
 INFERENCE_DEVICE = env.text("PATCHVOTE_DEVICE", "auto")
-INFERENCE_PRECISION = env.choice("PATCHVOTE_PRECISION", "auto", "float32", "bfloat16")
+INFERENCE_PRECISION = env.choice("PATCHVOTE_PRECISION", "auto", "float32", "float16", "bfloat16")
 INFERENCE_NICENESS = env.number("PATCHVOTE_INFERENCE_NICENESS", 10, least=0)
 """Of inference processes: web pages and uploads on the same machine go first."""
 INFERENCE_STALL = timedelta(seconds=env.number("PATCHVOTE_STALL_SECONDS", 120, least=60))

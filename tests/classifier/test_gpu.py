@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from classifier import networks
+from classifier import engine, networks
 from classifier.bundle import Bundle
 from classifier.fused import FusedConvolution, fused
 from classifier.gpu import FULL, Gpu
@@ -95,7 +95,7 @@ def test_to_move_a_fused_network_does_not_move_the_one_it_was_made_of() -> None:
 
 @needs_gpu
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet", "efficientnet_lite0", "shufflenet_v2"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_a_gpu_says_what_the_cpu_says(name: str, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     module = networks.create(name).eval()
@@ -107,6 +107,12 @@ def test_a_gpu_says_what_the_cpu_says(name: str, dtype: torch.dtype) -> None:
     assert any(isinstance(layer, FusedConvolution) for layer in faster.modules())
     tolerance = 5e-2 if dtype == torch.bfloat16 else 5e-3  # float32 may be TF32 in cuDNN
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@needs_gpu
+def test_a_gpu_computes_in_16_bits_unless_it_is_told_otherwise() -> None:
+    module = fused(networks.create("resnet18").eval(), 225)
+    assert engine.choose(module, device="cuda").dtype in {torch.float16, torch.bfloat16}
 
 
 @needs_gpu

@@ -1,0 +1,79 @@
+"""Which number format a network gets: the most exact one that is fast, and none in which it does not work."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from classifier import engine
+from classifier.bundle import Bundle
+from classifier.engine import Engine, most_exact
+from classifier.predictor import Predictor
+from tests.conftest import noise
+
+CPU = torch.device("cpu")
+EXACT, HALF, BRAIN = (Engine(CPU, dtype) for dtype in (torch.float32, torch.float16, torch.bfloat16))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        ((1.0, 1.0, 1.0), EXACT),
+        ((1.0, 0.9, 0.85), EXACT),
+        ((1.0, 0.5, 0.45), HALF),
+        ((1.0, 0.5, 0.2), BRAIN),
+        ((1.0, 4.0, 0.5), BRAIN),
+        ((1.0, 3.0, 9.0), EXACT),
+    ],
+)
+def test_exactness_is_given_up_for_speed_alone(seconds: tuple[float, ...], expected: Engine) -> None:
+    assert most_exact(dict(zip((EXACT, HALF, BRAIN), seconds, strict=True))) == expected
+
+
+class Network(nn.Module):
+    """Whose numbers are large, and which knows some formats."""
+
+    def __init__(self, scale: float = 1, unknown: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 2, 3)
+        self.scale, self.unknown = scale, unknown
+
+    def forward(self, batch: Tensor) -> Tensor:
+        if batch.dtype == self.unknown:
+            raise RuntimeError("no such format")
+        return (self.convolution(batch) * self.scale).mean(dim=(2, 3)) / self.scale
+
+
+def tried(network: Network) -> set[Engine]:
+    seconds = engine._forward_seconds(network.eval(), [EXACT, HALF, BRAIN], 16)
+    assert all(0 < each < math.inf for each in seconds.values())
+    return set(seconds)
+
+
+def test_every_format_is_tried() -> None:
+    assert tried(Network()) == {EXACT, HALF, BRAIN}
+
+
+def test_a_format_in_which_numbers_overflow_is_not_chosen() -> None:
+    assert tried(Network(scale=1e6)) == {EXACT, BRAIN}
+
+
+def test_a_format_that_the_device_does_not_have_is_not_chosen() -> None:
+    assert tried(Network(unknown=torch.bfloat16)) == {EXACT, HALF}
+
+
+def test_a_network_that_does_not_work_at_all_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="no such format"):
+        tried(Network(unknown=torch.float32))
+
+
+def test_float16_can_be_asked_for(tiny_bundle: Bundle) -> None:
+    half, exact = (Predictor(tiny_bundle, device="cpu", precision=name) for name in ("float16", "float32"))  # type: ignore[arg-type]
+    assert str(half.engine) == "cpu float16"
+    [[one], [other]] = (predictor.predict([noise(300, 260)]) for predictor in (half, exact))
+    assert [vote.malignant_probability for vote in one.votes] == pytest.approx(
+        [vote.malignant_probability for vote in other.votes], abs=5e-3
+    )
