@@ -34,7 +34,7 @@ IMAGES_AT_ONCE = 8
     type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
     default="float32",
     show_default=True,
-    help="auto measures which is fastest: worth it for many images.",
+    help="auto measures what is fast and exact: worth it for many images.",
 )
 def main(images: tuple[Path, ...], bundle_path: Path, as_json: bool, device: str, precision: str) -> None:
     """Cut each IMAGE into overlapping patches, let them vote, and print verdict and votes.
@@ -43,12 +43,13 @@ def main(images: tuple[Path, ...], bundle_path: Path, as_json: bool, device: str
 
     Research use only, not a diagnosis.
     """
+    from classifier.engine import DeviceError
     from classifier.predictor import Predictor
 
     try:
         with _bundle(bundle_path) as bundle:
             predictor = Predictor(bundle, device=device, precision=precision)  # type: ignore[arg-type]
-    except (BundleError, ValueError, RuntimeError) as error:
+    except (BundleError, DeviceError, ValueError, RuntimeError) as error:
         raise click.UsageError(str(error)) from error
 
     results: list[dict[str, Any]] = []

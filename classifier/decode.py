@@ -149,7 +149,7 @@ def decode(source: bytes | str | Path | ReadableFile, limits: Limits | None = No
             if image.format == "PNG":
                 with _open(data) as twin:
                     twin.verify()  # decoding alone does not look at all checksums
-                pixels = decode_png(data)
+                pixels = decode_png(data, image.size)
             if pixels is None:
                 image.load()
                 pixels = _to_rgb(image)

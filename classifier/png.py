@@ -26,37 +26,52 @@ _SECOND_THOUGHTS = (b"tRNS", b"acTL", b"eXIf", b"Raw profile type", b"XML:com.ad
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """The passes of an interlaced picture: first column, first line, and steps to the next ones."""
 
+LARGEST = 2_000_000
+"""Pixels that are decoded in half of the time, for no other thread of the process runs meanwhile: 30 ms for these."""
+
 _FIRST_CHUNK = 8
 _AT_ONCE = 2**20
 """Bytes that are decompressed at once."""
 
 
-def decode_png(data: bytes) -> NDArray[np.uint8] | None:
-    """See whether a PNG file is whole, and decode it if it is a plain one.
+def decode_png(data: bytes, size: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """See whether a PNG file is whole, and decode it if it is a plain one and not large.
 
     Args:
-        data: A PNG file whose chunks are sound and whose size in pixels is known to be acceptable.
+        data: A PNG file whose chunks are sound.
+        size: Width and height, in pixels, known to be acceptable.
 
     Returns:
-        RGB, uint8, of shape (height, width, 3); None if more has to be thought of than its pixels.
+        RGB, uint8, of shape (height, width, 3); None if Pillow has to decode it.
 
     Raises:
-        Exception: If the file is damaged or incomplete (kornia knows no other; zlib.error, ValueError).
+        ValueError: If the file is incomplete, or of another size.
+        Exception: If it is damaged: kornia and zlib have errors of their own.
     """
     header = _Header.of(data)
-    if (header.depth, header.colour) == (8, _RGB) and not any(name in data for name in _SECOND_THOUGHTS):
+    if (header.width, header.height) != size:  # it has several, and each reader believes another one
+        raise ValueError("The file says twice how large it is.")
+    plain = (header.depth, header.colour) == (8, _RGB) and not any(name in data for name in _SECOND_THOUGHTS)
+    if plain and header.width * header.height <= LARGEST:
         pixels: NDArray[np.uint8] = decode_image_png_u8(data, (header.height, header.width), "rgb")
         return pixels
-    missing = header.size
+    if _lines(data, header.size) < header.size:
+        raise ValueError("The file ends before its picture does.")
+    return None
+
+
+def _lines(data: bytes, most: int) -> int:
+    """How many bytes of lines the file has; no more than somewhat above `most` are looked for."""
+    found = 0
     stream = zlib.decompressobj()
     for part in _image_data(data):
         rest = part
-        while rest and missing > 0:
-            missing -= len(stream.decompress(rest, _AT_ONCE))
+        while rest and found < most and not stream.eof:
+            found += len(stream.decompress(rest, _AT_ONCE))
             rest = stream.unconsumed_tail
-    if missing > 0:
-        raise ValueError("The file ends before its picture does.")
-    return None
+        if found >= most or stream.eof:
+            break
+    return found
 
 
 @dataclass(frozen=True)

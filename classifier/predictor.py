@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -22,6 +24,8 @@ from classifier.gpu import Gpu
 from classifier.grid import Box
 from classifier.patches import cut, mirrored
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_BATCH = {"cpu": 64, "cuda": 1024}
 """Patches in memory at once at the most: those of one forward pass on a GPU, of all cores together on a CPU."""
 
@@ -30,7 +34,11 @@ class Pass:
     """The patches of some images on their way through a network, which goes on while its caller does something else."""
 
     def __init__(
-        self, metadata: BundleMetadata, boxes: Sequence[list[Box]], computed: Results | Generator[Tensor]
+        self,
+        metadata: BundleMetadata,
+        boxes: Sequence[list[Box]],
+        computed: Results | Generator[Tensor],
+        exactly: Callable[[int], list[float]] | None = None,
     ) -> None:
         """Keep what is being computed.
 
@@ -38,8 +46,9 @@ class Pass:
             metadata: The model's: how votes are counted.
             boxes: Of each image.
             computed: Malignant minus benign logits, some patches at a time and in order.
+            exactly: Computes those of one image again, where rounding may have been too much for them.
         """
-        self._metadata, self._boxes, self._computed = metadata, boxes, computed
+        self._metadata, self._boxes, self._computed, self._exactly = metadata, boxes, computed, exactly
 
     def predictions(self, progress: Callable[[float], None] | None = None) -> list[votes.Prediction]:
         """Wait for all images, and count the votes of each as soon as it is computed.
@@ -59,8 +68,8 @@ class Pass:
 
     def logits(self, progress: Callable[[float], None] | None = None) -> Iterator[tuple[list[Box], list[float]]]:
         """What the votes are counted of: each image's patches, and for each malignant minus benign logit."""
-        waiting = deque(self._boxes)
-        patches = sum(map(len, waiting))
+        waiting = deque(enumerate(self._boxes))
+        patches = sum(map(len, self._boxes))
         done, ready = 0, list[float]()
         with closing(self._computed):
             for part in self._computed:
@@ -68,10 +77,13 @@ class Pass:
                 done += len(part)
                 if progress:
                     progress(done / patches)
-                while waiting and len(ready) >= len(waiting[0]):
-                    boxes = waiting.popleft()
-                    yield boxes, ready[: len(boxes)]
+                while waiting and len(ready) >= len(waiting[0][1]):
+                    number, boxes = waiting.popleft()
+                    logits = ready[: len(boxes)]
                     del ready[: len(boxes)]
+                    if self._exactly and not all(map(math.isfinite, logits)):
+                        logits = self._exactly(number)
+                    yield boxes, logits
 
     def drop(self) -> None:
         """Have nothing of it computed that was not begun."""
@@ -100,20 +112,26 @@ class Predictor:
         Args:
             bundle: Checked by `Bundle.load`.
             device: `auto`: a GPU where there is one.
-            precision: `auto`: the fastest, measured now.
+            precision: `auto`: the most exact one beside which none is clearly faster, measured now.
             batch_size: Patches in memory at once at the most; chosen by the device when None.
 
         Raises:
             BundleError: If the weights do not fit.
             DeviceError: If the device is not there, or does not compute.
         """
+        found = engine.find(device)
         side = bundle.metadata.grid.size
         module = fused(bundle.module(), side)
         self.bundle = bundle
-        self.engine = engine.choose(module, device=device, precision=precision, patch=side)
-        self._module = self.engine.prepare(module)
-        self.batch_size = batch_size or DEFAULT_BATCH.get(self.engine.device.type, 64)
-        self._processor = Cores() if self.engine.device.type == "cpu" else Gpu(self.engine.device)
+        try:
+            self.engine = engine.choose(module, found, precision=precision, patch=side)
+            self._module = self.engine.prepare(module)
+        except RuntimeError:
+            engine.check(found)  # or it is the device's
+            raise
+        self.batch_size = batch_size or DEFAULT_BATCH.get(found.type, 64)
+        self._processor = Cores() if found.type == "cpu" else Gpu(found)
+        self._in_float32: Predictor | None = None
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[votes.Prediction]:
         """Let the patches of images vote.
@@ -141,7 +159,16 @@ class Predictor:
         grid = self.bundle.metadata.grid
         boxes = [grid.boxes(width=image.shape[1], height=image.shape[0]) for image in images]
         patches = [(number, box) for number, of_image in enumerate(boxes) for box in of_image]
-        return Pass(self.bundle.metadata, boxes, self._begin(images, patches))
+        exactly = None if self.engine.dtype == torch.float32 else lambda number: self._exactly(images[number])
+        return Pass(self.bundle.metadata, boxes, self._begin(images, patches), exactly)
+
+    def _exactly(self, image: NDArray[np.uint8]) -> list[float]:
+        """The logits of an image whose numbers are too large for this number format."""
+        if self._in_float32 is None:
+            logger.warning("the network's numbers are too large for %s, such images are read in float32", self.engine)
+            self._in_float32 = Predictor(self.bundle, device=str(self.engine.device), precision="float32")
+        [(_boxes, logits)] = self._in_float32.begin([image]).logits()
+        return logits
 
     def _begin(
         self, images: Sequence[NDArray[np.uint8]], patches: Sequence[tuple[int, Box]]

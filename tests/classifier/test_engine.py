@@ -48,7 +48,7 @@ class Network(nn.Module):
 
 
 def tried(network: Network) -> set[Engine]:
-    seconds = engine._forward_seconds(network.eval(), [EXACT, HALF, BRAIN], 16)
+    seconds = engine._forward_seconds(network.eval(), [EXACT, HALF, BRAIN], (4, 3, 16, 16))
     assert all(0 < each < math.inf for each in seconds.values())
     return set(seconds)
 
@@ -65,6 +65,35 @@ def test_a_format_that_the_device_does_not_have_is_not_chosen() -> None:
     assert tried(Network(unknown=torch.bfloat16)) == {EXACT, HALF}
 
 
+def test_a_format_in_which_it_says_something_else_is_not_chosen() -> None:
+    class Wrong(Network):
+        def forward(self, batch: Tensor) -> Tensor:
+            return super().forward(batch) + (batch.dtype == torch.float16)
+
+    assert tried(Wrong()) == {EXACT, BRAIN}
+
+
+def test_where_memory_is_short_fewer_patches_are_tried() -> None:
+    class Large(Network):
+        def forward(self, batch: Tensor) -> Tensor:
+            if len(batch) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return super().forward(batch)
+
+    assert engine.choose(Large().eval(), CPU, patch=16).device == CPU
+
+
+def test_a_device_that_breaks_meanwhile_is_no_format_that_it_does_not_have() -> None:
+    class Breaking(Network):
+        def forward(self, batch: Tensor) -> Tensor:
+            if batch.dtype == torch.float16:
+                raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+            return super().forward(batch)
+
+    with pytest.raises(torch.AcceleratorError):
+        tried(Breaking())
+
+
 def test_a_network_that_does_not_work_at_all_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="no such format"):
         tried(Network(unknown=torch.float32))
@@ -77,3 +106,30 @@ def test_float16_can_be_asked_for(tiny_bundle: Bundle) -> None:
     assert [vote.malignant_probability for vote in one.votes] == pytest.approx(
         [vote.malignant_probability for vote in other.votes], abs=5e-3
     )
+
+
+def test_what_is_too_large_for_float16_is_read_in_float32(
+    tiny_bundle: Bundle, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half, exact = (Predictor(tiny_bundle, device="cpu", precision=name) for name in ("float16", "float32"))  # type: ignore[arg-type]
+    images = [noise(300, 260), noise(260, 300, seed=1), noise(240, 240, seed=2)]
+    calls = iter(range(100))
+    forward = half._forward
+
+    def overflowing(inputs: Tensor) -> Tensor:
+        return forward(inputs) * (math.inf if next(calls) == 1 else 1)
+
+    monkeypatch.setattr(half, "_forward", overflowing)
+    half.batch_size = 1
+    found, expected = half.predict(images), exact.predict(images)
+    assert any(one == other for one, other in zip(found, expected, strict=True))
+    for one, other in zip(found, expected, strict=True):
+        assert one.malignant_probability == pytest.approx(other.malignant_probability, abs=5e-3)
+    assert "too large for cpu float16" in caplog.text
+
+
+def test_no_number_in_float32_is_an_error(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = Predictor(tiny_bundle, device="cpu", precision="float32")
+    monkeypatch.setattr(exact, "_forward", lambda inputs: torch.full((len(inputs), 2), math.nan))
+    with pytest.raises(ValueError, match="number"):
+        exact.predict([noise(300, 260)])

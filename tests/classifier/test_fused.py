@@ -115,7 +115,7 @@ import torch
 from classifier import engine, networks
 from classifier.fused import fused
 module = fused(networks.create("squeezenet"), 225)
-print(engine.choose(module, device="cpu"))
+print(engine.choose(module, torch.device("cpu")))
 batch = torch.randn(2, 3, 225, 225)
 with torch.inference_mode():
     exact = module(batch)

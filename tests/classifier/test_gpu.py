@@ -11,6 +11,7 @@ from torch import Tensor
 
 from classifier import engine, networks
 from classifier.bundle import Bundle
+from classifier.engine import Engine
 from classifier.fused import FusedConvolution, fused
 from classifier.gpu import FULL, Gpu
 from classifier.predictor import Predictor
@@ -110,9 +111,10 @@ def test_a_gpu_says_what_the_cpu_says(name: str, dtype: torch.dtype) -> None:
 
 
 @needs_gpu
-def test_a_gpu_computes_in_16_bits_unless_it_is_told_otherwise() -> None:
+def test_all_formats_of_a_gpu_are_tried() -> None:
     module = fused(networks.create("resnet18").eval(), 225)
-    assert engine.choose(module, device="cuda").dtype in {torch.float16, torch.bfloat16}
+    engines = [Engine(torch.device("cuda"), dtype) for dtype in engine.formats(torch.device("cuda"))]
+    assert list(engine._forward_seconds(module, engines, (5, 3, 225, 225))) == engines
 
 
 @needs_gpu

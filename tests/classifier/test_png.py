@@ -72,7 +72,7 @@ def smooth() -> np.ndarray:
     ids=["filtered", "smooth", "fast", "small", "dpi", "odd", "unfiltered", "interlaced", "gamma", "background"],
 )  # fmt: skip
 def test_plain_files_are_read_as_pillow_reads_them(data: bytes) -> None:
-    pixels = decode_png(data)
+    pixels = decode_png(data, Image.open(io.BytesIO(data)).size)
     assert pixels is not None
     assert pixels.dtype == np.uint8
     np.testing.assert_array_equal(pixels, by_pillow(data))
@@ -127,7 +127,7 @@ def _transparent() -> bytes:
     ids=["exif", "raw profile", "xmp", "compressed xmp", "transparent", "16 bits", "grey", "alpha", "palette"],
 )
 def test_all_others_are_left_to_pillow(data: bytes, size: tuple[int, int]) -> None:
-    assert decode_png(data) is None
+    assert decode_png(data, Image.open(io.BytesIO(data)).size) is None
     decoded = decode(data)
     assert (decoded.width, decoded.height) == size
 
@@ -198,6 +198,37 @@ def test_a_picture_in_many_chunks_or_without_its_last_checksum_is_read(pixels: n
     parts = [chunk(b"IDAT", compressed[at : at + 1000]) for at in range(0, len(compressed), 1000)]
     data = b"\x89PNG\r\n\x1a\n" + b"".join([chunk(b"IHDR", header), *parts, chunk(b"IEND", b"")])
     np.testing.assert_array_equal(decode(data).pixels, by_pillow(data))
+
+
+def test_a_large_picture_does_not_hold_up_other_threads() -> None:
+    pixels = noise(2000, 1200)
+    whole, short = file_of(pixels, RGB), file_of(pixels, RGB, body=lines(pixels)[:-1])
+    assert decode_png(whole, (2000, 1200)) is None
+    np.testing.assert_array_equal(decode(whole).pixels, pixels)
+    with pytest.raises(DecodeError) as caught:
+        decode(short)
+    assert caught.value.code == "truncated"
+
+
+@pytest.mark.parametrize("colour", [RGB, GREY])
+@pytest.mark.parametrize("first", [(1_000_000, 1_000_000), (300, 301)])
+def test_a_file_that_says_twice_how_large_it_is_is_refused(colour: int, first: tuple[int, int]) -> None:
+    """Pillow believes the last one; memory for the first one there is none."""
+    pixels = noise(300, 300)[..., : _CHANNELS[colour]]
+    data = file_of(pixels, colour)
+    huge = chunk(b"IHDR", struct.pack(">IIBBBBB", *first, 8, colour, 0, 0, 0))
+    with pytest.raises(DecodeError):
+        decode(data[:8] + huge + data[8:])
+
+
+def test_what_follows_the_end_of_the_picture_is_not_looked_at() -> None:
+    """Each chunk behind a stream that has ended would cost as much as all those before it."""
+    pixels = noise()[..., :1]
+    data = file_of(pixels, GREY, body=lines(pixels)[:1000])
+    more = chunk(b"IDAT", b"0") * 200_000
+    with pytest.raises(DecodeError) as caught:
+        decode(data[:-12] + more + data[-12:])
+    assert caught.value.code == "truncated"
 
 
 def test_a_wrong_checksum_is_refused_wherever_it_is() -> None:

@@ -11,7 +11,7 @@ from scipy.special import logit
 from classifier import bundle, networks, votes
 from classifier.bundle import SHIPPED, Bundle, BundleError
 from classifier.decode import decode
-from classifier.engine import Engine
+from classifier.engine import DeviceError, Engine
 from classifier.patches import cut
 from classifier.predictor import Predictor
 from tests.conftest import noise
@@ -101,12 +101,12 @@ def test_auto_measures_and_chooses(tiny_bundle: Bundle) -> None:
 
 
 def test_a_gpu_that_is_not_there_is_an_error(tiny_bundle: Bundle) -> None:
-    with pytest.raises(ValueError, match="Use cpu"):
+    with pytest.raises(DeviceError, match="Use cpu"):
         Predictor(tiny_bundle, device="cuda:99")
 
 
 def test_a_device_that_does_not_exist_is_an_error(tiny_bundle: Bundle) -> None:
-    with pytest.raises(ValueError, match="no device 'gpu'"):
+    with pytest.raises(DeviceError, match="no device 'gpu'"):
         Predictor(tiny_bundle, device="gpu")
 
 

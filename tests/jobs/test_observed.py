@@ -52,11 +52,10 @@ def lines(stack: Stack, name: str) -> list[dict[str, Any]]:
 def test_metrics_show_what_the_real_worker_did(observed: Stack, client: Client, case: Any) -> None:
     def measured() -> Any:
         now = samples(client)
-        return now if any(value for _, value in now.get("patchvote_batch_size_count", [])) else None
+        return now if sum(value for _, value in now.get("patchvote_batch_size_sum", [])) == 2 else None
 
-    now = observed.wait_for("the worker's heartbeat", measured, 30)
-    [(labels, images)] = [(of, value) for of, value in now["patchvote_batch_size_sum"] if value]
-    assert images == 2
+    now = observed.wait_for("the worker's heartbeat to tell of both images", measured, 30)
+    [labels] = [of for of, value in now["patchvote_batch_size_sum"] if value]
     seconds = {
         of["stage"]: value for of, value in now["patchvote_stage_seconds_sum"] if of["worker"] == labels["worker"]
     }

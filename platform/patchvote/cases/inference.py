@@ -15,12 +15,13 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from celery.exceptions import WorkerShutdown
 from django.conf import settings
 from django.db import Error as DatabaseFailure
 from django.utils.translation import gettext_noop
 
 from classifier.bundle import BundleError
-from classifier.engine import DeviceError
+from classifier.engine import DeviceError, check
 from patchvote.cases import predictors, previews, services
 from patchvote.cases.models import Analysis
 from patchvote.cases.parts import DECODERS, Part, parts, readable
@@ -75,7 +76,7 @@ class InferenceRun:
         """Work.
 
         Raises:
-            SystemExit: If the device does not compute any more: only another process may use it again.
+            WorkerShutdown: If the device does not compute any more: only another process may use it again.
         """
         with ledger.renewing(self.held, self._watchdog.check):
             try:
@@ -85,9 +86,8 @@ class InferenceRun:
                     self.held[:] = [analysis for analysis in self.held if analysis not in part.analyses]
                 self._pool.shutdown(cancel_futures=heartbeat.stopping())
             except DeviceError as error:
-                logger.critical("this worker ends itself", exc_info=True)
                 self._forfeit()
-                raise SystemExit(1) from error
+                raise _ending(error) from error
             finally:
                 self._give_back()
                 self._pool.shutdown(wait=False, cancel_futures=True)
@@ -138,7 +138,7 @@ class InferenceRun:
             for analysis in part.analyses:
                 ledger.fail(analysis, "model_unusable", MODEL_UNUSABLE)
         except ForwardFailed as failure:
-            part.predictor.result().engine.check()
+            check(part.predictor.result().engine.device)
             self._after_failure(part, failure)
         except Stopped:
             part.stop()
@@ -277,6 +277,13 @@ class InferenceRun:
                     logger.exception("it cannot be given back, its lease will run out", extra=analysis.log_fields)
 
 
+def _ending(error: DeviceError) -> WorkerShutdown:
+    """What ends a worker of Celery's, from within a task as well; it claims nothing more until then."""
+    logger.critical("this worker ends itself: %s", error)
+    heartbeat.stop()
+    return WorkerShutdown(1)
+
+
 def work() -> None:
     """Analyse until nothing is due, or the process was told to stop."""
     InferenceRun().run()
@@ -286,13 +293,12 @@ def warm_up() -> None:
     """Load the champion, so that the first case does not wait for it.
 
     Raises:
-        SystemExit: If the device is not there or does not compute: no case is claimed then.
+        WorkerShutdown: If the device is not there or does not compute: no case is claimed then.
     """
     try:
         predictors.load(champion()).result()
     except DeviceError as error:
-        logger.critical("this worker ends itself: %s", error)
-        raise SystemExit(1) from error
+        raise _ending(error) from error
     except (NoChampionError, BundleError, ValueError, RuntimeError):
         logger.warning("no usable champion yet", exc_info=True)
 

@@ -33,7 +33,8 @@ class Process:
         name: A key of `COMMANDS`, or redis.
         command: Its words.
         priority: See above.
-        essential: Whether everything stops when it dies again and again: cases need no training worker.
+        essential: Whether everything stops when it dies again and again; the others are started again, more and more
+            rarely: a GPU that broke may come back, and uploads are taken until then.
     """
 
     name: str
@@ -54,7 +55,10 @@ def processes() -> list[Process]:
         RedisMissingError: If a private Redis is wanted and there is none.
     """
     names = ("web", "inference", "training", "sweep")
-    kept = [Process(name, COMMANDS[name](), 20 + place, name != "training") for place, name in enumerate(names)]
+    kept = [
+        Process(name, COMMANDS[name](), 20 + place, essential=name in {"web", "sweep"})
+        for place, name in enumerate(names)
+    ]
     if settings.PRIVATE_REDIS_SOCKET:
         kept.insert(0, Process("redis", _redis_server(settings.PRIVATE_REDIS_SOCKET), 10))
     return kept
@@ -108,9 +112,6 @@ COMMANDS: dict[str, Callable[[], list[str]]] = {
     "sweep": lambda: [sys.executable, str(settings.BASE_DIR / "manage.py"), "sweep"],
 }
 """What each process of an installation runs, wherever it runs."""
-
-AWAITED = {"inference"}
-"""What may come back once it was there (a GPU that broke may be mended): uploads are taken until then."""
 
 
 def run_folder() -> Path:

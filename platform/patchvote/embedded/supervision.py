@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 import xmlrpc.client
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,20 +75,18 @@ class Supervision:
             return False
         return True
 
-    def dead(self) -> list[str]:
-        """The names of processes that died for good."""
+    def dead(self) -> str | None:
+        """The name of a process that died for good, or None."""
         if self._daemon.poll() is not None:
-            return ["supervisord"]
+            return "supervisord"
         try:
             states: Any = _remote().supervisor.getAllProcessInfo()
         except (OSError, xmlrpc.client.Error):  # still starting, or busy
-            return []
-        return [str(info["name"]) for info in states if info["state"] in {ProcessStates.FATAL, ProcessStates.UNKNOWN}]
-
-    def revive(self, name: str) -> None:
-        """Start a process that died for good once more; it has as many tries as at first."""
-        with suppress(OSError, xmlrpc.client.Error):  # busy: it is dead the next time, too
-            _remote().supervisor.startProcess(name, False)
+            return None
+        for process in states:
+            if process["state"] in {ProcessStates.FATAL, ProcessStates.UNKNOWN}:
+                return str(process["name"])
+        return None
 
     def stop(self) -> None:
         """Stop all processes, the last started first, and wait for them."""

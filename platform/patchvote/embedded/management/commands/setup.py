@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from patchvote.embedded import setup
 
@@ -20,8 +21,15 @@ class Command(BaseCommand):
     )
     requires_system_checks: list[str] = []
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--device", action="store_true", help="See first whether this machine has the device named for inference."
+        )
+
+    def handle(self, *args: Any, device: bool = False, **options: Any) -> None:
         os.umask(0o077)  # cases are nobody's business but this user's
+        if device:
+            _find_device()
         self.stdout.write("Setting up …")
         self.stdout.flush()
         admin = setup.prepare()
@@ -32,3 +40,15 @@ class Command(BaseCommand):
             self.stdout.write(f"  Password (shown this once): {admin.password}\n")
         else:
             self.stdout.write("  Password: the one in PATCHVOTE_ADMIN_PASSWORD\n")
+
+
+def _find_device() -> None:
+    """Each start of a worker without its device would take seconds to say so."""
+    if settings.INFERENCE_DEVICE in {"auto", "cpu"}:
+        return  # they are there, and PyTorch, which takes seconds to load, need not say so
+    from classifier import engine
+
+    try:
+        engine.find(settings.INFERENCE_DEVICE)
+    except engine.DeviceError as error:
+        raise CommandError(f"PATCHVOTE_DEVICE={settings.INFERENCE_DEVICE}: {error}") from error

@@ -17,8 +17,6 @@ from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 from patchvote.embedded import processes, supervision
 
 SLOW_START_SECONDS = 60
-REVIVE_SECONDS = 30
-"""From the moment when a process died for good until it is started again, if Patchvote goes on without it."""
 
 
 class Command(BaseCommand):
@@ -58,7 +56,7 @@ class Command(BaseCommand):
 
     def _set_up(self, stop: threading.Event) -> None:
         """In a process of its own, so that the memory which checking a model takes is given back."""
-        command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "setup"]
+        command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "setup", "--device"]
         failed = subprocess.run(command, check=False).returncode  # noqa: S603 (our own command)
         if failed and not stop.is_set():
             raise CommandError("Setting up failed: see above.")
@@ -76,15 +74,12 @@ class Command(BaseCommand):
         ready = False
         waited = 0
         while not stop.wait(0.5):
-            for dead in running.dead():
+            dead = running.dead()
+            if dead:
                 log = processes.log_file(dead)
-                if not (ready and dead in processes.AWAITED):
-                    raise CommandError(
-                        f"{dead} died and could not be restarted. The end of {log}:\n{supervision.last_lines(dead)}"
-                    )
-                self._say(f"{dead} died again and again, see {log}. Cases wait for it.")
-                if not stop.wait(REVIVE_SECONDS):
-                    running.revive(dead)
+                raise CommandError(
+                    f"{dead} died and could not be restarted. The end of {log}:\n{supervision.last_lines(dead)}"
+                )
             if ready:
                 continue
             missing = supervision.missing()
