@@ -10,6 +10,8 @@ from typing import Literal
 
 import torch
 
+from classifier.engine import DeviceError, find
+
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -52,23 +54,18 @@ def choose(device: str = "auto", precision: Precision = "auto", *, compiled: boo
         compiled: Use `torch.compile`.
 
     Raises:
-        ValueError: If the device is not there.
+        ValueError: If the device is not there, or does not compute.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise ValueError(f"There is no device {device!r}. Use auto, cpu, cuda or cuda:1.") from error
-    if kind not in {"cpu", "cuda"}:
-        raise ValueError(f"Networks are trained on cpu or cuda, not on {device}.")
-    if kind == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count() or "no"
-        raise ValueError(f"The device {device} is not there: PyTorch finds {found} GPU. Use cpu.")
+        found = find(device)
+    except DeviceError as error:
+        raise ValueError(str(error)) from error
+    if found.type not in {"cpu", "cuda"}:
+        raise ValueError(f"Networks are trained on cpu or cuda, not on {found}.")
     if precision == "auto":
-        able = torch.cuda.is_bf16_supported() if kind == "cuda" else _cpu_multiplies_bfloat16()
+        able = torch.cuda.is_bf16_supported() if found.type == "cuda" else _cpu_multiplies_bfloat16()
         precision = "bfloat16" if able else "float32"
-    return Hardware(device, precision, compiled)
+    return Hardware(str(found), precision, compiled)
 
 
 def _cpu_multiplies_bfloat16() -> bool:
