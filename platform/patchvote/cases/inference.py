@@ -160,8 +160,6 @@ class InferenceRun:
             return
         try:
             predictor = part.predictor.result()
-        except DeviceError:
-            raise
         except (BundleError, ValueError, RuntimeError) as error:  # unsound, does not fit, out of memory
             raise ModelUnusable from error
         InferenceRun.batch_size = predictor.batch_size
