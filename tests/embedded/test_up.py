@@ -85,10 +85,12 @@ def test_a_closed_terminal_stops_everything(tmp_path: Path) -> None:
     """And a proxy in the environment is not asked for one's own machine."""
     stack = Stack(tmp_path / "data", http_proxy="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9")
     terminal, end = os.openpty()
+    heard = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
     process = subprocess.Popen(
         [sys.executable, "manage.py", "up"], cwd=ROOT, env=stack.environment, stdout=end, stderr=end, stdin=end,
         start_new_session=True,
     )  # fmt: skip
+    signal.signal(signal.SIGHUP, heard)
     os.close(end)
     printed = b""
     while b"is ready" not in printed:  # comes at once, not when a buffer is full
