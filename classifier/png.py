@@ -70,8 +70,8 @@ def _lines(data: bytes, most: int) -> int:
             found += len(stream.decompress(rest, _AT_ONCE))
             rest = stream.unconsumed_tail
         if found >= most or stream.eof:
-            break
-    return found
+            return found
+    return found + len(stream.flush())  # what zlib has read already
 
 
 @dataclass(frozen=True)
