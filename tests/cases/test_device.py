@@ -16,13 +16,10 @@ from patchvote.cases.models import Analysis, Case
 from patchvote.jobs import heartbeat
 from patchvote.jobs.models import State
 from patchvote.jobs.signals import worker_starting
+from tests.cases.test_inference import states
 
 GONE = torch.device("meta")
 """It holds tensors and computes nothing."""
-
-
-def states() -> list[tuple[str, int]]:
-    return sorted(Analysis.objects.values_list("state", "attempts"))
 
 
 @pytest.fixture(autouse=True)

@@ -131,8 +131,8 @@ class Installation(Stack):
     def pids(self, name: str) -> list[int]:
         """The processes of a name that are up; supervised ones only once their supervisor trusts them.
 
-        A supervised process that is killed again and again within its first ten seconds counts as broken, and
-        everything is stopped: that is another promise.
+        One that is killed again and again within its first ten seconds counts as broken: an essential one stops
+        everything, any other is started again more and more rarely. Those are other promises.
         """
         supervised = [p["pid"] for p in self.supervisor.getAllProcessInfo() if p["name"] == name and _up(p)]
         return supervised + [keeper.pid for keeper in self._keepers.get(name, [])]

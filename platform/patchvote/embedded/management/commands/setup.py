@@ -43,9 +43,13 @@ class Command(BaseCommand):
 
 
 def _find_device() -> None:
-    """Each start of a worker without its device would take seconds to say so."""
+    """Say that a device is missing before a worker dies of it again and again.
+
+    Raises:
+        CommandError: If it is.
+    """
     if settings.INFERENCE_DEVICE in {"auto", "cpu"}:
-        return  # they are there, and PyTorch, which takes seconds to load, need not say so
+        return  # they are there: PyTorch, which takes seconds to load, need not be asked
     from classifier import engine
 
     try:
