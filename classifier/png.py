@@ -21,7 +21,7 @@ _CHANNELS = {0: 1, _RGB: 3, 3: 1, 4: 2, 6: 4}
 """Of each kind of colour: grey, RGB, palette, grey and RGB with transparency."""
 
 _SECOND_THOUGHTS = (b"tRNS", b"acTL", b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
-"""Transparency, frames, and turns: names in chunks, and wherever one stands, Pillow should look at the file."""
+"""Transparency, frames, and turns: names of chunks or within them. Where one stands, Pillow should look at the file."""
 
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """The passes of an interlaced picture: first column, first line, and steps to the next ones."""
@@ -30,6 +30,7 @@ LARGEST = 2_000_000
 """Pixels that are decoded in half of the time, for no other thread of the process runs meanwhile: 30 ms for these."""
 
 _FIRST_CHUNK = 8
+_IMAGE_DATA = b"IDAT"
 _AT_ONCE = 2**20
 """Bytes that are decompressed at once."""
 
@@ -51,7 +52,7 @@ def decode_png(data: bytes, size: tuple[int, int]) -> NDArray[np.uint8] | None:
     header = _Header.of(data)
     if (header.width, header.height) != size:  # it has several, and each reader believes another one
         raise ValueError("The file says twice how large it is.")
-    plain = (header.depth, header.colour) == (8, _RGB) and not any(name in data for name in _SECOND_THOUGHTS)
+    plain = (header.depth, header.colour) == (8, _RGB) and not _gives_second_thoughts(data)
     if plain and header.width * header.height <= LARGEST:
         pixels: NDArray[np.uint8] = decode_image_png_u8(data, (header.height, header.width), "rgb")
         return pixels
@@ -101,11 +102,21 @@ class _Header:
         return size
 
 
+def _gives_second_thoughts(data: bytes) -> bool:
+    """Whether anything beside the compressed picture, which is nearly all of a file, has one of the names."""
+    beside = [data[at + 4 : at + 8 + length] for name, at, length in _chunks(data) if name != _IMAGE_DATA]
+    return any(name in chunk for chunk in beside for name in _SECOND_THOUGHTS)
+
+
 def _image_data(data: bytes) -> Iterator[bytes]:
     """The parts of the compressed picture."""
+    return (data[at + 8 : at + 8 + length] for name, at, length in _chunks(data) if name == _IMAGE_DATA)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Of each chunk: its name, where it begins, and how many bytes of content it has."""
     at = _FIRST_CHUNK
     while at + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
-        if name == b"IDAT":
-            yield data[at + 8 : at + 8 + length]
+        yield name, at, length
         at += length + 12
