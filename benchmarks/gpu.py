@@ -129,7 +129,8 @@ def _predictor(folder: Path, network: str, device: str, plan: dict[str, Any], be
     click.echo(
         f"\nthe predictor ({predictor.engine}), {plan['images']} images of 15 patches; the bare best is {best:.1f}"
     )
-    found = {}
+    found: dict[str, Any] = {"decoding": load.only_decoded(files)}
+    click.echo(f"{'decoding alone':28}{found['decoding']:>12.1f} patches/s in {plan['decoders']} processes")
     for name, way in ways.items():
         found[name] = rates = way()
         rates["of_bare"] = rates["patches_per_second"] / best

@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import itertools
-import sys
+import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import clock
+from benchmarks.decoding import Pixels, decoding
 from benchmarks.forward import PATCH
-from classifier.decode import decode
-from classifier.predictor import Predictor
+from classifier.predictor import Pass, Predictor
 
 PATCHES = 15
-_IN_A_GO = 4
-"""Images that a process decodes before it hands them over: one costs more, many lie there before the clock starts."""
 _AT_ONCE = {"cuda": 64}
 """Images that the predictor gets at once; elsewhere two."""
 
 _WARM_UP = 4
 """Times as many before the clock starts: what lay decoded while the GPU got ready is used up by then."""
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -54,10 +48,16 @@ class Load:
 
     def files(self, files: Sequence[bytes]) -> dict[str, Any]:
         """Patches per second from files, again and again the same, which processes decode as web servers do."""
-        decoding: DataLoader[Any] = DataLoader(
-            _Files(files), _IN_A_GO, num_workers=self.decoders, collate_fn=_together, multiprocessing_context="spawn"
-        )
-        return self._measure(image for images in decoding for image in images.numpy())
+        with decoding(files, self.decoders, kept=2 * self._at_once) as images:
+            return self._measure(images)
+
+    def only_decoded(self, files: Sequence[bytes]) -> float:
+        """Patches per second that the processes decode where nothing else uses the cores."""
+        with decoding(files, self.decoders, kept=0) as images:
+            self._drop(images, _WARM_UP * self._at_once)
+            began = time.perf_counter()
+            self._drop(images, self.images)
+            return self.images * PATCHES / (time.perf_counter() - began)
 
     @property
     def _device(self) -> torch.device:
@@ -82,9 +82,20 @@ class Load:
         }
 
     def _work(self, images: Iterator[Pixels], count: int) -> None:
+        """Some at a time, the next ones begun before the last ones are waited for, as a worker does."""
         some = itertools.islice(images, count)
+        before: Pass | None = None
         while batch := list(itertools.islice(some, self._at_once)):
-            self.predictor.predict(batch)
+            after = self.predictor.begin(batch)
+            if before:
+                before.predictions()
+            before = after
+        if before:
+            before.predictions()
+
+    @staticmethod
+    def _drop(images: Iterator[Pixels], count: int) -> None:
+        deque(itertools.islice(images, count), maxlen=0)
 
     def _busy(self, images: Iterator[Pixels]) -> float:
         with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as profiled:
@@ -115,21 +126,3 @@ def flops(module: nn.Module) -> int:
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         module(torch.zeros(1, 3, PATCH, PATCH))
     return int(counter.get_total_flops())
-
-
-@dataclass(frozen=True)
-class _Files(Dataset[Pixels]):
-    """Images without end, decoded when they are asked for."""
-
-    files: Sequence[bytes]
-
-    def __len__(self) -> int:
-        return sys.maxsize
-
-    def __getitem__(self, number: int) -> Pixels:
-        return decode(self.files[number % len(self.files)]).pixels
-
-
-def _together(images: Sequence[Pixels]) -> Tensor:
-    """Images of one size, in memory that other processes see."""
-    return torch.from_numpy(np.stack(images))

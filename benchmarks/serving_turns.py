@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
 from benchmarks import processes
 from benchmarks.clients import Sent, Uploader, closed_loop, open_loop
@@ -21,7 +22,7 @@ from benchmarks.forward import Forward, Way
 from benchmarks.installation import installation, random_bundle
 from benchmarks.thesis_service import make_weights
 from benchmarks.watcher import Watcher
-from classifier import networks
+from classifier import engine, networks
 from tests.conftest import ROOT, Stack
 
 PATCHES = 15
@@ -91,7 +92,8 @@ class Turns:
         self._folder, self._images, self._network, self._device = folder, images, network, device
         self._warm_up, self._seconds = warm_up, seconds
         module = networks.create(network)
-        self._bare = {name: Forward(module, device, Way(name)) for name in ("float32", "bfloat16")}
+        formats = [str(dtype).removeprefix("torch.") for dtype in engine.formats(torch.device(device))]
+        self._bare = {name: Forward(module, device, Way(name)) for name in formats}
 
     def measure(self, settings: dict[str, str], clients: Sequence[int], rounds: int, queued: int) -> dict[str, Any]:
         """Take turns, in one order and then in the other.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 from classifier.grid import Box
 
@@ -15,8 +15,7 @@ VOTE_THRESHOLD = 0.5
 """A patch votes malignant when its probability is above this."""
 
 
-@dataclass(frozen=True)
-class Vote:
+class Vote(NamedTuple):
     """One patch's call: its place in the grid and the image (pixels), its probability and its vote."""
 
     row: int
@@ -49,7 +48,7 @@ class Prediction:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as the command and the API give it."""
-        return asdict(self)
+        return {**vars(self), "votes": [vote._asdict() for vote in self.votes]}
 
 
 def malignant_share(votes: Sequence[Vote]) -> float:
@@ -89,7 +88,7 @@ def count(boxes: Sequence[Box], logits: Sequence[float], *, threshold: float, te
     for box, logit in zip(boxes, logits, strict=True):
         probability = sigmoid(logit)
         vote: Verdict = "malignant" if probability > VOTE_THRESHOLD else "benign"
-        votes.append(Vote(**box._asdict(), malignant_probability=round(probability, 4), vote=vote))
+        votes.append(Vote(*box, malignant_probability=round(probability, 4), vote=vote))
     share = malignant_share(votes)
     return Prediction(
         verdict=verdict_of(share, threshold),
