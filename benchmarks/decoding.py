@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.multiprocessing import get_context
 
 from classifier.decode import decode
 
 Pixels = NDArray[np.uint8]
 
+_MEMORY = "/dev/shm"
 _AHEAD = 4
 """Images that each process may have decoded before somebody asks for them."""
+
+
+class _Signals(NamedTuple):
+    """Places that may be written, places that may be read, and the common beginning."""
+
+    free: SimpleQueue[int]
+    ready: SimpleQueue[int]
+    started: Barrier
 
 
 @contextmanager
@@ -35,42 +46,50 @@ def decoding(files: Sequence[bytes], processes: int, kept: int) -> Iterator[Iter
         The pixels, without end and in no order. They lie in memory that is used again and again: to get fresh memory
         from the system costs a good part of what decoding does.
     """
-    count = kept + _AHEAD * processes
-    places = torch.empty((count, *decode(files[0]).pixels.shape), dtype=torch.uint8).share_memory_()
+    shape = (kept + _AHEAD * processes, *decode(files[0]).pixels.shape)
     context = get_context("spawn")  # forked after a GPU was used, a process may hang
-    free: SimpleQueue[int] = context.SimpleQueue()
-    ready: SimpleQueue[int] = context.SimpleQueue()
-    workers = [
-        context.Process(target=_decode, args=(files, first, places, free, ready), daemon=True)
-        for first in range(processes)
-    ]
-    try:
-        for worker in workers:
-            worker.start()
-        yield _taken(places, free, ready, kept)
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.join()
+    signals = _Signals(context.SimpleQueue(), context.SimpleQueue(), context.Barrier(processes))
+    with tempfile.TemporaryDirectory(dir=_MEMORY, prefix="patchvote-decoding-") as name:
+        folder = Path(name)
+        for number, file in enumerate(files):
+            (folder / f"{number}.png").write_bytes(file)
+        places = _places(folder, shape, "w+")
+        workers = [
+            context.Process(target=_decode, args=(folder, first, shape, signals), daemon=True)
+            for first in range(processes)
+        ]
+        try:
+            for worker in workers:
+                worker.start()
+            yield _taken(places, signals, kept)
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.join()
 
 
-def _decode(
-    files: Sequence[bytes], first: int, places: Tensor, free: SimpleQueue[int], ready: SimpleQueue[int]
-) -> None:
+def _decode(folder: Path, first: int, shape: tuple[int, ...], signals: _Signals) -> None:
     """What each process does until it is killed."""
+    files = [path.read_bytes() for path in folder.glob("*.png")]
+    places = _places(folder, shape, "r+")
+    signals.started.wait()
     for number in itertools.count(first):
         pixels = decode(files[number % len(files)]).pixels
-        place = free.get()
-        places[place].numpy()[:] = pixels
-        ready.put(place)
+        place = signals.free.get()
+        places[place] = pixels
+        signals.ready.put(place)
 
 
-def _taken(places: Tensor, free: SimpleQueue[int], ready: SimpleQueue[int], kept: int) -> Iterator[Pixels]:
+def _taken(places: Pixels, signals: _Signals, kept: int) -> Iterator[Pixels]:
     for place in range(len(places)):
-        free.put(place)
+        signals.free.put(place)
     taken: deque[int] = deque()
     while True:
         if len(taken) > kept:
-            free.put(taken.popleft())
-        taken.append(ready.get())
-        yield places[taken[-1]].numpy()
+            signals.free.put(taken.popleft())
+        taken.append(signals.ready.get())
+        yield places[taken[-1]]
+
+
+def _places(folder: Path, shape: tuple[int, ...], mode: Any) -> Pixels:
+    return np.asarray(np.memmap(folder / "pixels", np.uint8, mode, shape=shape))

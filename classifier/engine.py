@@ -27,6 +27,10 @@ _ROUNDING = 0.1
 """By how much logits may differ from those in float32, as a share of the largest of them or of 1."""
 
 _TRIALS = 4
+_HOPELESS = 2
+"""How much slower than the fastest a format may be after two trials to be tried again: where a CPU has to do without
+it, each takes a second."""
+
 _TRIAL_PATCHES = {"cpu": 4, "cuda": 60}
 """Enough to tell the formats apart (of fewer, a GPU is told longer than it computes), and few enough that a
 worker is soon at work again."""
@@ -153,8 +157,10 @@ def _forward_seconds(
     best = dict.fromkeys(engines, math.inf)
     expected = torch.empty(0)
     with torch.inference_mode():
-        for _ in range(_TRIALS):
+        for turn in range(_TRIALS):
             for engine, trial in trials.items():
+                if turn > 1 and best[engine] > _HOPELESS * min(best.values()):
+                    continue
                 batch = patches.to(engine.device, engine.dtype).contiguous(memory_format=torch.channels_last)
                 started = time.perf_counter()
                 try:

@@ -31,8 +31,11 @@ class Gpu:
 
     def send(self, image: NDArray[np.uint8]) -> Tensor:
         """An image on the device, for what is computed there next: nobody waits until it has come."""
-        pixels = torch.from_numpy(image)
-        return (pixels.pin_memory() if self._device.type == "cuda" else pixels).to(self._device, non_blocking=True)
+        if self._device.type != "cuda":
+            return torch.from_numpy(image).to(self._device)
+        pinned = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
+        np.copyto(pinned.numpy(), image)  # PyTorch's own copy takes a thread of each core, and waits for busy ones
+        return pinned.to(self._device, non_blocking=True)
 
     def each(self, work: Callable[[range], Tensor], patches: int, at_once: int) -> Generator[Tensor]:
         """Let the GPU work on patches 0, 1, 2, …, a batch at a time.

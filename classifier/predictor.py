@@ -22,7 +22,7 @@ from classifier.cores import Cores, Results
 from classifier.fused import fused
 from classifier.gpu import Gpu
 from classifier.grid import Box
-from classifier.patches import cut, mirrored
+from classifier.patches import mirrored, normalised_patches
 
 logger = logging.getLogger(__name__)
 
@@ -186,7 +186,7 @@ class Predictor:
 
     @torch.inference_mode()
     def _differences(self, patches: Sequence[tuple[int, Box]], image: Callable[[int], Tensor]) -> Tensor:
-        inputs = self.bundle.metadata.normalisation.apply(_cut(patches, image), self.engine.dtype)
+        inputs = self._cut(patches, image)
         variants = mirrored(inputs) if self.bundle.metadata.test_time_flips else [inputs]
         logits = torch.stack([self._forward(variant) for variant in variants]).mean(dim=0)
         return logits[:, 1] - logits[:, 0]
@@ -195,13 +195,15 @@ class Predictor:
         logits: Tensor = self._module(inputs.contiguous(memory_format=torch.channels_last))
         return logits.float()
 
+    def _cut(self, patches: Sequence[tuple[int, Box]], image: Callable[[int], Tensor]) -> Tensor:
+        """Normalised patches, in order; images that are cut alike are cut in one go."""
+        groups = groupby(patches, key=itemgetter(0))
+        pieces = [(image(number), [box for _, box in group]) for number, group in groups]
+        parts = []
+        for (_shape, boxes), alike in groupby(pieces, key=lambda piece: (piece[0].shape, piece[1])):
+            pixels = torch.stack([pixels for pixels, _boxes in alike])
+            parts.append(normalised_patches(pixels, boxes, self._normalise))
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
-def _cut(patches: Sequence[tuple[int, Box]], image: Callable[[int], Tensor]) -> Tensor:
-    """Patches, in order; images that are cut alike are cut in one go."""
-    groups = groupby(patches, key=itemgetter(0))
-    pieces = [(image(number), [box for _, box in group]) for number, group in groups]
-    parts = []
-    for (_shape, boxes), alike in groupby(pieces, key=lambda piece: (piece[0].shape, piece[1])):
-        first, *others = [pixels for pixels, _boxes in alike]
-        parts.append(cut(torch.stack([first, *others]) if others else first, boxes))
-    return torch.cat(parts) if len(parts) > 1 else parts[0]
+    def _normalise(self, pixels: Tensor) -> Tensor:
+        return self.bundle.metadata.normalisation.apply(pixels, self.engine.dtype)
