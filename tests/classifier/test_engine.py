@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -55,6 +58,31 @@ def tried(network: Network) -> set[Engine]:
 
 def test_every_format_is_tried() -> None:
     assert tried(Network()) == {EXACT, HALF, BRAIN}
+
+
+def test_what_else_uses_the_cores_does_not_make_a_format_slow() -> None:
+    """A worker that starts beside others would take formats for alike, and compute in the slow one for ever."""
+    network = nn.Conv2d(3, 64, 7)
+
+    def seconds() -> float:
+        return engine._forward_seconds(nn.Sequential(network, nn.AdaptiveAvgPool2d(1)), [EXACT], (8, 3, 225, 225))[
+            EXACT
+        ]
+
+    quiet = seconds()
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4 * (os.cpu_count() or 1))]
+    try:
+        assert seconds() < 2 * quiet
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def test_a_trial_leaves_the_number_of_threads_as_it_was() -> None:
+    before = torch.get_num_threads()
+    tried(Network())
+    assert torch.get_num_threads() == before
 
 
 def test_a_format_in_which_numbers_overflow_is_not_chosen() -> None:
