@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import mmap
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ def decoding(files: Sequence[bytes], processes: int, kept: int) -> Iterator[Iter
         folder = Path(name)
         for number, file in enumerate(files):
             (folder / f"{number}.png").write_bytes(file)
-        places = _places(folder, shape, "w+")
+        places = _places(folder, shape)
         workers = [
             context.Process(target=_decode, args=(folder, first, shape, signals), daemon=True)
             for first in range(processes)
@@ -71,7 +72,7 @@ def decoding(files: Sequence[bytes], processes: int, kept: int) -> Iterator[Iter
 def _decode(folder: Path, first: int, shape: tuple[int, ...], signals: _Signals) -> None:
     """What each process does until it is killed."""
     files = [path.read_bytes() for path in folder.glob("*.png")]
-    places = _places(folder, shape, "r+")
+    places = _places(folder, shape)
     signals.started.wait()
     for number in itertools.count(first):
         pixels = decode(files[number % len(files)]).pixels
@@ -91,5 +92,10 @@ def _taken(places: Pixels, signals: _Signals, kept: int) -> Iterator[Pixels]:
         yield places[taken[-1]]
 
 
-def _places(folder: Path, shape: tuple[int, ...], mode: Any) -> Pixels:
-    return np.asarray(np.memmap(folder / "pixels", np.uint8, mode, shape=shape))
+def _places(folder: Path, shape: tuple[int, ...]) -> Pixels:
+    """Memory that processes share, all of it there at once: not page by page while the clock runs."""
+    size = int(np.prod(shape))
+    with (folder / "pixels").open("a+b") as file:
+        file.truncate(size)
+        memory = mmap.mmap(file.fileno(), size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+    return np.frombuffer(memory, np.uint8).reshape(shape)
