@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -130,6 +131,15 @@ def test_all_others_are_left_to_pillow(data: bytes, size: tuple[int, int]) -> No
     assert decode_png(data, Image.open(io.BytesIO(data)).size) is None
     decoded = decode(data)
     assert (decoded.width, decoded.height) == size
+
+
+def test_a_name_within_the_picture_means_nothing() -> None:
+    pixels = noise()
+    pixels[100, 100:102] = np.frombuffer(b"tRNS__", np.uint8).reshape(2, 3)
+    [before, _, after] = re.split(b"(?s)(....IDAT.*)(?=....IEND)", file_of(pixels, RGB))
+    data = before + chunk(b"IDAT", zlib.compress(lines(pixels), level=0)) + after
+    assert b"tRNS" in data
+    np.testing.assert_array_equal(decode_png(data, (pixels.shape[1], pixels.shape[0])), pixels)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
