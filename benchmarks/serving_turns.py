@@ -91,8 +91,10 @@ class Turns:
         """
         self._folder, self._images, self._network, self._device = folder, images, network, device
         self._warm_up, self._seconds = warm_up, seconds
-        module = networks.create(network)
-        formats = [str(dtype).removeprefix("torch.") for dtype in engine.formats(torch.device(device))]
+        module = networks.create(network).eval()
+        # A format that a worker would not choose is no ceiling, and where the processor lacks it takes minutes.
+        fastest = engine.choose(module, torch.device(device)).dtype
+        formats = dict.fromkeys(str(dtype).removeprefix("torch.") for dtype in (torch.float32, fastest))
         self._bare = {name: Forward(module, device, Way(name)) for name in formats}
 
     def measure(self, settings: dict[str, str], clients: Sequence[int], rounds: int, queued: int) -> dict[str, Any]:
