@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import mmap
+import os
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,8 @@ Pixels = NDArray[np.uint8]
 
 _MEMORY = "/dev/shm"
 _AHEAD = 4
-"""Images that each process may have decoded before somebody asks for them."""
+"""Images for each process that may lie decoded beside those that are kept."""
+_SECONDS_TO_START = 120
 
 
 class _Signals(NamedTuple):
@@ -49,7 +51,9 @@ def decoding(files: Sequence[bytes], processes: int, kept: int) -> Iterator[Iter
     """
     shape = (kept + _AHEAD * processes, *decode(files[0]).pixels.shape)
     context = get_context("spawn")  # forked after a GPU was used, a process may hang
-    signals = _Signals(context.SimpleQueue(), context.SimpleQueue(), context.Barrier(processes))
+    signals = _Signals(
+        context.SimpleQueue(), context.SimpleQueue(), context.Barrier(processes, timeout=_SECONDS_TO_START)
+    )
     with tempfile.TemporaryDirectory(dir=_MEMORY, prefix="patchvote-decoding-") as name:
         folder = Path(name)
         for number, file in enumerate(files):
@@ -96,6 +100,6 @@ def _places(folder: Path, shape: tuple[int, ...]) -> Pixels:
     """Memory that processes share, all of it there at once: not page by page while the clock runs."""
     size = int(np.prod(shape))
     with (folder / "pixels").open("a+b") as file:
-        file.truncate(size)
+        os.posix_fallocate(file.fileno(), 0, size)  # an error now where there is too little of it
         memory = mmap.mmap(file.fileno(), size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
     return np.frombuffer(memory, np.uint8).reshape(shape)

@@ -18,11 +18,12 @@ import torch
 
 from benchmarks import processes
 from benchmarks.clients import Sent, Uploader, closed_loop, open_loop
-from benchmarks.forward import Forward, Way
+from benchmarks.forward import PATCH, Forward, Way
 from benchmarks.installation import installation, random_bundle
 from benchmarks.thesis_service import make_weights
 from benchmarks.watcher import Watcher
 from classifier import engine, networks
+from classifier.fused import fused
 from tests.conftest import ROOT, Stack
 
 PATCHES = 15
@@ -93,8 +94,8 @@ class Turns:
         self._warm_up, self._seconds = warm_up, seconds
         module = networks.create(network).eval()
         # A format that a worker would not choose is no ceiling, and where the processor lacks it takes minutes.
-        fastest = engine.choose(module, torch.device(device)).dtype
-        formats = dict.fromkeys(str(dtype).removeprefix("torch.") for dtype in (torch.float32, fastest))
+        chosen = engine.choose(fused(module, PATCH), torch.device(device)).dtype
+        formats = dict.fromkeys(str(dtype).removeprefix("torch.") for dtype in (torch.float32, chosen))
         self._bare = {name: Forward(module, device, Way(name)) for name in formats}
 
     def measure(self, settings: dict[str, str], clients: Sequence[int], rounds: int, queued: int) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -150,20 +150,23 @@ def _forward_seconds(
 ) -> dict[Engine, float]:
     """The shortest time of a few patches with the first engine, and with each other one that says nearly the same.
 
-    They take turns, so that whatever else the machine does meanwhile slows all of them.
+    They take turns, so that whatever else the machine does meanwhile slows all of them. On a CPU what counts is how
+    long it works for this thread: while a worker starts, others use the cores as well, and to wait for them costs each
+    format the same, so that all of them would seem alike.
     """
     exact = engines[0]
     patches = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     trials = {engine: engine.prepare(copy.deepcopy(module)) for engine in engines}
     best = dict.fromkeys(engines, math.inf)
     expected = torch.empty(0)
-    with torch.inference_mode(), _one_thread():
+    on_cpu = exact.device.type == "cpu"
+    now = time.thread_time if on_cpu else time.perf_counter
+    with torch.inference_mode(), _one_thread() if on_cpu else nullcontext():
         for turn in range(_TRIALS):
             for engine, trial in trials.items():
-                if turn > 1 and best[engine] > _HOPELESS * min(best.values()):
+                if on_cpu and turn > 1 and best[engine] > _HOPELESS * min(best.values()):
                     continue
                 batch = patches.to(engine.device, engine.dtype).contiguous(memory_format=torch.channels_last)
-                now = _clock(engine.device)
                 started = now()
                 try:
                     logits = trial(batch).float().cpu()  # this waits for a GPU
@@ -183,22 +186,17 @@ def _forward_seconds(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Have a CPU compute in this thread alone, as each of `classifier.cores` does."""
+    """Have a CPU compute in this thread alone, as each of `classifier.cores` does.
+
+    A thread that first computes meanwhile keeps one thread, too; in a worker that would be the cores' own, which do
+    with one.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _clock(device: torch.device) -> Callable[[], float]:
-    """What tells how long a forward pass takes.
-
-    On a CPU, how long it works for this thread: while a worker starts, others use the cores as well, and to wait for
-    them costs each format the same, so that all of them would seem alike.
-    """
-    return time.thread_time if device.type == "cpu" else time.perf_counter
 
 
 def _alike(logits: Tensor, expected: Tensor) -> bool:

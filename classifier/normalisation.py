@@ -31,9 +31,14 @@ class Normalisation(BaseModel):
         return normalised.reshape(*lines.shape[:2], -1, 3).permute(0, 3, 1, 2)
 
 
-@lru_cache(maxsize=64)
 def _line(values: tuple[float, ...], pixels: int, on: device) -> Tensor:
-    """One value for each colour, as a line of pixels: kept, for to send it to a GPU is to wait for the GPU."""
+    """One value for each colour, as a line of pixels."""
+    return _colours(values, on).repeat(pixels)
+
+
+@lru_cache(maxsize=64)
+def _colours(values: tuple[float, ...], on: device) -> Tensor:
+    """Values on a device: kept, for to send them to a GPU is to wait for the GPU."""
     import torch
 
-    return torch.tensor(values, device=on).repeat(pixels)
+    return torch.tensor(values, device=on)

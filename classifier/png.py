@@ -104,8 +104,8 @@ class _Header:
 
 def _gives_second_thoughts(data: bytes) -> bool:
     """Whether anything beside the compressed picture, which is nearly all of a file, has one of the names."""
-    beside = [data[at + 4 : at + 8 + length] for name, at, length in _chunks(data) if name != _IMAGE_DATA]
-    return any(name in chunk for chunk in beside for name in _SECOND_THOUGHTS)
+    beside = b"\n".join(data[at + 4 : at + 8 + length] for name, at, length in _chunks(data) if name != _IMAGE_DATA)
+    return any(name in beside for name in _SECOND_THOUGHTS)
 
 
 def _image_data(data: bytes) -> Iterator[bytes]:

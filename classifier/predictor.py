@@ -201,7 +201,8 @@ class Predictor:
         pieces = [(image(number), [box for _, box in group]) for number, group in groups]
         parts = []
         for (_shape, boxes), alike in groupby(pieces, key=lambda piece: (piece[0].shape, piece[1])):
-            pixels = torch.stack([pixels for pixels, _boxes in alike])
+            first, *others = [pixels for pixels, _boxes in alike]
+            pixels = torch.stack([first, *others]) if others else first.unsqueeze(0)  # one may be large: not copied
             parts.append(normalised_patches(pixels, boxes, self._normalise))
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -39,14 +38,16 @@ def file_of(
     extra: Sequence[bytes] = (),
     interlaced: bool = False,
     body: bytes | None = None,
+    behind: Sequence[bytes] = (),
+    level: int = -1,
 ) -> bytes:
     """A PNG file, written by hand; perhaps with other lines than the picture's."""
     height, width = pixels.shape[:2]
     header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, colour, 0, 0, interlaced)
     parts = [pixels[y::dy, x::dx] for x, y, dx, dy in _ADAM7] if interlaced else [pixels]
-    compressed = zlib.compress(b"".join(map(lines, parts)) if body is None else body)
+    compressed = zlib.compress(b"".join(map(lines, parts)) if body is None else body, level)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        [chunk(b"IHDR", header), *extra, chunk(b"IDAT", compressed), chunk(b"IEND", b"")]
+        [chunk(b"IHDR", header), *extra, chunk(b"IDAT", compressed), *behind, chunk(b"IEND", b"")]
     )
 
 
@@ -120,12 +121,29 @@ def _transparent() -> bytes:
         (_turned(pnginfo=_xmp(compressed=False)), (400, 300)),
         (_turned(pnginfo=_xmp(compressed=True)), (400, 300)),
         (_transparent(), (700, 460)),
+        (
+            file_of(noise(400, 300), RGB, behind=[chunk(b"eXIf", _exif().tobytes().removeprefix(b"Exif\0\0"))]),
+            (300, 400),
+        ),
+        (file_of(noise(), RGB, behind=[chunk(b"tRNS", b"\0\1" * 3)]), (700, 460)),
         (file_of(noise().astype(np.uint16) * 257, RGB), (700, 460)),
         (file_of(noise()[..., :1], GREY), (700, 460)),
         (file_of(np.dstack([noise(), noise()[..., :1]]), RGBA), (700, 460)),
         (encode(Image.fromarray(noise()).quantize(16)), (700, 460)),
     ],
-    ids=["exif", "raw profile", "xmp", "compressed xmp", "transparent", "16 bits", "grey", "alpha", "palette"],
+    ids=[
+        "exif",
+        "raw profile",
+        "xmp",
+        "compressed xmp",
+        "transparent",
+        "late exif",
+        "late transparency",
+        "16 bits",
+        "grey",
+        "alpha",
+        "palette",
+    ],
 )
 def test_all_others_are_left_to_pillow(data: bytes, size: tuple[int, int]) -> None:
     assert decode_png(data, Image.open(io.BytesIO(data)).size) is None
@@ -136,8 +154,7 @@ def test_all_others_are_left_to_pillow(data: bytes, size: tuple[int, int]) -> No
 def test_a_name_within_the_picture_means_nothing() -> None:
     pixels = noise()
     pixels[100, 100:102] = np.frombuffer(b"tRNS__", np.uint8).reshape(2, 3)
-    [before, _, after] = re.split(b"(?s)(....IDAT.*)(?=....IEND)", file_of(pixels, RGB))
-    data = before + chunk(b"IDAT", zlib.compress(lines(pixels), level=0)) + after
+    data = file_of(pixels, RGB, level=0)
     assert b"tRNS" in data
     np.testing.assert_array_equal(decode_png(data, (pixels.shape[1], pixels.shape[0])), pixels)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.special import logit
 
-from classifier import bundle, networks, votes
+from classifier import bundle, networks, patches, votes
 from classifier.bundle import SHIPPED, Bundle, BundleError
 from classifier.decode import decode
 from classifier.engine import DeviceError, Engine
@@ -88,6 +88,19 @@ def test_a_pass_that_is_stopped_or_dropped_leaves_the_cores_to_the_next(
         stopped.predictions(stop)
     assert len(predictor.predict([noise()])) == 1
     assert sum(computed) < 20 * 15
+
+
+def test_an_image_alone_is_not_copied(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large one is cut hundreds of times."""
+    image, seen = noise(), set()
+
+    def normalised(pixels: torch.Tensor, *others: Any) -> torch.Tensor:
+        seen.add(pixels.data_ptr())
+        return patches.normalised_patches(pixels, *others)
+
+    monkeypatch.setattr("classifier.predictor.normalised_patches", normalised)
+    predictor.predict([image])
+    assert seen == {image.ctypes.data}
 
 
 def test_nothing_gives_nothing(predictor: Predictor) -> None:

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from classifier.grid import COVER
-from classifier.votes import count, sigmoid, verdict_of
+from classifier.grid import COVER, Box
+from classifier.votes import Vote, count, sigmoid, verdict_of
 
 BOXES = COVER.boxes(700, 460)
 
@@ -50,3 +50,7 @@ def test_no_patches_are_an_error() -> None:
 @pytest.mark.parametrize("logit", [-1000.0, 0.0, 1000.0])
 def test_sigmoid_does_not_overflow(logit: float) -> None:
     assert 0 <= sigmoid(logit) <= 1
+
+
+def test_a_vote_begins_with_its_box() -> None:
+    assert Vote._fields[: len(Box._fields)] == Box._fields
