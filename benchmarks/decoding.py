@@ -52,7 +52,7 @@ def decoding(files: Sequence[bytes], processes: int, kept: int) -> Iterator[Iter
     shape = (kept + _AHEAD * processes, *decode(files[0]).pixels.shape)
     context = get_context("spawn")  # forked after a GPU was used, a process may hang
     signals = _Signals(
-        context.SimpleQueue(), context.SimpleQueue(), context.Barrier(processes, timeout=_SECONDS_TO_START)
+        context.SimpleQueue(), context.SimpleQueue(), context.Barrier(processes + 1, timeout=_SECONDS_TO_START)
     )
     with tempfile.TemporaryDirectory(dir=_MEMORY, prefix="patchvote-decoding-") as name:
         folder = Path(name)
@@ -66,6 +66,7 @@ def decoding(files: Sequence[bytes], processes: int, kept: int) -> Iterator[Iter
         try:
             for worker in workers:
                 worker.start()
+            signals.started.wait()
             yield _taken(places, signals, kept)
         finally:
             for worker in workers:

@@ -20,7 +20,10 @@ _RGB = 2
 _CHANNELS = {0: 1, _RGB: 3, 3: 1, 4: 2, 6: 4}
 """Of each kind of colour: grey, RGB, palette, grey and RGB with transparency."""
 
-_SECOND_THOUGHTS = (b"tRNS", b"acTL", b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
+_SECOND_THOUGHTS = (
+    *(b"tRNS", b"acTL", b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp"),
+    *(b"exif\0", b"transparency\0"),  # as names of texts
+)
 """Transparency, frames, and turns: names of chunks or within them. Where one stands, Pillow should look at the file."""
 
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -30,7 +33,7 @@ LARGEST = 2_000_000
 """Pixels that are decoded in half of the time, for no other thread of the process runs meanwhile: 30 ms for these."""
 
 _FIRST_CHUNK = 8
-_IMAGE_DATA = b"IDAT"
+_IMAGE_DATA, _END = b"IDAT", b"IEND"
 _AT_ONCE = 2**20
 """Bytes that are decompressed at once."""
 
@@ -119,4 +122,6 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     while at + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
         yield name, at, length
+        if name == _END:  # no reader looks behind it
+            return
         at += length + 12

@@ -126,6 +126,7 @@ def _transparent() -> bytes:
             (300, 400),
         ),
         (file_of(noise(), RGB, behind=[chunk(b"tRNS", b"\0\1" * 3)]), (700, 460)),
+        (file_of(noise(), RGB, extra=[chunk(b"tEXt", b"exif\0Exif\0\0")]), (700, 460)),
         (file_of(noise().astype(np.uint16) * 257, RGB), (700, 460)),
         (file_of(noise()[..., :1], GREY), (700, 460)),
         (file_of(np.dstack([noise(), noise()[..., :1]]), RGBA), (700, 460)),
@@ -139,6 +140,7 @@ def _transparent() -> bytes:
         "transparent",
         "late exif",
         "late transparency",
+        "text named exif",
         "16 bits",
         "grey",
         "alpha",
@@ -256,6 +258,12 @@ def test_what_follows_the_end_of_the_picture_is_not_looked_at() -> None:
     with pytest.raises(DecodeError) as caught:
         decode(data[:-12] + more + data[-12:])
     assert caught.value.code == "truncated"
+
+
+def test_what_follows_the_file_means_nothing() -> None:
+    data = encode(noise()) + chunk(b"eXIf", _exif().tobytes()) + bytes(1000)
+    np.testing.assert_array_equal(decode_png(data, (700, 460)), noise())
+    np.testing.assert_array_equal(decode(data).pixels, by_pillow(data))
 
 
 def test_a_wrong_checksum_is_refused_wherever_it_is() -> None:
