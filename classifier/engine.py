@@ -188,8 +188,8 @@ def _forward_seconds(
 def _one_thread() -> Iterator[None]:
     """Have a CPU compute in this thread alone, as each of `classifier.cores` does.
 
-    A thread that first computes meanwhile keeps one thread, too; in a worker that would be the cores' own, which do
-    with one.
+    PyTorch lets a thread whose first use of it falls into this keep one thread, too. In a worker the cores' own do with
+    one; `Cores` that were made in such a thread would be a single core.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
