@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from patchvote.cases.models import Case
-from patchvote.paging import Paginator
+from patchvote.paging import BoundedPaginator, Paginator
 
 CASES = "/api/v1/cases/"
 
@@ -71,3 +71,56 @@ def test_a_client_that_walks_through_the_api_sees_each_case_once(
     for name in reversed(fields):
         expected = sorted(expected if name != last else seen, key=itemgetter(name.lstrip("-")), reverse=name[0] == "-")
     assert [case["id"] for case in seen] == [case["id"] for case in expected]
+
+
+@pytest.fixture
+def bounded(monkeypatch: pytest.MonkeyPatch) -> type[BoundedPaginator]:
+    """That counts to fifty."""
+    monkeypatch.setattr(BoundedPaginator, "most", 50)
+    return BoundedPaginator
+
+
+def test_a_bounded_list_has_the_first_rows_alone(cases: list[Case], bounded: type[BoundedPaginator]) -> None:
+    rows = Case.objects.order_by("-created_at", "-id")
+    pages = bounded(rows, 20)
+    assert (pages.count, pages.num_pages, pages.more) == (50, 3, True)
+    assert [row for number in pages.page_range for row in pages.page(number)] == list(rows[:50])
+    with pytest.raises(EmptyPage):
+        pages.page(4)
+
+
+@pytest.mark.parametrize("most", [63, 64, 10_000])
+def test_a_bounded_list_has_all_rows_where_they_are_few(
+    cases: list[Case], bounded: type[BoundedPaginator], monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(bounded, "most", most)
+    rows = Case.objects.order_by("-created_at", "-id")
+    pages = bounded(rows, 20)
+    assert (pages.count, pages.num_pages, pages.more) == (63, 4, False)
+    assert [row for number in pages.page_range for row in pages.page(number)] == list(rows)
+
+
+def test_a_bounded_list_counts_no_further(cases: list[Case], bounded: type[BoundedPaginator]) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        assert bounded(Case.objects.with_images(votes=False), 20).more
+    assert len(queries) == 1
+    assert "LIMIT 51" in queries[0]["sql"]
+    assert "ORDER BY" not in queries[0]["sql"]
+
+
+def test_the_history_says_that_there_are_more_and_how_to_see_them(
+    cases: list[Case], bounded: type[BoundedPaginator], client: Any, ana: Any
+) -> None:
+    client.force_login(ana)
+    page = client.get("/cases/?page=last").content.decode()
+    assert "More than 50 cases" in page
+    assert "Page 2 of 2" in page
+    assert client.get("/cases/?page=3").status_code == 404
+    few = client.get("/cases/?state=queued").content.decode()
+    assert "21" in few
+    assert "More than" not in few
+
+
+def test_the_api_has_all_cases(cases: list[Case], bounded: type[BoundedPaginator], client: Any, ana: Any) -> None:
+    client.force_login(ana)
+    assert client.get(CASES).json()["count"] == 63

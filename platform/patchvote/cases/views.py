@@ -23,7 +23,7 @@ from patchvote.cases.filters import CaseFilter
 from patchvote.cases.forms import AnalyseAgainForm, CaseForm, ReviewForm
 from patchvote.cases.models import Case, Image
 from patchvote.cases.pictures import Picture, model_versions
-from patchvote.paging import Paginator
+from patchvote.paging import BoundedPaginator
 from patchvote.registry.services import NoChampionError, champion
 
 
@@ -32,7 +32,7 @@ class History(LoginRequiredMixin, FilterView):
 
     template_name = "cases/list.html"
     filterset_class = CaseFilter
-    paginator_class = Paginator
+    paginator_class = BoundedPaginator
     paginate_by = 25
 
     def get_queryset(self) -> Any:
