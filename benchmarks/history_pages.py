@@ -18,6 +18,7 @@ from benchmarks.history_databases import Databases
 from patchvote.accounts.models import User
 from patchvote.cases.models import Case
 from patchvote.jobs.models import OPEN_STATES
+from patchvote.paging import BoundedPaginator
 
 _EVERYBODY = (FEW, MANY, SEES_ALL)
 _SEARCHERS = (MANY, SEES_ALL)
@@ -25,7 +26,7 @@ _REVIEWERS = (SEES_ALL,)
 
 PAGES: tuple[tuple[str, Sequence[str], str], ...] = (
     ("history", _EVERYBODY, "/cases/"),
-    ("history, a page in the middle", _SEARCHERS, "/cases/?page={middle}"),
+    ("history, a page in the middle", _SEARCHERS, "/cases/?page={history_middle}"),
     ("history, last page", _EVERYBODY, "/cases/?page=last"),
     ("history, failed", _SEARCHERS, "/cases/?state=failed"),
     ("history, queued", _SEARCHERS, "/cases/?state=queued"),
@@ -43,6 +44,7 @@ PAGES: tuple[tuple[str, Sequence[str], str], ...] = (
     ("next case to review", _REVIEWERS, "/cases/next-review/"),
     ("agreement", _REVIEWERS, "/cases/agreement/"),
     ("API, list", _EVERYBODY, "/api/v1/cases/"),
+    ("API, a page in the middle", _SEARCHERS, "/api/v1/cases/?page={middle}"),
     ("API, last page", _SEARCHERS, "/api/v1/cases/?page={last}"),
     ("API, oldest first", _SEARCHERS, "/api/v1/cases/?ordering=created_at"),
     ("API, by state", _SEARCHERS, "/api/v1/cases/?ordering=state"),
@@ -101,7 +103,8 @@ class Visitor:
         self._client = Client(SERVER_NAME="localhost")
         self._client.force_login(person, "django.contrib.auth.backends.ModelBackend")
         seen = Case.objects.visible_to(person)
-        last = -(-seen.count() // _PAGE)
+        count = seen.count()
+        last = -(-count // _PAGE)
         ended = seen.exclude(state__in=OPEN_STATES).exclude(verdict="").first()
         waiting = seen.filter(state__in=OPEN_STATES).first() or ended
         assert ended is not None
@@ -109,6 +112,7 @@ class Visitor:
         self._values = {
             "last": last,
             "middle": (last + 1) // 2,
+            "history_middle": (-(-min(count, BoundedPaginator.most) // _PAGE) + 1) // 2,
             "ended": ended.pk,
             "open": waiting.pk,
             "reference": ended.reference,

@@ -105,6 +105,7 @@ def test_a_closed_terminal_stops_everything(tmp_path: Path) -> None:
         assert (stack.folder / "patchvote.sqlite3").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.slow
 def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path: Path) -> None:
     stack = Stack(tmp_path / "data")
     printed = tmp_path / "printed"
