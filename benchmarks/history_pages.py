@@ -104,15 +104,14 @@ class Visitor:
         self._client.force_login(person, "django.contrib.auth.backends.ModelBackend")
         seen = Case.objects.visible_to(person)
         count = seen.count()
-        last = -(-count // _PAGE)
         ended = seen.exclude(state__in=OPEN_STATES).exclude(verdict="").first()
         waiting = seen.filter(state__in=OPEN_STATES).first() or ended
         assert ended is not None
         assert waiting is not None
         self._values = {
-            "last": last,
-            "middle": (last + 1) // 2,
-            "history_middle": (-(-min(count, BoundedPaginator.most) // _PAGE) + 1) // 2,
+            "last": _pages(count),
+            "middle": (_pages(count) + 1) // 2,
+            "history_middle": (_pages(min(count, BoundedPaginator.most)) + 1) // 2,
             "ended": ended.pk,
             "open": waiting.pk,
             "reference": ended.reference,
@@ -132,6 +131,10 @@ class Visitor:
         if answer.status_code not in _FINE:
             raise RuntimeError(f"{address} answered {answer.status_code}.")
         return seconds, len(answer.content) / 1000
+
+
+def _pages(cases: int) -> int:
+    return -(-cases // _PAGE)
 
 
 def measure(databases: Databases, repeats: int, wanted: str = "") -> Iterator[Measured]:

@@ -1,4 +1,4 @@
-"""Long lists in pages: each row on one page, and the last page as quick as the first."""
+"""Long lists in pages: no row on two of them, and the last page as quick as the first."""
 
 from __future__ import annotations
 
