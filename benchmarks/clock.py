@@ -12,8 +12,8 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from classifier.normalisation import Normalisation
-from trainer import finetune
-from trainer.pool import PatchPool
+from trainer.fitting import finetune
+from trainer.fitting.patch_sampler import PatchPool
 
 PARTS = ("draw", "augment", "normalise", "network", "step", "rest")
 """Of an epoch. `network` is forward, loss and backward; `rest` is choosing images, labels, and what ends an epoch."""
@@ -54,7 +54,7 @@ class Stopwatch:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Look at what `trainer.finetune` calls."""
+        """Look at what `trainer.fitting.finetune` calls."""
         with ExitStack() as stack:
             for owner, name, part in (
                 (PatchPool, "draw", "draw"),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks import clock
 from classifier.fused import fused
-from trainer.cpu import keep_freed_memory
+from trainer.fitting.cpu import keep_freed_memory
 
 PRECISIONS = {
     "float32": torch.float32,

@@ -52,7 +52,7 @@ def main(  # noqa: PLR0917 (click passes by name)
     written: Path | None,
 ) -> None:
     """Measure and print."""
-    from trainer import hardware
+    from trainer.fitting import hardware
 
     chosen = hardware.choose(device)
     on_gpu = chosen.kind == "cuda"

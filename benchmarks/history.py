@@ -35,7 +35,7 @@ def main(cases: int, many: int, repeats: int, wanted: str, *, explain: bool, wri
     """Measure and print."""
     with tempfile.TemporaryDirectory(prefix="patchvote-history-") as folder:
         os.environ |= {
-            "DJANGO_SETTINGS_MODULE": "patchvote.settings",
+            "DJANGO_SETTINGS_MODULE": "patchvote.config.settings",
             "PATCHVOTE_DATA": folder,
             "PATCHVOTE_RATE_READ": "1000000/s",
             "PATCHVOTE_LOG_LEVEL": "WARNING",
@@ -51,7 +51,7 @@ def _measure(cases: int, many: int, repeats: int, wanted: str, *, explain: bool,
 
     from benchmarks.history_databases import Databases
     from benchmarks.history_pages import measure
-    from patchvote.embedded.setup import collect_static
+    from patchvote.standalone.setup import collect_static
 
     figures: dict[str, Any] = machine.conditions(packages=("django", "djangorestframework"))
     for line in machine.opening(figures):

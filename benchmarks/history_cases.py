@@ -19,11 +19,11 @@ from classifier.votes import count
 from patchvote.accounts.models import User
 from patchvote.accounts.roles import REVIEWER, SUBMITTER
 from patchvote.cases.models import Analysis, Case, Decision, Image, Review
-from patchvote.cases.reviews import other
+from patchvote.cases.review.services import other
 from patchvote.cases.search import folded
-from patchvote.embedded.setup import register_shipped_model
 from patchvote.jobs.models import State
 from patchvote.registry.models import ModelVersion
+from patchvote.standalone.setup import register_shipped_model
 
 FEW, MANY, SEES_ALL = "few-cases", "many-cases", "reviewer"
 """The people for whom pages are made: one with five cases, one with nearly all, one who sees all."""

@@ -17,8 +17,8 @@ from benchmarks.history_cases import FEW, MANY, SEES_ALL
 from benchmarks.history_databases import Databases
 from patchvote.accounts.models import User
 from patchvote.cases.models import Case
+from patchvote.core.pagination import BoundedPaginator
 from patchvote.jobs.models import OPEN_STATES
-from patchvote.paging import BoundedPaginator
 
 _EVERYBODY = (FEW, MANY, SEES_ALL)
 _SEARCHERS = (MANY, SEES_ALL)

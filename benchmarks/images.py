@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from classifier.grid import COVER, PatchGrid
-from trainer.records import CLASSES, SYNTHETIC_MARKER
-from trainer.synthetic import SIZE, Size, sample
+from trainer.data.records import CLASSES, SYNTHETIC_MARKER
+from trainer.synthetic.dataset import SIZE, Size, sample
 
 _Result = TypeVar("_Result")
 

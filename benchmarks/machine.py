@@ -28,7 +28,7 @@ def conditions(device: str = "cpu", *, packages: tuple[str, ...] = ()) -> dict[s
     """
     import torch
 
-    from trainer import hardware
+    from trainer.fitting import hardware
 
     cuda = torch.device(device).type == "cuda"
     return {

@@ -51,7 +51,7 @@ def main(  # noqa: PLR0917 (click passes by name)
     written: Path | None,
 ) -> None:
     """Measure and print."""
-    from trainer import hardware
+    from trainer.fitting import hardware
 
     device = hardware.choose(device).device
     figures: dict[str, Any] = machine.conditions(device, packages=("torchvision", "django", "pillow"))

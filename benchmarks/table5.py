@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from benchmarks.images import drawings, write_data_set
 from benchmarks.ways import OurWay
-from trainer.hardware import Hardware
+from trainer.experiments.study import plan, study
+from trainer.fitting.hardware import Hardware
+from trainer.fitting.patch_sampler import PatchPool
 from trainer.options import THESIS
-from trainer.pool import PatchPool
 from trainer.report import thesis
-from trainer.study import plan, study
 
 _HELD_OUT = 1 / 5
 """Of a fold's training images: by these a training stops."""

@@ -1,7 +1,7 @@
 """How fast our training is beside the thesis's way, in one run: `python -m benchmarks.training --help`.
 
-The thesis's way: 15 patch files of each image, `ImageFolder`, `DataLoader`, float32. Ours: `trainer.finetune` as a
-study runs it. The ways take turns, so that whatever disturbs the machine meanwhile hits each of them.
+The thesis's way: 15 patch files of each image, `ImageFolder`, `DataLoader`, float32. Ours: `trainer.fitting.finetune`
+as a study runs it. The ways take turns, so that whatever disturbs the machine meanwhile hits each of them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import click
 
 from benchmarks.images import draw_all, drawings, write_patch_files
 from benchmarks.machine import conditions, json_option, opening, write
-from trainer.records import CLASSES
+from trainer.data.records import CLASSES
 
 if TYPE_CHECKING:  # processes that only draw need no PyTorch
     from benchmarks.ways import Way
-    from trainer.hardware import Hardware, Precision
+    from trainer.fitting.hardware import Hardware, Precision
 
 _NETWORKS = ("alexnet", "resnet18", "shufflenet_v2", "squeezenet")
 _IMAGES = {"cpu": 16, "cuda": 400}
@@ -65,7 +65,7 @@ def main(  # noqa: PLR0917 (click passes by name)
 ) -> None:
     """Measure the speed of training beside the thesis's way."""
     from classifier.networks import NETWORKS
-    from trainer import hardware
+    from trainer.fitting import hardware
 
     if unknown := set(networks) - NETWORKS.keys():
         raise click.BadParameter(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(NETWORKS)}.")
@@ -105,8 +105,8 @@ def _compare(
     place: Path, networks: Sequence[str], machine: Hardware, figures: dict[str, Any], rounds: int
 ) -> list[dict[str, Any]]:
     from benchmarks.ways import OurWay, ThesisWay
+    from trainer.fitting.patch_sampler import PatchPool
     from trainer.options import THESIS, FitOptions
-    from trainer.pool import PatchPool
 
     wanted = drawings(figures["images"])
     pixels = draw_all(wanted, figures["workers"])
@@ -186,8 +186,8 @@ def _shares(parts: dict[str, float]) -> str:
 
 def _study(place: Path, networks: Sequence[str], machine: Hardware, figures: dict[str, Any]) -> dict[str, Any]:
     from benchmarks import table5
+    from trainer.fitting.patch_sampler import PatchPool
     from trainer.options import THESIS
-    from trainer.pool import PatchPool
     from trainer.report.thesis import IMAGES, SECONDS
 
     measured = machine.kind == "cuda"

@@ -92,8 +92,8 @@ def main(  # noqa: PLR0917 (click passes by name)
 ) -> None:
     """Compare and print."""
     from classifier.bundle import SHIPPED, Bundle
-    from trainer.pixels import decode_pixels
-    from trainer.records import read_records
+    from trainer.data.image_cache import decode_pixels
+    from trainer.data.records import read_records
 
     records = [one for one in read_records(data).images if one.whole and one.magnification == magnification]
     if not records:

@@ -53,7 +53,7 @@ class Watcher:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.watcher"],
             cwd=ROOT,
-            env={**stack.environment, "DJANGO_SETTINGS_MODULE": "patchvote.settings"},
+            env={**stack.environment, "DJANGO_SETTINGS_MODULE": "patchvote.config.settings"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -143,5 +143,5 @@ def _ended(waiting: set[str]) -> list[tuple[Any, ...]]:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "patchvote.settings")
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "patchvote.config.settings")
     main()

@@ -18,11 +18,11 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import ToTensor
 
 from benchmarks import clock
-from trainer.finetune import TrainingImages, train
-from trainer.folds import Epoch
-from trainer.hardware import Hardware
+from trainer.fitting.finetune import TrainingImages, train
+from trainer.fitting.hardware import Hardware
+from trainer.fitting.patch_sampler import PatchPool
 from trainer.options import THESIS, FitOptions
-from trainer.pool import PatchPool
+from trainer.schemas import Epoch
 
 _FACTORIES = {
     "alexnet": models.alexnet,
@@ -107,7 +107,7 @@ class ThesisWay:
 
 @dataclass(frozen=True)
 class OurWay:
-    """`trainer.finetune.train` itself: images are bytes on the device, where patches are cut and prepared.
+    """`trainer.fitting.finetune.train` itself: images are bytes on the device, where patches are cut and prepared.
 
     Attributes:
         pool: The images.

@@ -287,6 +287,18 @@ def make_user(db: None) -> Any:
 
 
 @pytest.fixture
+def ana(make_user: Any) -> Any:
+    """A submitter."""
+    return make_user("ana")
+
+
+@pytest.fixture
+def rita(make_user: Any) -> Any:
+    """A reviewer."""
+    return make_user("rita", "reviewer")
+
+
+@pytest.fixture
 def upload(png: bytes) -> Any:
     """Makes uploaded files: `upload()`, or `upload(b"…", "name.png")`."""
     from django.core.files.uploadedfile import SimpleUploadedFile
@@ -305,9 +317,9 @@ def submit(tiny_champion: Any, upload: Any) -> Any:
 @pytest.fixture
 def work() -> Any:
     """Does in this process what an inference worker does."""
-    from patchvote.cases import inference
+    from patchvote.cases.inference import worker
 
-    return inference.work
+    return worker.work
 
 
 @pytest.fixture

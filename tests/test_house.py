@@ -25,11 +25,13 @@ def test_no_migration_is_missing() -> None:
     call_command("makemigrations", check=True, dry_run=True, verbosity=0)
 
 
-@pytest.mark.parametrize("module", ["classifier.decode", "classifier.grid", "classifier.votes", "patchvote.urls"])
+@pytest.mark.parametrize(
+    "module", ["classifier.decode", "classifier.grid", "classifier.votes", "patchvote.config.urls"]
+)
 def test_a_web_server_does_not_load_pytorch(module: str) -> None:
     code = f"""
 import os, sys
-os.environ["DJANGO_SETTINGS_MODULE"] = "patchvote.settings"
+os.environ["DJANGO_SETTINGS_MODULE"] = "patchvote.config.settings"
 import django; django.setup()
 import {module}
 sys.exit("torch" in sys.modules)

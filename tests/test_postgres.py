@@ -101,7 +101,7 @@ def test_without_a_url_a_stack_takes_sqlite(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize(("query", "timeout"), [("", "3"), ("?connect_timeout=9", "9")])
 def test_a_host_that_is_away_is_not_waited_for(query: str, timeout: str) -> None:
-    code = "from patchvote import settings; print(settings.DATABASES['default']['OPTIONS']['connect_timeout'])"
+    code = "from patchvote.config import settings; print(settings.DATABASES['default']['OPTIONS']['connect_timeout'])"
     environment = {**os.environ, "DATABASE_URL": f"postgresql://user@host/name{query}"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, capture_output=True, text=True

@@ -11,7 +11,7 @@ from classifier.bundle import INTENDED_USE
 from trainer import cli
 
 if TYPE_CHECKING:  # PyTorch is slow to import: --help needs none of it
-    from trainer.hardware import Precision
+    from trainer.fitting.hardware import Precision
     from trainer.options import Mode
 
 _MEASURED = (
@@ -73,7 +73,7 @@ def fit(
     Ctrl-C loses nothing: the same command goes on.
     """
     with cli.sentences():
-        from trainer.fit import fit as make
+        from trainer.experiments.fit import fit as make
         from trainer.options import FitOptions
 
         fitted = make(
@@ -159,8 +159,9 @@ def study(
     loses nothing: the same command goes on.
     """
     with cli.sentences():
-        from trainer import hardware, report
-        from trainer import study as studies
+        from trainer import report
+        from trainer.experiments import study as studies
+        from trainer.fitting import hardware
         from trainer.options import THESIS, FitOptions
 
         if as_thesis and options_file is not None:
@@ -239,7 +240,7 @@ def search(
     patients: `fit` and `study` take it as --options. Ctrl-C loses nothing: the same command goes on.
     """
     with cli.sentences():
-        from trainer import hardware
+        from trainer.fitting import hardware
         from trainer.options import FitOptions
         from trainer.search import search as look
         from trainer.search import space_for
@@ -266,7 +267,7 @@ def compare(*, a: Path, b: Path, candidate_a: str, candidate_b: str, out: Path |
     A and B are folders that `study` wrote; they may be the same one. The differences' intervals resample patients.
     """
     with cli.sentences():
-        from trainer.compare import compare as side_by_side
+        from trainer.experiments.compare import compare as side_by_side
 
         comparison = side_by_side(a, b, candidate_a=candidate_a, candidate_b=candidate_b, seed=seed)
         click.echo(comparison.text)
@@ -296,7 +297,7 @@ def synthetic(out: Path, patients: int, images: int, seed: int) -> None:
     synthetic; its verdicts mean nothing.
     """
     with cli.sentences():
-        from trainer.synthetic import write_tree
+        from trainer.synthetic.dataset import write_tree
 
         count = write_tree(out, patients=patients, images=images, seed=seed, progress=True)
     click.echo(f"{count} synthetic images of {2 * patients} invented patients in {out}.")

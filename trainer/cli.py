@@ -14,8 +14,8 @@ from click.core import ParameterSource
 from pydantic import ValidationError
 
 from classifier.grid import GRIDS
+from trainer.data.records import MAGNIFICATIONS
 from trainer.options import FitOptions
-from trainer.records import MAGNIFICATIONS
 
 Command = Callable[..., Any]
 

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from classifier.grid import PatchGrid
 from trainer.choices import Balance, Protocol, ThresholdRule
-from trainer.records import MAGNIFICATIONS
-from trainer.tasks import TaskName
+from trainer.data.records import MAGNIFICATIONS
+from trainer.data.tasks import TaskName
 
 Mode = Literal["frozen", "finetune", "scratch"]
 """`frozen`: a linear head on ImageNet features. `finetune`: the whole network, from ImageNet weights. `scratch`: the

@@ -16,7 +16,7 @@ from celery.signals import setup_logging
 from kombu.exceptions import OperationalError
 from redis import RedisError
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "patchvote.settings")
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "patchvote.config.settings")
 
 logger = logging.getLogger(__name__)
 

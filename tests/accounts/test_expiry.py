@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 from knox.models import AuthToken
 
-from patchvote.signals import cleaning
+from patchvote.core.signals import cleaning
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import retraining
 from tests.conftest import Stack
-from trainer.synthetic import write_tree
+from trainer.synthetic.dataset import write_tree
 
 
 @pytest.mark.slow

@@ -15,10 +15,10 @@ from benchmarks.images import drawings, write_data_set, write_patch_files
 from benchmarks.training import main, take_turns
 from benchmarks.ways import OurWay, ThesisWay, Turn
 from classifier.grid import PatchGrid
-from trainer.datasets import load
-from trainer.hardware import Hardware
+from trainer.data.datasets import load
+from trainer.fitting.hardware import Hardware
+from trainer.fitting.patch_sampler import PatchPool
 from trainer.options import THESIS
-from trainer.pool import PatchPool
 
 GRID = PatchGrid(size=64, stride=64)
 SIZE = (128, 64)

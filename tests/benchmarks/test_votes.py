@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.votes import main
-from trainer.synthetic import write_tree
+from trainer.synthetic.dataset import write_tree
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Watched
 from tests.training.conftest import pack
-from trainer.synthetic import write_tree
+from trainer.synthetic.dataset import write_tree
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -10,18 +10,6 @@ from patchvote.jobs import heartbeat, ledger
 
 
 @pytest.fixture
-def ana(make_user: Any) -> Any:
-    """A submitter."""
-    return make_user("ana")
-
-
-@pytest.fixture
-def rita(make_user: Any) -> Any:
-    """A reviewer."""
-    return make_user("rita", "reviewer")
-
-
-@pytest.fixture
 def give_verdicts() -> Any:
     """Ends all open analyses: `give_verdicts("benign")`, each with votes that amount to it."""
     from classifier.grid import COVER
@@ -90,9 +78,9 @@ def claims(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(jobs))
         return jobs
 
-    from patchvote.cases import inference
+    from patchvote.cases.inference import worker
 
     monkeypatch.setattr(ledger, "claim", counted)
-    monkeypatch.setattr(inference.InferenceRun, "batch_size", 64)
-    monkeypatch.setattr(inference.InferenceRun, "patches_an_image", 15)
+    monkeypatch.setattr(worker.InferenceRun, "batch_size", 64)
+    monkeypatch.setattr(worker.InferenceRun, "patches_an_image", 15)
     return sizes

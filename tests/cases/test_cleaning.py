@@ -7,7 +7,7 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
-from patchvote.cases import cleaning, pixels, previews
+from patchvote.cases import cleaning, pixel_cache, thumbnails
 from patchvote.cases.models import Case
 
 
@@ -19,9 +19,9 @@ def files(*folders: Path) -> set[str]:
 def places(media: Path, settings: Any, tmp_path: Path) -> tuple[Path, ...]:
     settings.CACHE_DIR = tmp_path / "cache"
     settings.FILE_UPLOAD_TEMP_DIR = str(tmp_path / "uploads")
-    pixels.folder().mkdir(parents=True)
+    pixel_cache.folder().mkdir(parents=True)
     (tmp_path / "uploads").mkdir()
-    return media, pixels.folder(), tmp_path / "uploads"
+    return media, pixel_cache.folder(), tmp_path / "uploads"
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_orphans_go_and_the_rest_stays(
     settings.ORPHAN_SECONDS = 0
     image = submit(ana).images.get()
     work()
-    previews.preview(image, "thumbnail")
+    thumbnails.preview(image, "thumbnail")
     everything = files(*places)
     assert orphans < everything
     assert cleaning.Cleaner().clean() == len(orphans)
@@ -66,7 +66,7 @@ def test_what_is_no_orphan_any_more_starts_anew(
     settings.ORPHAN_SECONDS = 100
     case = submit(ana)
     image = case.images.get()
-    pixels.forget(image)
+    pixel_cache.forget(image)
     cleaner = cleaning.Cleaner()
     assert cleaner.clean() == 0
     now = 200.0
@@ -119,7 +119,7 @@ def test_an_upload_that_still_arrives_is_left_alone(
 def test_what_was_not_written_to_its_end_goes(submit: Any, ana: Any, places: tuple[Path, ...], settings: Any) -> None:
     settings.ORPHAN_SECONDS = 0
     image = submit(ana).images.get()
-    pixels.forget(image)
+    pixel_cache.forget(image)
     default_storage.save(f"previews/{image.pk.hex[:2]}/{image.pk.hex}-full.jpg", ContentFile(b"whole"))
     half = Path(image.file.path).with_name(f"{image.pk.hex}.12345678.draft")
     half.write_bytes(b"half")

@@ -11,7 +11,8 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from patchvote.cases import polling, reviews
+from patchvote.cases import polling
+from patchvote.cases.review import services as reviews
 from patchvote.jobs.models import Worker
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from django.core.files.storage import default_storage
 
-from patchvote.cases import pixels, predictors, services
+from patchvote.cases import pixel_cache, services
+from patchvote.cases.inference import model_cache
 from patchvote.cases.models import Analysis, Case, Image
 from patchvote.jobs import ledger
 from patchvote.jobs.models import State
@@ -155,7 +156,7 @@ def test_a_vanished_file_fails_its_image_alone(submit: Any, upload: Any, user: A
     case = submit(user, upload(), upload())
     first, second = case.images.all()
     default_storage.delete(first.file.name)
-    pixels.forget(first)
+    pixel_cache.forget(first)
     work()
     assert (first.analysis.state, first.analysis.error_code) == (State.FAILED, "file_gone")
     assert second.analysis.state == State.SUCCEEDED
@@ -164,7 +165,7 @@ def test_a_vanished_file_fails_its_image_alone(submit: Any, upload: Any, user: A
 def test_lower_bounds_for_new_images_leave_stored_ones_readable(
     submit: Any, upload: Any, user: Any, work: Any, settings: Any
 ) -> None:
-    from patchvote.cases import previews
+    from patchvote.cases import thumbnails
 
     case = submit(user)
     settings.UPLOAD_MAX_PIXELS = settings.UPLOAD_MAX_BYTES = 1000
@@ -173,7 +174,7 @@ def test_lower_bounds_for_new_images_leave_stored_ones_readable(
     work()
     image = case.images.get()
     assert image.analysis.state == State.SUCCEEDED
-    assert previews.preview(image, "full")
+    assert thumbnails.preview(image, "full")
 
 
 def test_an_image_smaller_than_the_models_patches_is_refused(
@@ -209,7 +210,7 @@ def test_a_large_upload_is_moved_to_its_place(submit: Any, user: Any, settings: 
 
 def test_a_changed_model_fails_with_what_to_do(submit: Any, user: Any, work: Any, tiny_champion: Any) -> None:
     case = submit(user)
-    predictors._loaded.clear()
+    model_cache._loaded.clear()
     (tiny_champion.folder / "metadata.json").write_text("{}")
     work()
     analysis = case.images.get().analysis

@@ -5,8 +5,9 @@ from typing import Any
 
 from django.apps import apps
 
-from patchvote.cases import reviews, services
+from patchvote.cases import services
 from patchvote.cases.models import Case
+from patchvote.cases.review import services as reviews
 
 COLUMNS = ("awaits_review", "is_reviewed", "is_disputed")
 

@@ -39,7 +39,7 @@ def test_it_ends_itself_and_another_one_does_its_work(stack: Stack, png: bytes) 
     supervisor.stopProcess("inference")
     try:
         case = client.submit(png)
-        environment = {**stack.environment, "DJANGO_SETTINGS_MODULE": "patchvote.settings"}
+        environment = {**stack.environment, "DJANGO_SETTINGS_MODULE": "patchvote.config.settings"}
         environment["PYTHONPATH"] = f"{ROOT / 'platform'}:{ROOT}"
         worker = subprocess.run(
             [sys.executable, "-c", BREAKING],

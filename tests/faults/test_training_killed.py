@@ -19,7 +19,7 @@ import requests
 from classifier.bundle import WEIGHTS_FILE
 from tests.conftest import Client, Stack
 from tests.training.conftest import pack
-from trainer.synthetic import write_tree
+from trainer.synthetic.dataset import write_tree
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
@@ -70,7 +70,7 @@ def children(folder: str) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if entry.name.isdigit() and f"trainer.work\0{folder}".encode() in (entry / "cmdline").read_bytes():
+            if entry.name.isdigit() and f"trainer.worker\0{folder}".encode() in (entry / "cmdline").read_bytes():
                 found.append(int(entry.name))
     return found
 

@@ -21,7 +21,7 @@ from django.test import Client
 from django.utils import timezone
 
 from patchvote.jobs import health as module
-from patchvote.jobs import heartbeat, ledger, storage
+from patchvote.jobs import heartbeat, ledger, storage_check
 from patchvote.jobs.management.commands import sweep
 from patchvote.jobs.models import Worker, workers_alive
 from tests.conftest import ROOT
@@ -180,7 +180,7 @@ def test_a_file_server_that_hangs_keeps_one_thread(report: Any, monkeypatch: pyt
         back.wait(60)
         return Usage(10**12, 0, 10**12)
 
-    monkeypatch.setattr(storage, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(storage_check, "PATIENCE_SECONDS", 0.2)
     monkeypatch.setattr(shutil, "disk_usage", hang)
     assert report()["storage"] == report()["storage"] == "unreachable"
     assert len(asked) == 1
@@ -246,7 +246,7 @@ def test_servers_that_never_answer_are_said_within_seconds(tmp_path: Path) -> No
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         environment = {
             **os.environ,
-            "DJANGO_SETTINGS_MODULE": "patchvote.settings",
+            "DJANGO_SETTINGS_MODULE": "patchvote.config.settings",
             "DATABASE_URL": f"postgresql://nobody:secret@{address}/nothing",
             "REDIS_URL": f"redis://{address}/0",
         }

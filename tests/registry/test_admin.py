@@ -9,10 +9,10 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from classifier import bundle
+from patchvote.core.upload_handlers import IMAGES, bound_of
 from patchvote.jobs import ledger
 from patchvote.registry import services
 from patchvote.registry.models import BundleUpload, ModelVersion, Origin
-from patchvote.uploads import IMAGES, bound_of
 
 LIST = "/admin/registry/modelversion/"
 ADD = "/admin/registry/bundleupload/add/"

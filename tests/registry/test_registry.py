@@ -81,7 +81,7 @@ def test_what_a_row_says_of_its_training_needs_no_file(tiny_bundle: Bundle, tmp_
 
 @pytest.mark.parametrize(("said", "fewest"), [("", "5"), ("12", "12")])
 def test_how_many_patients_a_comparison_needs_comes_from_the_environment(said: str, fewest: str) -> None:
-    code = "from patchvote import settings; print(settings.PROMOTION_FEWEST_PATIENTS)"
+    code = "from patchvote.config import settings; print(settings.PROMOTION_FEWEST_PATIENTS)"
     environment = {**os.environ, "PATCHVOTE_PROMOTION_FEWEST_PATIENTS": said}
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
     assert done.stdout.strip() == fewest

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trainer.work.orders import (
+from trainer.worker.dispatch import perform
+from trainer.worker.protocol import (
     LOG_FILE,
     Event,
     Failed,
@@ -20,7 +21,6 @@ from trainer.work.orders import (
     read_event,
     write_order,
 )
-from trainer.work.perform import perform
 
 
 def do(folder: Path, order: Order) -> tuple[Outcome, list[Event]]:
@@ -51,7 +51,7 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
     """A real child; whoever closes its standard input, or ends, ends it."""
     with (folder / LOG_FILE).open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "trainer.work", str(folder)],
+            [sys.executable, "-m", "trainer.worker", str(folder)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.datasets import DataSet
-from trainer.records import LabelledImage
-from trainer.synthetic import sample
+from trainer.data.datasets import DataSet
+from trainer.data.records import LabelledImage
+from trainer.synthetic.dataset import sample
 
 Write = Callable[..., Path]
 

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 
 from tests.trainer.conftest import many, rng
-from tests.trainer.test_report_pages import Page, check_page
-from trainer import prepare
-from trainer.crossval import fold_result
-from trainer.datasets import DataSet
-from trainer.fitters import TrainingData
-from trainer.folds import FoldResult, PatchFigures
-from trainer.hardware import Hardware
+from tests.trainer.report.test_pages import Page, check_page
+from trainer.data.datasets import DataSet
+from trainer.data.splits import Split
+from trainer.evaluation.out_of_fold import fold_result
+from trainer.experiments import prepare
+from trainer.fitting.fitters import TrainingData
+from trainer.fitting.hardware import Hardware
 from trainer.options import FitOptions
+from trainer.schemas import FoldResult, PatchFigures
 from trainer.search import Found, search
-from trainer.splits import Split
 
 BASE = FitOptions(folds=3)
 TRAINED = FitOptions(network="resnet18", mode="scratch", folds=3)

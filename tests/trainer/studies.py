@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.choices import Protocol
-from trainer.crossval import fold_result
-from trainer.folds import Epoch, FoldResult, PatchFigures
+from trainer.data.splits import PROTOCOL_NOTES
+from trainer.data.tasks import TASKS, TaskName
+from trainer.evaluation.out_of_fold import fold_result
+from trainer.evaluation.results import Candidate, ImageRecord, Purpose, Run, SplitRecord, StudyResults
 from trainer.options import FitOptions
-from trainer.results import Candidate, ImageRecord, Purpose, Run, SplitRecord, StudyResults
-from trainer.splits import PROTOCOL_NOTES
-from trainer.tasks import TASKS, TaskName
+from trainer.schemas import Epoch, FoldResult, PatchFigures
 
 PATCHES = 15
 

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from classifier.bundle import Bundle
 from classifier.grid import THESIS
 from trainer.__main__ import main
+from trainer.data.records import read_records
 from trainer.options import FitOptions
-from trainer.records import read_records
 
 
 def run(*arguments: Any) -> Result:

@@ -15,7 +15,7 @@ from patchvote.jobs.models import State
 from patchvote.training import data_sets, runs
 from patchvote.training.models import DataSet, TrainingRun
 from trainer.options import FitOptions
-from trainer.synthetic import write_tree
+from trainer.synthetic.dataset import write_tree
 
 QUICK = FitOptions(folds=2)
 """A head on frozen features: seconds."""

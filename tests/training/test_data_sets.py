@@ -210,7 +210,7 @@ def test_a_data_set_cancelled_before_its_check_leaves_no_files(data_set: DataSet
 def test_reviewed_cases_become_a_data_set(
     submit: Any, finish: Any, make_user: Any, train: Callable[[], None], upload: Any
 ) -> None:
-    from patchvote.cases import reviews
+    from patchvote.cases.review import services as reviews
 
     ana, reviewer = make_user("ana"), make_user("rosa", "reviewer")
     cases = [submit(ana, upload(encode(noise(seed=seed))), reference=f"B-{seed}") for seed in range(3)]

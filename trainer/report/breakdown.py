@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from classifier.decode import DecodeError, decode
+from trainer.evaluation.results import ImageRecord, StudyResults
 from trainer.report.document import Entry, Gallery, Group, Table, Thumbnail
+from trainer.report.formatting import counted, number, percent, plain
 from trainer.report.scored import Scored
-from trainer.report.words import counted, number, percent, plain
-from trainer.results import ImageRecord, StudyResults
 
 Floats = NDArray[np.float64]
 Pictures = Callable[[ImageRecord], Path | None]

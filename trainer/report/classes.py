@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from trainer.evaluation.results import StudyResults
 from trainer.report.document import Entry, Group, Plot, Table
 from trainer.report.drawing import canvas, plot
-from trainer.report.figures import draw_matrix, short
+from trainer.report.formatting import counted, estimate, listed, plain
+from trainer.report.plots import draw_matrix, short
 from trainer.report.scored import Scored
-from trainer.report.words import counted, estimate, listed, plain
-from trainer.results import StudyResults
 
 _FEW, _VERY_FEW = 15, 5
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from trainer.report.document import Document, Facts, Group, Plot, Section, Table
 from trainer.report.drawing import COLOURS, INK, canvas, plot
-from trainer.report.words import LOWER_IS_BETTER, MEASURES, counted, number, percent, signed
+from trainer.report.formatting import LOWER_IS_BETTER, MEASURES, counted, number, percent, signed
 
 if TYPE_CHECKING:
-    from trainer.compare import Comparison, Difference
+    from trainer.experiments.compare import Comparison, Difference
 
 
 def text(found: Comparison) -> str:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
-from trainer.metrics import Predictions
+from trainer.evaluation.metrics import Predictions
 from trainer.report.document import Group, Plot, Table
 from trainer.report.drawing import COLOURS, INK, canvas, line_styles, plot, shortened, unit_square
+from trainer.report.formatting import interval, number, percent
 from trainer.report.scored import Scored
-from trainer.report.words import interval, number, percent
 
 Floats = NDArray[np.float64]
 

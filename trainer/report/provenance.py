@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from trainer.evaluation.results import Run, StudyResults
 from trainer.options import FitOptions
 from trainer.report.document import Details, Facts, Group, Section, Table, Text
-from trainer.report.words import NONE
-from trainer.results import Run, StudyResults
+from trainer.report.formatting import NONE
 
 
 def this_run(results: StudyResults, run: Run) -> Section:

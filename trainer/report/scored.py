@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
-from trainer import metrics, multiclass
 from trainer.choices import ThresholdRule
-from trainer.crossval import OutOfFold
-from trainer.metrics import Estimate, Predictions
-from trainer.multiclass import ClassPredictions
-from trainer.results import Candidate, StudyResults
+from trainer.evaluation import metrics, multiclass
+from trainer.evaluation.metrics import Estimate, Predictions
+from trainer.evaluation.multiclass import ClassPredictions
+from trainer.evaluation.out_of_fold import OutOfFold
+from trainer.evaluation.results import Candidate, StudyResults
 
 Floats = NDArray[np.float64]
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainer.choices import ThresholdRule
-from trainer.report import breakdown, classes, curves, figures, provenance, tables, thesis, thresholds
+from trainer.evaluation.results import Candidate, Run, StudyResults
+from trainer.report import breakdown, classes, curves, plots, provenance, tables, thesis, thresholds
 from trainer.report.breakdown import Pictures
 from trainer.report.document import Block, Document, Facts, Group, Section, Table, Text
+from trainer.report.formatting import RULES, counted, interval, listed, number, plain
 from trainer.report.scored import Scored, best
-from trainer.report.words import RULES, counted, interval, listed, number, plain
-from trainer.results import Candidate, Run, StudyResults
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def _tables(study: Study) -> list[Block]:
 
 
 def _figures(study: Study) -> list[Block]:
-    compared = figures.epochs_compared(study.results)
+    compared = plots.epochs_compared(study.results)
     blocks: list[Block] = [*compared]
     if not compared:
         blocks.append(
@@ -202,7 +202,7 @@ def _figures(study: Study) -> list[Block]:
     for number_, candidate in enumerate(study.results.candidates, 1):
         if candidate.purpose != "comparison" and study.results.compared:
             continue
-        drawn = figures.learning_curves(candidate, f"learning-{number_}")
+        drawn = plots.learning_curves(candidate, f"learning-{number_}")
         if drawn is None:
             without.append(candidate.name)
         else:
@@ -214,7 +214,7 @@ def _figures(study: Study) -> list[Block]:
                 "linear head was fitted on frozen features."
             )
         )
-    blocks.append(figures.confusions(study.results, study.scored))
+    blocks.append(plots.confusions(study.results, study.scored))
     return blocks
 
 

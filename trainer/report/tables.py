@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.evaluation.results import Candidate, Run, StudyResults
 from trainer.report import thesis
 from trainer.report.document import Cell, Entry, Group, Table
+from trainer.report.formatting import LOWER_IS_BETTER, MEASURES, NONE, estimate, mean_and_deviation, number, plain
 from trainer.report.scored import Scored
-from trainer.report.words import LOWER_IS_BETTER, MEASURES, NONE, estimate, mean_and_deviation, number, plain
-from trainer.results import Candidate, Run, StudyResults
 
 THESIS_GROUP = "The thesis"
 _OURS = "This study"
@@ -93,7 +93,7 @@ def beside_comparison(
 
     Args:
         results: The study.
-        purpose: See `trainer.results.Purpose`.
+        purpose: See `trainer.evaluation.results.Purpose`.
         option: What varies; among compared candidates of the same network and mode, one that is equal in all other
             options is preferred.
 

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from trainer.choices import THRESHOLD_RULES, ThresholdRule
-from trainer.crossval import OutOfFold
+from trainer.evaluation.out_of_fold import OutOfFold
 from trainer.report import thesis
 from trainer.report.document import Cell, Entry, Group, Plot, Table
 from trainer.report.drawing import COLOURS, DASHES, INK, canvas, plot
+from trainer.report.formatting import RULES, number
 from trainer.report.scored import Scored
-from trainer.report.words import RULES, number
 
 SCAN = np.linspace(0, 0.995, 200).round(3)
 """The thresholds of the fine scan."""

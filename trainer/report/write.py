@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainer.choices import ThresholdRule
-from trainer.report import raw
+from trainer.evaluation.results import Candidate, Run, StudyResults
+from trainer.report import csv_export
 from trainer.report.breakdown import Pictures
 from trainer.report.scored import Scored, diverged, score
 from trainer.report.sections import Study, document
-from trainer.results import Candidate, Run, StudyResults
 
 NAME = "report"
 """Of the report's files, without their suffixes."""
@@ -54,7 +54,7 @@ def write(
         diverged=[candidate.name for candidate in results.candidates if candidate not in usable],
     )
     document(study, pictures).write(out, NAME)
-    raw.write(out, results, scored, [rule(one) for one in scored])
+    csv_export.write(out, results, scored, [rule(one) for one in scored])
 
 
 def _leads(candidate: Candidate, scored: list[Scored]) -> bool:

@@ -14,8 +14,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from trainer.lock import alone_in
-from trainer.prepare import OptionsError
+from trainer.experiments.prepare import OptionsError
+from trainer.utils.lock import alone_in
 
 Identity: TypeAlias = Mapping[str, Any]
 """What the trials of a study depend on, by names for people, exactly as JSON gives it back."""

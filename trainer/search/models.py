@@ -7,14 +7,14 @@ from typing import Protocol, Self, cast
 
 import numpy as np
 
-from trainer import prepare
-from trainer.crossval import Fitter
-from trainer.fitters import TrainingData
-from trainer.folds import FoldResult
-from trainer.hardware import Hardware
+from trainer.data.splits import Split
+from trainer.evaluation.fold_runner import FoldStore, run_folds
+from trainer.evaluation.out_of_fold import Fitter
+from trainer.experiments import prepare
+from trainer.fitting.fitters import TrainingData
+from trainer.fitting.hardware import Hardware
 from trainer.options import FitOptions
-from trainer.runner import FoldStore, run_folds
-from trainer.splits import Split
+from trainer.schemas import FoldResult
 
 
 class _Adjustable(Fitter, Protocol):

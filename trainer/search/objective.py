@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 
-from trainer.calibration import fit_temperature, least_log_loss
-from trainer.crossval import join_scores
-from trainer.datasets import DataSet
-from trainer.folds import FoldResult
+from trainer.data.datasets import DataSet
+from trainer.data.splits import Split
+from trainer.evaluation.calibration import fit_temperature, least_log_loss
+from trainer.evaluation.out_of_fold import join_scores
+from trainer.schemas import FoldResult
 from trainer.search.results import Objective
-from trainer.splits import Split
 
 Floats = NDArray[np.float64]
 

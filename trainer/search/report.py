@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from trainer.metrics import Estimate
+from trainer.evaluation.metrics import Estimate
+from trainer.evaluation.results import Run
 from trainer.report.document import (
     Block,
     Cell,
@@ -25,9 +26,8 @@ from trainer.report.document import (
     Text,
     write_text,
 )
-from trainer.report.words import MEASURES, counted, estimate, interval, number, plain, signed
-from trainer.results import Run
-from trainer.search import figures
+from trainer.report.formatting import MEASURES, counted, estimate, interval, number, plain, signed
+from trainer.search import plots
 from trainer.search.results import Honest, Objective, SearchResults
 from trainer.search.space import in_words
 
@@ -75,7 +75,7 @@ def document(results: SearchResults, run: Run) -> Document:
                 else []
             ),
             Section("What was chosen", _chosen(results)),
-            Section("The trials", [figures.history(results), figures.slices(results), _importances(results)]),
+            Section("The trials", [plots.history(results), plots.slices(results), _importances(results)]),
             Section("This run", [_this_run(run)]),
             Section("All options for the final model", [_options(results)]),
         ],
@@ -220,7 +220,7 @@ def _spread(values: Sequence[Any]) -> str:
 
 def _importances(results: SearchResults) -> Block:
     if results.final.importances:
-        return figures.importances(results)
+        return plots.importances(results)
     return Text("Too few trials, or too few options, to say which of the options matter.")
 
 

@@ -7,16 +7,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trainer import prepare
-from trainer.fitters import TrainingData
-from trainer.hardware import Hardware
+from trainer.data.tasks import TASKS
+from trainer.experiments import prepare
+from trainer.fitting.fitters import TrainingData
+from trainer.fitting.hardware import Hardware
 from trainer.options import FitOptions
 from trainer.search import space as spaces
 from trainer.search.journal import Identity
-from trainer.search.parts import Part
 from trainer.search.results import Objective
 from trainer.search.space import Space
-from trainer.tasks import TASKS
+from trainer.search.subsets import Part
 
 
 @dataclass(frozen=True)

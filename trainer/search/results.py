@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.bundle import INTENDED_USE
-from trainer import metrics, multiclass
 from trainer.choices import ThresholdRule
-from trainer.crossval import OutOfFold
-from trainer.folds import Plain
-from trainer.metrics import Estimate, Predictions, draw_patients, estimate
-from trainer.multiclass import ClassPredictions
+from trainer.data.tasks import TaskName
+from trainer.evaluation import metrics, multiclass
+from trainer.evaluation.metrics import Estimate, Predictions, draw_patients, estimate
+from trainer.evaluation.multiclass import ClassPredictions
+from trainer.evaluation.out_of_fold import OutOfFold
 from trainer.options import FitOptions
-from trainer.tasks import TaskName
+from trainer.schemas import Plain
 
 Floats = NDArray[np.float64]
 Objective = Literal["log_loss", "auc"]
@@ -97,7 +97,7 @@ class SearchResults(Plain):
     """Everything that a search found and that is the same whenever it is run again.
 
     Attributes:
-        task: See `trainer.tasks.TaskName`.
+        task: See `trainer.data.tasks.TaskName`.
         protocol: Of the outer splits.
         protocol_note: What that means, in a sentence.
         leaks: True where patients are on both sides of an outer split by the protocol's design.

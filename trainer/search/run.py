@@ -10,23 +10,23 @@ from pathlib import Path
 import optuna
 from tqdm import tqdm
 
-from trainer import prepare
-from trainer.crossval import OutOfFold
-from trainer.fitters import TrainingData
-from trainer.folds import FoldResult
-from trainer.hardware import Hardware
+from trainer.data.image_cache import write_atomically
+from trainer.data.splits import PROTOCOL_NOTES, Split, make_splits
+from trainer.evaluation.out_of_fold import OutOfFold
+from trainer.evaluation.results import Run
+from trainer.experiments import prepare
+from trainer.experiments.prepare import OptionsError
+from trainer.fitting.fitters import TrainingData
+from trainer.fitting.hardware import Hardware
 from trainer.options import FitOptions
-from trainer.pixels import write_atomically
-from trainer.prepare import OptionsError
-from trainer.results import Run
+from trainer.schemas import FoldResult
 from trainer.search import journal, report
 from trainer.search.models import Models
-from trainer.search.parts import plan
 from trainer.search.request import Request
 from trainer.search.results import Honest, Objective, PartSearch, SearchResults, honest
 from trainer.search.space import Space, as_data, space_for
+from trainer.search.subsets import plan
 from trainer.search.trials import Trials
-from trainer.splits import PROTOCOL_NOTES, Split, make_splits
 
 _BEST_FILE, _RESULTS_FILE = "best.json", "search.json"
 

@@ -15,8 +15,8 @@ from optuna.distributions import (
 )
 from pydantic import ValidationError
 
+from trainer.experiments.prepare import OptionsError
 from trainer.options import FitOptions, Mode
-from trainer.prepare import OptionsError
 
 Space: TypeAlias = Mapping[str, BaseDistribution]
 """Fields of `FitOptions`, and the values that each may take."""

@@ -11,15 +11,15 @@ from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 from tqdm import tqdm
 
-from trainer.datasets import DataSet
+from trainer.data.datasets import DataSet
 from trainer.options import FitOptions
 from trainer.search import space as spaces
 from trainer.search.journal import finished
 from trainer.search.models import Models
 from trainer.search.objective import Judgement, judge_folds, worst
-from trainer.search.parts import Part
 from trainer.search.request import Request
 from trainer.search.results import PartSearch, Trial
+from trainer.search.subsets import Part
 
 _ENOUGH_FOR_IMPORTANCE = 8
 _JUDGED = "judged"

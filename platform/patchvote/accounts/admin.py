@@ -15,9 +15,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 from knox.models import AuthToken
 
-from patchvote.accounts import sentences
+from patchvote.accounts import audit_sentences
 from patchvote.accounts.models import User
-from patchvote.readonly import ReadOnlyAdmin
+from patchvote.core.admin_base import ReadOnlyAdmin
 
 admin.site.site_header = admin.site.site_title = "Patchvote"
 admin.site.index_title = _("Administration")
@@ -105,7 +105,7 @@ class ActFilter(admin.SimpleListFilter):
     parameter_name = "act"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return sentences.ACTS.items()
+        return audit_sentences.ACTS.items()
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[LogEntry]) -> QuerySet[LogEntry]:
         return queryset.filter(additional_data__act=self.value()) if self.value() else queryset
@@ -126,11 +126,11 @@ class HistoryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("who"), ordering="actor__username")
     def person(self, entry: LogEntry) -> str:
-        return sentences.person(entry) or "-"
+        return audit_sentences.person(entry) or "-"
 
     @admin.display(description=_("what"))
     def sentence(self, entry: LogEntry) -> str:
-        return sentences.sentence(entry)
+        return audit_sentences.sentence(entry)
 
     @admin.display(description=_("from the address"), ordering="remote_addr")
     def address(self, entry: LogEntry) -> str:
@@ -138,7 +138,7 @@ class HistoryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("fields"))
     def told(self, entry: LogEntry) -> str:
-        rows = format_html_join("", "<tr><th scope=row>{}</th><td>{}</td></tr>", sentences.changes(entry))
+        rows = format_html_join("", "<tr><th scope=row>{}</th><td>{}</td></tr>", audit_sentences.changes(entry))
         return format_html("<table>{}</table>", rows) if rows else "-"
 
     @admin.display(description=_("of"))

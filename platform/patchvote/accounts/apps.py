@@ -15,9 +15,9 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the rules that make the roles and give admins the admin site, and begin the history."""
-        from patchvote.accounts import history, receivers, roles  # noqa: F401
+        from patchvote.accounts import audit, receivers, roles  # noqa: F401
 
-        history.track()
+        audit.track()
 
 
 class TokensConfig(AppConfig):

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from django.dispatch import receiver
 from knox.models import get_token_model
 
-from patchvote.signals import cleaning
+from patchvote.core.signals import cleaning
 
 
 @receiver(cleaning)

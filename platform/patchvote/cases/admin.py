@@ -16,7 +16,7 @@ from django.utils.translation import ngettext
 
 from patchvote.cases import services
 from patchvote.cases.models import Analysis, Case, Image, Review
-from patchvote.readonly import ReadOnlyAdmin
+from patchvote.core.admin_base import ReadOnlyAdmin
 from patchvote.registry.services import NoChampionError
 
 

@@ -21,18 +21,18 @@ from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
 from classifier.decode import DecodeError
-from patchvote.cases import polling, previews, services
+from patchvote.cases import polling, services, thumbnails
 from patchvote.cases.filters import CaseFilter
 from patchvote.cases.models import Analysis, Case, Image
-from patchvote.cases.reviews import MAY_REVIEW
+from patchvote.cases.review.services import MAY_REVIEW
 from patchvote.cases.serializers import (
     AgainSerializer,
     CaseSerializer,
     PastAnalysisSerializer,
     SubmissionSerializer,
 )
+from patchvote.core.api_base import Conflict, ReadThrottle
 from patchvote.registry.services import NoChampionError
-from patchvote.rest import Conflict, ReadThrottle
 
 Answer = TypeVar("Answer", bound=HttpResponseBase)
 
@@ -232,20 +232,20 @@ class ImageView(APIView):
 
     @extend_schema(
         tags=["cases"],
-        parameters=[OpenApiParameter("size", enum=list(previews.SIZES), description="full unless said")],
-        responses={(200, previews.CONTENT_TYPE): OpenApiTypes.BINARY},
+        parameters=[OpenApiParameter("size", enum=list(thumbnails.SIZES), description="full unless said")],
+        responses={(200, thumbnails.CONTENT_TYPE): OpenApiTypes.BINARY},
     )
     def get(self, request: Request, pk: str) -> HttpResponse:
         """Re-encoded as JPEG, without metadata; the sender's file itself is never served."""
         image = get_object_or_404(Image.objects.visible_to(request.user), pk=pk)  # type: ignore[arg-type]
         size = request.query_params.get("size", "full")
-        if size not in previews.SIZES:
+        if size not in thumbnails.SIZES:
             raise exceptions.ValidationError({"size": [_("full or thumbnail")]}, code="invalid_choice")
         try:
-            data = previews.preview(image, size)
+            data = thumbnails.preview(image, size)
         except (OSError, DecodeError):
             raise exceptions.NotFound(_("The image's file is not on the server."), code="file_gone") from None
-        response = HttpResponse(data, content_type=previews.CONTENT_TYPE)
+        response = HttpResponse(data, content_type=thumbnails.CONTENT_TYPE)
         response["Content-Disposition"] = f'inline; filename="{image.pk}.jpg"'
         response["X-Content-Type-Options"] = "nosniff"
         response["Content-Security-Policy"] = "default-src 'none'; sandbox"

@@ -18,9 +18,9 @@ from uuid import UUID
 from django.conf import settings
 from django.core.files.storage import default_storage
 
-from patchvote.cases import pixels
+from patchvote.cases import pixel_cache
 from patchvote.cases.models import Image
-from patchvote.storage import is_draft
+from patchvote.core.storage import is_draft
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class Cleaner:
 
 def _folders() -> Iterator[Folder]:
     yield PassingFolder(Path(settings.FILE_UPLOAD_TEMP_DIR))
-    yield PassingFolder(pixels.folder())
+    yield PassingFolder(pixel_cache.folder())
     for kind in ("originals", "previews"):
         if default_storage.exists(kind):
             for name in sorted(default_storage.listdir(kind)[0]):

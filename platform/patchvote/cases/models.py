@@ -294,7 +294,7 @@ class Review(models.Model):
     """A reviewer's word on an image, on what the then current analysis said of it.
 
     Rows are added and never changed: a newer review of the same image supersedes the older ones, and all are kept.
-    `patchvote.cases.reviews.review` adds them.
+    `patchvote.cases.review.services.review` adds them.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -352,7 +352,7 @@ class ReviewTally(models.Model):
     """How many images' reviews of one day said so of one model version: what agreement is summed up from.
 
     An image counts once for each model version, by its latest review; synthetic samples do not count.
-    `patchvote.cases.agreement.count` keeps it in line, in the transaction that adds a review.
+    `patchvote.cases.review.agreement.count` keeps it in line, in the transaction that adds a review.
     """
 
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")

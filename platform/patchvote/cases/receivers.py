@@ -15,9 +15,9 @@ from patchvote.cases.cleaning import Cleaner
 from patchvote.cases.models import Analysis, Image
 from patchvote.cases.summaries import summarise
 from patchvote.celery import wake
+from patchvote.core.signals import cleaning
 from patchvote.jobs import stats
 from patchvote.jobs.signals import jobs_changed, wake_up, worker_beating, worker_starting
-from patchvote.signals import cleaning
 
 _cleaner = Cleaner()
 
@@ -40,23 +40,23 @@ def analyses_due(**_: Any) -> None:
 def inference_worker_starting(queue: str, **_: Any) -> None:
     """Load the champion before the first case comes."""
     if queue == "inference":
-        from patchvote.cases import inference
-        from trainer.cpu import keep_freed_memory
+        from patchvote.cases.inference import worker
+        from trainer.fitting.cpu import keep_freed_memory
 
         keep_freed_memory()
         os.nice(settings.INFERENCE_NICENESS)
         for outcome in ("succeeded", "failed", "discarded"):
             stats.count("jobs_ended", 0, kind="analysis", outcome=outcome)
-        inference.warm_up()
+        worker.warm_up()
 
 
 @receiver(worker_beating)
 def inference_worker_beating(queue: str, **_: Any) -> None:
     """Load another champion as soon as there is one."""
     if queue == "inference":
-        from patchvote.cases import inference
+        from patchvote.cases.inference import worker
 
-        inference.look_ahead()
+        worker.look_ahead()
 
 
 @receiver(post_migrate, sender=apps.get_app_config("cases"))

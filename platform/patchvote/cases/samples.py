@@ -15,10 +15,10 @@ def synthetic_png() -> tuple[str, bytes]:
     Returns:
         A file name that says what it is, and the PNG file.
     """
-    from trainer import synthetic
+    from trainer.synthetic import dataset
 
     seed = secrets.randbelow(1_000_000)
     label = secrets.choice(LABELS)
     encoded = io.BytesIO()
-    synthetic.sample(label, seed).save(encoded, "PNG")
+    dataset.sample(label, seed).save(encoded, "PNG")
     return f"synthetic-{label}-{seed}.png", encoded.getvalue()

@@ -16,8 +16,8 @@ from django.db import IntegrityError, InterfaceError, OperationalError, connecti
 from django.utils.translation import gettext as _
 
 from classifier.decode import DecodeError, Limits, decode
-from patchvote.accounts import history
-from patchvote.cases import pixels, search
+from patchvote.accounts import audit
+from patchvote.cases import pixel_cache, search
 from patchvote.cases.models import Analysis, Case, Image
 from patchvote.cases.summaries import summarise
 from patchvote.jobs import ledger
@@ -168,7 +168,7 @@ def analyse_again(case: Case, version: ModelVersion | None = None) -> None:
         Analysis.objects.filter(image__in=images, current=True).update(current=False)
         Analysis.objects.bulk_create([Analysis(image=image, model_version=model_version) for image in images])
         summarise([locked.pk])
-        history.record(None, "analysed_again", locked, model=str(model_version))
+        audit.record(None, "analysed_again", locked, model=str(model_version))
         transaction.on_commit(_wake_workers, robust=True)
     logger.info("case to be analysed again", extra={"case": str(case.pk), "images": len(images)})
     case.refresh_from_db()
@@ -183,7 +183,7 @@ def cancel(case: Case) -> None:
     open_ids = list(Analysis.objects.filter(image__case=case, current=True).values_list("pk", flat=True))
     if not ledger.cancel(Analysis, open_ids):
         raise StateError(_("There is nothing to cancel: the analyses of this case have ended."))
-    history.record(None, "cancelled", case)
+    audit.record(None, "cancelled", case)
     case.refresh_from_db()
 
 
@@ -257,7 +257,7 @@ def _decode(case: Case, position: int, file: File[bytes], bounds: Limits) -> Ima
         width=decoded.width,
         height=decoded.height,
     )
-    pixels.keep(image, decoded.pixels)
+    pixel_cache.keep(image, decoded.pixels)
     return image
 
 
@@ -290,7 +290,7 @@ def _may_be_stored(error: BaseException) -> bool:
 def _forget_files(images: Iterable[Image]) -> None:
     """Remove what was written of images that are not stored, also what a full disk left of a file."""
     for image in images:
-        pixels.forget(image)
+        pixel_cache.forget(image)
         name = image.file.field.generate_filename(image, image.filename)
         try:
             default_storage.delete(name)

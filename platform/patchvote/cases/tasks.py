@@ -8,6 +8,6 @@ from patchvote.celery import app
 @app.task(name="patchvote.cases.analyse_due")
 def analyse_due() -> None:
     """Analyse until nothing is due."""
-    from patchvote.cases import inference
+    from patchvote.cases.inference import worker
 
-    inference.work()
+    worker.work()

@@ -2,7 +2,8 @@
 
 from django.urls import path
 
-from patchvote.cases import review_views, views
+from patchvote.cases import views
+from patchvote.cases.review import views as review_views
 
 app_name = "cases"
 urlpatterns = [

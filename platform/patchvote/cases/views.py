@@ -18,12 +18,13 @@ from django.views.generic import FormView
 from django_filters.views import FilterView
 
 from patchvote.accounts.models import signed_in
-from patchvote.cases import polling, reviews, samples, services
+from patchvote.cases import polling, samples, services
 from patchvote.cases.filters import CaseFilter
 from patchvote.cases.forms import AnalyseAgainForm, CaseForm, ReviewForm
 from patchvote.cases.models import Case, Image
-from patchvote.cases.pictures import Picture, model_versions
-from patchvote.paging import BoundedPaginator
+from patchvote.cases.presenters import Picture, model_versions
+from patchvote.cases.review import services as reviews
+from patchvote.core.pagination import BoundedPaginator
 from patchvote.registry.services import NoChampionError, champion
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
+from patchvote.core.admin_base import ReadOnlyAdmin
 from patchvote.jobs.models import Worker
-from patchvote.readonly import ReadOnlyAdmin
 
 
 @admin.register(Worker)

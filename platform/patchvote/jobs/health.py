@@ -12,7 +12,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from patchvote.jobs import storage
+from patchvote.jobs import storage_check
 from patchvote.jobs.models import Worker, workers_alive
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def health(request: HttpRequest) -> JsonResponse:
     del request
     workers = _ask("database", workers_alive, None)
     sweeps = None if workers is None else _ask("database", _sweeps, None)
-    files = _ask("storage", storage.state, UNREACHABLE)
+    files = _ask("storage", storage_check.state, UNREACHABLE)
     report: dict[str, Any] = {
         "status": "ok",
         "database": UNREACHABLE if workers is None else "ok",

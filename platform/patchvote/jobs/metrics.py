@@ -25,8 +25,8 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from patchvote.core.api_base import HasPermission
 from patchvote.jobs.models import OPEN_STATES, Job, State, Worker, job_models
-from patchvote.rest import HasPermission
 
 REMEMBERED = timedelta(hours=1)
 """How long a silent worker is shown."""

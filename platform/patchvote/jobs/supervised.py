@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
 
 from patchvote.jobs.models import Job, State
-from trainer.work.orders import LOG_FILE
+from trainer.worker.protocol import LOG_FILE
 
 _LINE_BYTES = 200
 """Of a long line of a log, so that the file's end is read alone."""

@@ -19,11 +19,11 @@ from django.utils.translation import gettext_lazy as _
 
 from classifier.bundle import BundleError
 from patchvote.accounts.models import signed_in
-from patchvote.readonly import ReadOnlyAdmin
+from patchvote.core.admin_base import ReadOnlyAdmin
+from patchvote.jobs.supervised_admin import WatchedAdmin
 from patchvote.registry import downloads, services, tables
 from patchvote.registry.forms import RollbackForm, UploadForm
 from patchvote.registry.models import Alias, BundleUpload, ModelVersion, Origin, Promotion
-from patchvote.watched import WatchedAdmin
 
 MAY_PROMOTE = "registry.promote_modelversion"
 _FINGERPRINT_DIGITS = 12

@@ -17,9 +17,9 @@ from rest_framework.reverse import reverse
 
 from classifier.bundle import BundleError
 from patchvote.accounts.models import signed_in
+from patchvote.core.api_base import Conflict, HasPermission, ReadThrottle
 from patchvote.registry import downloads, services
 from patchvote.registry.models import BundleUpload, ModelVersion, Promotion
-from patchvote.rest import Conflict, HasPermission, ReadThrottle
 
 RETRY_AFTER_SECONDS = 1
 

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.http import FileResponse
 
 from classifier import bundle
-from patchvote.accounts import history
+from patchvote.accounts import audit
 from patchvote.registry.models import ModelVersion
 
 
@@ -23,7 +23,7 @@ def packed(version: ModelVersion) -> FileResponse:
     try:
         bundle.pack(whole, file)
         file.seek(0)
-        history.record(None, "downloaded", version)
+        audit.record(None, "downloaded", version)
     except BaseException:
         file.close()
         raise

@@ -80,7 +80,7 @@ class Evidence(BaseModel):
         """Take it from a comparison's result.
 
         Args:
-            result: Of a `trainer.work` order of kind `compare`.
+            result: Of a `trainer.worker` order of kind `compare`.
             comparison: Its id.
             champion: That served then.
             candidate: That was compared with it.

@@ -15,7 +15,7 @@ from django.db.models import Max
 from django.utils.translation import gettext
 
 from classifier import bundle as bundles
-from patchvote.accounts import history
+from patchvote.accounts import audit
 from patchvote.jobs.signals import wake_up
 from patchvote.registry.gate import SHORTEST_REASON, Evidence, Judgement, judge
 from patchvote.registry.models import Alias, BundleUpload, ModelVersion, Origin, Promotion
@@ -98,7 +98,7 @@ def register(
             return known
         latest = ModelVersion.objects.filter(name=bundle.metadata.name).aggregate(latest=Max("version"))["latest"] or 0
         try:
-            with transaction.atomic(), history.acting(by):
+            with transaction.atomic(), audit.acting(by):
                 return ModelVersion.objects.create(
                     name=bundle.metadata.name,
                     version=latest + 1,
@@ -248,7 +248,7 @@ def _move(alias: Alias, version: ModelVersion) -> None:
 
 
 def _add_step(step: Promotion) -> None:
-    with history.acting(step.by):
+    with audit.acting(step.by):
         step.save(force_insert=True)
     logger.info("%s %s, by %s", step.kind, step.version, step.by_id or "the server")
 

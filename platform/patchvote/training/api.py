@@ -16,13 +16,13 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 
-from patchvote.accounts import history
+from patchvote.accounts import audit
 from patchvote.accounts.models import signed_in
+from patchvote.core.api_base import Conflict, HasPermission, ReadThrottle
 from patchvote.jobs.supervised import SupervisedJob
 from patchvote.registry import services as registry
 from patchvote.registry.api import ModelSerializer
 from patchvote.registry.models import ModelVersion
-from patchvote.rest import Conflict, HasPermission, ReadThrottle
 from patchvote.training import comparisons, data_sets, runs
 from patchvote.training.forms import DataSetForm
 from patchvote.training.models import Comparison, DataSet, TrainingRun
@@ -147,7 +147,7 @@ class RunViewSet(_JobViewSet):
             runs.cancel(run)
         except runs.RunEndedError as error:
             raise Conflict(str(error), code="already_ended") from error
-        history.record(signed_in(request._request), "cancelled", run)  # noqa: SLF001 (the same person)
+        audit.record(signed_in(request._request), "cancelled", run)  # noqa: SLF001 (the same person)
         return self.answer(run)
 
     @extend_schema(responses={(200, "text/plain"): OpenApiTypes.STR})

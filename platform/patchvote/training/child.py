@@ -13,7 +13,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from trainer.work.orders import LOG_FILE, Event, Order, Outcome, read_event, read_outcome, write_order
+from trainer.worker.protocol import LOG_FILE, Event, Order, Outcome, read_event, read_outcome, write_order
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ _READ_BYTES = 1 << 16
 
 
 class Child:
-    """A `python -m trainer.work FOLDER`: gives way to inference, and ends when this process does.
+    """A `python -m trainer.worker FOLDER`: gives way to inference, and ends when this process does.
 
     It is spawned, never forked: CUDA does not survive a fork.
     """
@@ -37,7 +37,7 @@ class Child:
         with (folder / LOG_FILE).open("ab") as log:
             # Its standard input stays open as long as this process lives: at its end the child knows, however we died.
             self._process = subprocess.Popen(  # noqa: S603 (our own module)
-                [sys.executable, "-m", "trainer.work", str(folder)],
+                [sys.executable, "-m", "trainer.worker", str(folder)],
                 cwd=settings.BASE_DIR,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.PIPE,

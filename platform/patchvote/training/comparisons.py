@@ -18,9 +18,9 @@ from patchvote.registry import services as registry
 from patchvote.registry.gate import Evidence
 from patchvote.registry.models import ModelVersion
 from patchvote.training import data_sets
-from patchvote.training.handlers import Handler, NothingToDoError
+from patchvote.training.job_handlers import Handler, NothingToDoError
 from patchvote.training.models import Comparison, DataSet, DataSetImage
-from trainer.work.orders import CompareOrder, Event, LabelledFile
+from trainer.worker.protocol import CompareOrder, Event, LabelledFile
 
 if TYPE_CHECKING:
     from patchvote.accounts.models import User

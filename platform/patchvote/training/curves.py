@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
-from patchvote import charts
+from patchvote.core import charts
 from patchvote.training.models import RunEpoch, RunFold, TrainingRun
 
 if TYPE_CHECKING:

@@ -20,15 +20,15 @@ from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from patchvote.cases import reviews
+from patchvote.cases.review import services as reviews
 from patchvote.jobs import ledger
 from patchvote.jobs.models import State
 from patchvote.jobs.signals import wake_up
-from patchvote.training.handlers import Handler, RefusedError
+from patchvote.training.job_handlers import Handler, RefusedError
 from patchvote.training.models import DataSet, DataSetImage, Source
-from trainer.records import MANIFEST_NAME
-from trainer.work.archives import inspect, unpacked_bytes
-from trainer.work.orders import LOG_FILE, ORDER_FILE, OUTCOME_FILE, ArchiveBounds, CheckOrder, Event
+from trainer.data.records import MANIFEST_NAME
+from trainer.worker.archives import inspect, unpacked_bytes
+from trainer.worker.protocol import LOG_FILE, ORDER_FILE, OUTCOME_FILE, ArchiveBounds, CheckOrder, Event
 
 _TRIES = 5
 _ROWS_AT_ONCE = 500
@@ -87,7 +87,7 @@ def add_reviews(data_set: DataSet, selection: dict[str, Any]) -> None:
 
     Args:
         data_set: Not stored yet.
-        selection: Arguments of `patchvote.cases.reviews.reviewed_images`, as plain data.
+        selection: Arguments of `patchvote.cases.review.services.reviewed_images`, as plain data.
     """
     data_set.source, data_set.selection = Source.REVIEWS, selection
     _create(data_set)

@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from patchvote import charts
+from patchvote.core import charts
 from patchvote.training.models import Comparison
 
 if TYPE_CHECKING:

@@ -139,7 +139,7 @@ class TrainingRun(SupervisedJob):
 
 
 class PatchFigures(models.Model):
-    """Accuracy and mean loss of patches; see `trainer.folds.PatchFigures`."""
+    """Accuracy and mean loss of patches; see `trainer.schemas.PatchFigures`."""
 
     training_accuracy = models.FloatField(_("training accuracy"))
     training_loss = models.FloatField(_("training loss"))

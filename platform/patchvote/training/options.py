@@ -12,9 +12,9 @@ from django.utils.translation import gettext_lazy as _
 from pydantic import ValidationError as OptionsInvalidError
 
 from classifier.grid import GRIDS, PatchGrid
-from trainer.estimate import NETWORKS
+from trainer.data.records import MAGNIFICATIONS
+from trainer.experiments.estimate import NETWORKS
 from trainer.options import ALL, FitOptions, contradictions
-from trainer.records import MAGNIFICATIONS
 
 FITTING: dict[Any, list[str]] = {
     _("What to train"): ["network", "mode", "magnification"],

@@ -9,7 +9,7 @@ from django.db.models import Count, F, OuterRef, Q, Subquery
 
 from patchvote.jobs.models import State
 from patchvote.training.models import DataSet, DataSetImage
-from trainer.records import CLASSES, MAGNIFICATIONS
+from trainer.data.records import CLASSES, MAGNIFICATIONS
 
 
 @dataclass(frozen=True)

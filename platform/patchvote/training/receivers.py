@@ -26,6 +26,6 @@ def jobs_due(sender: Any, **_: Any) -> None:
 def jobs_ended(sender: Any, ids: list[Any], **_: Any) -> None:
     """Tidy up after jobs that ended, whoever ended them: their worker, the sweep, or a person."""
     if issubclass(sender, SupervisedJob):
-        from patchvote.training.kinds import tidy
+        from patchvote.training.job_registry import tidy
 
         transaction.on_commit(partial(tidy, sender, ids), robust=True)

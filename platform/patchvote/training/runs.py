@@ -17,12 +17,12 @@ from patchvote.jobs.signals import wake_up
 from patchvote.registry import services as registry
 from patchvote.registry.models import Origin
 from patchvote.training import comparisons, data_sets
-from patchvote.training.handlers import Handler, RefusedError
+from patchvote.training.job_handlers import Handler, RefusedError
 from patchvote.training.models import DataSet, RunEpoch, RunFold, TrainingRun
-from trainer import estimate
-from trainer.folds import Epoch
+from trainer.experiments import estimate
 from trainer.options import FitOptions
-from trainer.work.orders import BUNDLE_FOLDER, EpochDone, Event, FoldDone, TrainOrder
+from trainer.schemas import Epoch
+from trainer.worker.protocol import BUNDLE_FOLDER, EpochDone, Event, FoldDone, TrainOrder
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from django.conf import settings
 
 from patchvote.registry import services as registry
 from patchvote.registry.models import BundleUpload
-from patchvote.training.handlers import Handler
-from trainer.work.orders import BundleOrder, Event
+from patchvote.training.job_handlers import Handler
+from trainer.worker.protocol import BundleOrder, Event
 
 
 class BundleUploadHandler(Handler[BundleUpload]):

@@ -20,9 +20,9 @@ from classifier.bundle import BundleError
 from patchvote.jobs import heartbeat, ledger
 from patchvote.jobs.supervised import SupervisedJob
 from patchvote.training.child import Child
-from patchvote.training.handlers import Handler, NothingToDoError, RefusedError
-from patchvote.training.kinds import RUNS, SHORT, tidy
-from trainer.work.orders import Event, Failed, Order, Outcome, Progress
+from patchvote.training.job_handlers import Handler, NothingToDoError, RefusedError
+from patchvote.training.job_registry import RUNS, SHORT, tidy
+from trainer.worker.protocol import Event, Failed, Order, Outcome, Progress
 
 logger = logging.getLogger(__name__)
 

@@ -16,12 +16,12 @@ from django.views.decorators.http import require_POST
 
 from patchvote.accounts.models import signed_in
 from patchvote.jobs.models import State
+from patchvote.jobs.supervised_admin import WatchedAdmin
 from patchvote.registry import services as registry
 from patchvote.registry.gate import SHORTEST_REASON, judge
 from patchvote.registry.models import ModelVersion
 from patchvote.training import comparisons, data_sets, differences
 from patchvote.training.models import Comparison, DataSet
-from patchvote.watched import WatchedAdmin
 
 
 class CompareForm(forms.Form):

@@ -16,14 +16,14 @@ from django.utils.translation import gettext_lazy as _
 
 from classifier.decode import DecodeError, decode
 from patchvote.accounts.models import signed_in
-from patchvote.cases.pixels import STORED
+from patchvote.cases.pixel_cache import STORED
 from patchvote.cases.services import DECODING
 from patchvote.jobs.models import OPEN_STATES, State
+from patchvote.jobs.supervised_admin import WatchedAdmin
 from patchvote.training.data_sets import DataSetRefusedError, remove_files
 from patchvote.training.forms import DataSetForm
 from patchvote.training.models import DataSet, DataSetImage
 from patchvote.training.overview import overview
-from patchvote.watched import WatchedAdmin
 
 _THUMBNAIL = 240
 """Longest side, in pixels."""

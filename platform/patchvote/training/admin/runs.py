@@ -19,14 +19,14 @@ from django.views.decorators.clickjacking import xframe_options_sameorigin
 from classifier.grid import PatchGrid
 from patchvote.accounts.models import signed_in
 from patchvote.jobs.models import State
+from patchvote.jobs.supervised_admin import WatchedAdmin
 from patchvote.training import curves, runs
 from patchvote.training.durations import in_words
 from patchvote.training.forms import RunForm
 from patchvote.training.models import TrainingRun
 from patchvote.training.options import FITTING, LABELS, grid_name
-from patchvote.watched import WatchedAdmin
 from trainer.options import FitOptions
-from trainer.work.orders import LOG_FILE
+from trainer.worker.protocol import LOG_FILE
 
 _OPEN = ("network",)
 """The fieldset with this option is not folded away."""

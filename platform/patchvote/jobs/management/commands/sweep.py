@@ -14,9 +14,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import Error, close_old_connections
 
+from patchvote.core.signals import cleaning
 from patchvote.jobs import heartbeat, ledger, stats
 from patchvote.jobs.models import Worker, job_models
-from patchvote.signals import cleaning
 
 logger = logging.getLogger(__name__)
 

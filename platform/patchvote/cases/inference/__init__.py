@@ -1,0 +1,1 @@
+"""Inference: the worker that analyses queued images in batches."""

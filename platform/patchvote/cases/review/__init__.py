@@ -1,0 +1,1 @@
+"""Review: reviewers confirm or correct verdicts, and how often they agree with the model."""

@@ -1,0 +1,106 @@
+"""Pages of reviewers: their word on an image, the next case that waits for it, and how far models agree with them."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.mixins import PermissionRequiredMixin
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views import View
+from django.views.generic import TemplateView
+
+from patchvote.accounts.models import signed_in
+from patchvote.cases.forms import ReviewForm, SpanForm
+from patchvote.cases.models import Case
+from patchvote.cases.review import agreement, agreement_chart
+from patchvote.cases.review import services as reviews
+from patchvote.cases.services import StateError
+from patchvote.cases.views import Detail
+
+
+class Review(Detail):
+    """A reviewer says whether a verdict is right."""
+
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest, pk: Any, image_pk: Any) -> HttpResponse:
+        """Keep it and come back to the image, or show what was written with what is wrong."""
+        case = self.case(pk)
+        image = get_object_or_404(case.images.all(), pk=image_pk)
+        reviewer = signed_in(request)
+        if not reviewer.has_perm(reviews.MAY_REVIEW):
+            raise PermissionDenied
+        form = ReviewForm(image, data=request.POST)
+        if not form.is_valid():
+            return self.page(case, refused=form, status=400)
+        given = form.cleaned_data
+        try:
+            reviews.review(image, reviewer, given["decision"], comment=given["comment"], analysis_id=given["analysis"])
+        except StateError as error:
+            form.add_error(None, str(error))
+            return self.page(case, refused=form, status=409)
+        return redirect(f"{case.get_absolute_url()}?reviewed={image.pk}#review-{image.pk}")
+
+
+class NextCase(PermissionRequiredMixin, View):
+    """Leads to the case that waits longest for a review."""
+
+    permission_required = reviews.MAY_REVIEW
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """After the case that is named, if one is, so that cases can be passed over."""
+        after = _case(request.GET.get("after", ""))
+        case = reviews.next_case(after)
+        if case is None:
+            messages.success(request, _("No other case waits for a review."))
+            return redirect(after or "cases:list")
+        return redirect(case)
+
+
+class AgreementPage(PermissionRequiredMixin, TemplateView):
+    """How far models and reviewers agree."""
+
+    template_name = "cases/agreement.html"
+    permission_required = reviews.MAY_REVIEW
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Of the span and the version that were chosen."""
+        form = SpanForm({"span": "quarter", **self.request.GET.dict()})
+        given = form.cleaned_data if form.is_valid() else {}
+        span, version = given.get("span") or "quarter", given.get("version")
+        since, weekly = _since(span), span == "quarter"
+        agreements = agreement.agreements(since=since)
+        over_time = agreements.over_time(weekly=weekly, version=version)
+        return super().get_context_data(
+            form=form,
+            weekly=weekly,
+            total=agreements.total(version),
+            over_time=over_time,
+            by_version=agreements.by_version(),
+            chart=agreement_chart.over_time(over_time, weekly=weekly) if over_time else "",
+            **kwargs,
+        )
+
+
+def _case(pk: str) -> Case | None:
+    try:
+        return Case.objects.filter(pk=UUID(pk)).first() if pk else None
+    except ValueError:
+        raise Http404 from None
+
+
+def _since(span: str) -> date | None:
+    """The beginning of a week or month, so that the first one shown is whole."""
+    today = timezone.localdate()
+    if span == "quarter":
+        return today - timedelta(weeks=12, days=today.weekday())
+    if span == "year":
+        return (today.replace(day=1) - timedelta(days=334)).replace(day=1)  # eleven months earlier
+    return None

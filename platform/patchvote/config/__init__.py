@@ -1,0 +1,1 @@
+"""Configuration: settings, environment variables, URLs, and the entry points of servers."""

@@ -1,0 +1,369 @@
+"""Django's settings. Every choice that differs between machines comes from the environment (docs/operation.md)."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import quote
+
+import dj_database_url
+import django_stubs_ext
+from csp.constants import NONE, SELF
+from django.utils.translation import gettext_lazy as _
+
+from patchvote.config import env
+
+# PyTorch's compiler would make a folder in the system's temporary one as soon as it is imported, matplotlib one in the
+# home folder.
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(env.data_folder() / "cache" / "torch"))
+os.environ.setdefault("MPLCONFIGDIR", str(env.data_folder() / "cache" / "matplotlib"))
+
+django_stubs_ext.monkeypatch()  # Django's generic classes take their types at run time too
+
+BASE_DIR = env.ROOT
+DATA_DIR = env.data_folder()
+FRONTEND_DIR = BASE_DIR / "frontend"
+
+DEBUG = env.flag("PATCHVOTE_DEBUG")
+SECRET_KEY = env.secret_key(DATA_DIR)
+HTTPS = env.flag("PATCHVOTE_HTTPS")
+"""Set where people reach the server over HTTPS (a proxy in front): cookies are then sent over HTTPS alone."""
+
+PORT = env.number("PORT", 8000)
+HOST = env.text("PATCHVOTE_HOST", "127.0.0.1")
+AUTHORITY = f"{f'[{HOST}]' if ':' in HOST else HOST}:{PORT}"
+ADDRESS = f"http://{AUTHORITY}/"
+ALLOWED_HOSTS = [*env.words("PATCHVOTE_ALLOWED_HOSTS"), HOST, "localhost", "127.0.0.1", "[::1]"]
+WEB_WORKERS = env.number("PATCHVOTE_WEB_WORKERS", 2)
+CSRF_TRUSTED_ORIGINS = env.words("PATCHVOTE_TRUSTED_ORIGINS")
+
+INSTALLED_APPS = [
+    "patchvote.accounts.apps.TokensConfig",  # first: our admin of tokens replaces its own
+    "patchvote.accounts.apps.HistoryConfig",
+    "patchvote.accounts",
+    "patchvote.jobs",
+    "patchvote.registry",
+    "patchvote.cases",
+    "patchvote.training",
+    "patchvote.standalone",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.forms",
+    "patchvote.accounts.apps.SignInAttemptsConfig",
+    "csp",
+    "django_filters",
+    "django_htmx",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "rest_framework",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "patchvote.core.middleware.NoNulMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "patchvote.accounts.audit.HistoryMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+ROOT_URLCONF = "patchvote.config.urls"
+WSGI_APPLICATION = "patchvote.config.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [FRONTEND_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.template.context_processors.i18n",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
+
+# --- database ---------------------------------------------------------------------------------------------------------
+
+DATABASES = {
+    "default": dj_database_url.parse(env.text("DATABASE_URL", "sqlite://"), conn_max_age=60, conn_health_checks=True)
+}
+if not env.text("DATABASE_URL"):
+    DATABASES["default"]["NAME"] = str(DATA_DIR / "patchvote.sqlite3")  # as it is: a URL would have to quote it
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["default"]["OPTIONS"] = {
+        # Writers queue up at BEGIN instead of failing halfway; readers never wait (docs/operation.md).
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        # Each thread of each process has a cache of its own, in kB; what is not in it is in the system's.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-256;",
+    }
+    # Tests use a real file too: SQLite in memory locks differently.
+    DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
+elif DATABASES["default"]["ENGINE"].endswith("postgresql"):
+    # A server that is away is said within seconds; `?connect_timeout=` in the URL goes first.
+    DATABASES["default"]["OPTIONS"] = {
+        "connect_timeout": 3,
+        # A connection whose other end has vanished is given up within half a minute.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 25_000,
+        **DATABASES["default"].get("OPTIONS", {}),
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+MEDIA_ROOT = DATA_DIR / "media"
+MODELS_DIR = DATA_DIR / "models"
+TRAINING_DIR = DATA_DIR / "training"
+CACHE_DIR = DATA_DIR / "cache"
+"""Decoded images and computed features: may be emptied at any time."""
+DATA_ROOTS = env.folders("PATCHVOTE_DATA_ROOTS", DATA_DIR / "import")
+"""Data sets can be made from folders below these; they are read where they lie."""
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [FRONTEND_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "patchvote.core.storage.DurableFileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+FILE_UPLOAD_PERMISSIONS = 0o600
+FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
+# On the disk of the media: a large upload is moved to its place, not copied.
+FILE_UPLOAD_TEMP_DIR = env.upload_folder(DATA_DIR)
+
+UPLOAD_MAX_BYTES = env.number("PATCHVOTE_UPLOAD_MAX_MB", 20) * 1024 * 1024
+"""Of one image."""
+UPLOAD_MAX_PIXELS = env.number("PATCHVOTE_UPLOAD_MAX_MEGAPIXELS", 50) * 1_000_000
+UPLOAD_MAX_IMAGES = env.number("PATCHVOTE_UPLOAD_MAX_IMAGES", 20)
+"""Of one case."""
+DATA_SET_MAX_BYTES = env.number("PATCHVOTE_DATA_SET_MAX_MB", 8192) * 1024 * 1024
+"""Of the zip of a data set."""
+BUNDLE_MAX_BYTES = env.number("PATCHVOTE_BUNDLE_MAX_MB", 2048) * 1024 * 1024
+"""Of a model's bundle, packed and unpacked."""
+FILE_UPLOAD_HANDLERS = [
+    "patchvote.core.upload_handlers.BoundedUploadHandler",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
+DATA_UPLOAD_MAX_NUMBER_FILES = 100
+
+STORAGE_MARGIN_BYTES = env.number("PATCHVOTE_STORAGE_MARGIN_MB", 100) * 1024 * 1024
+"""Free bytes below which the disk counts as full."""
+
+# --- people -----------------------------------------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+LOGIN_URL = "accounts:sign-in"
+LOGIN_REDIRECT_URL = "cases:list"
+LOGOUT_REDIRECT_URL = "accounts:sign-in"
+
+# Ten wrong passwords for one name from one address close that pair for a quarter of an hour.
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_USERNAME_CALLABLE = "patchvote.accounts.views.tried_name"
+AXES_LOCKOUT_CALLABLE = "patchvote.accounts.views.locked_out"
+AXES_VERBOSE = False
+
+# --- language and time ------------------------------------------------------------------------------------------------
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English")), ("es", _("Spanish"))]
+LOCALE_PATHS = [FRONTEND_DIR / "locale"]
+TIME_ZONE = env.text("PATCHVOTE_TIME_ZONE", "UTC")
+USE_TZ = True
+
+# --- safety -----------------------------------------------------------------------------------------------------------
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "img-src": [SELF, "data:", "blob:"],
+        "object-src": [NONE],
+        "base-uri": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_SECURE = HTTPS
+# Browsers send cookies to every port of a host: two installations must not sign each other's people out.
+SESSION_COOKIE_NAME = f"patchvote_session_{PORT}"
+CSRF_COOKIE_NAME = f"patchvote_csrf_{PORT}"
+if HTTPS:
+    SECURE_SSL_REDIRECT = True
+    SECURE_REDIRECT_EXEMPT = [r"^(api/v1/)?health/$"]
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_HSTS_SECONDS = env.number("PATCHVOTE_HSTS_SECONDS", 31_536_000)
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+
+# --- the history ------------------------------------------------------------------------------------------------------
+
+AUDITLOG_USE_FK_STRING_REPRESENTATION = True  # entries say names, which outlive rows
+
+# --- REST API ---------------------------------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "knox.auth.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_FILTER_BACKENDS": [
+        "django_filters.rest_framework.DjangoFilterBackend",
+        "patchvote.core.pagination.OrderingFilter",
+    ],
+    "DEFAULT_PAGINATION_CLASS": "patchvote.core.pagination.PageNumberPagination",
+    "PAGE_SIZE": 25,
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_THROTTLE_RATES": {
+        "sign-in": env.text("PATCHVOTE_RATE_SIGN_IN", "20/min"),
+        "submit": env.text("PATCHVOTE_RATE_SUBMIT", "600/min"),
+        "read": env.text("PATCHVOTE_RATE_READ", "6000/min"),
+    },
+    # Addresses that clients claim count for nothing unless so many proxies stand before the server.
+    "NUM_PROXIES": env.number("PATCHVOTE_PROXIES", 0),
+    "EXCEPTION_HANDLER": "patchvote.core.api_base.exception_handler",
+}
+REST_KNOX = {"TOKEN_TTL": timedelta(days=env.number("PATCHVOTE_TOKEN_DAYS", 90)), "AUTH_HEADER_PREFIX": "Token"}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Patchvote",
+    "DESCRIPTION": "Send micrographs, read verdicts and patch votes. Research use only, not a diagnosis.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": "/api/v1/",
+    "ENUM_NAME_OVERRIDES": {
+        "StateEnum": "patchvote.jobs.models.State",
+        "VerdictEnum": "patchvote.cases.models.Verdict",
+        "DecisionEnum": "patchvote.cases.models.Decision",
+        "MagnificationEnum": "patchvote.cases.models.Magnification",
+    },
+}
+
+# --- Celery and Redis -------------------------------------------------------------------------------------------------
+
+PRIVATE_REDIS_SOCKET: Path | None = None
+REDIS_URL = env.text("REDIS_URL")
+if not REDIS_URL:
+    PRIVATE_REDIS_SOCKET = env.private_redis_socket(DATA_DIR)
+    REDIS_URL = f"unix://{quote(str(PRIVATE_REDIS_SOCKET))}"
+
+CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
+CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = CELERY_EVENT_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_CREATE_MISSING_QUEUES = False
+CELERY_TASK_DEFAULT_QUEUE = "inference"
+# A message is gone once it is delivered: what it says is in the database, and the sweep says it again. One that waits
+# to be acknowledged could silence its worker for ever: where Redis hangs at that moment, it never takes another.
+CELERY_TASK_QUEUES: dict[str, dict[str, bool]] = {"inference": {"no_ack": True}, "training": {"no_ack": True}}
+CELERY_TASK_ROUTES = {"patchvote.cases.*": {"queue": "inference"}, "patchvote.training.*": {"queue": "training"}}
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_POOL = "solo"
+CELERY_WORKER_CONSUMER = "patchvote.jobs.consumer:ReturningConsumer"
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # A publisher never holds a request for long: it tries once, and the sweep wakes the workers anyway.
+    "max_retries": 0,
+    "socket_connect_timeout": 2,
+    "socket_timeout": 3,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+}
+
+# --- the ledger -------------------------------------------------------------------------------------------------------
+
+JOB_LEASE = timedelta(seconds=env.number("PATCHVOTE_LEASE_SECONDS", 10, least=1))
+"""How long a worker may be silent before its jobs go back to the queue; renewed three times as often."""
+JOB_MAX_ATTEMPTS = env.number("PATCHVOTE_MAX_ATTEMPTS", 4, least=1)
+JOB_RETRY = timedelta(seconds=env.number("PATCHVOTE_RETRY_SECONDS", 3, least=0))
+"""How long a job waits that was lost a second time; twice as long each time after that, up to `JOB_RETRY_LONGEST`."""
+JOB_RETRY_LONGEST = timedelta(minutes=1)
+JOB_SWEEP_SECONDS = env.number("PATCHVOTE_SWEEP_SECONDS", 2, least=1)
+CLEANING_SECONDS = env.number("PATCHVOTE_CLEANING_SECONDS", 600, least=1)
+"""Between two cleanings by the sweep."""
+ORPHAN_SECONDS = env.number("PATCHVOTE_ORPHAN_SECONDS", 3600, least=30)
+"""How long a file that belongs to no row is left alone: the request that brought it may be about to write its row."""
+INFERENCE_BATCH = env.number("PATCHVOTE_INFERENCE_BATCH", 64, least=1)
+"""Analyses that an inference worker claims at once, at the most; it takes fewer where that many patches are enough."""
+INFERENCE_DEVICE = env.text("PATCHVOTE_DEVICE", "auto")
+INFERENCE_PRECISION = env.choice("PATCHVOTE_PRECISION", "auto", "float32", "float16", "bfloat16")
+INFERENCE_NICENESS = env.number("PATCHVOTE_INFERENCE_NICENESS", 10, least=0)
+"""Of inference processes: web pages and uploads on the same machine go first."""
+INFERENCE_STALL = timedelta(seconds=env.number("PATCHVOTE_STALL_SECONDS", 120, least=60))
+"""An inference worker whose forward pass comes no further for so long ends itself; another one takes over."""
+TRAINING_DEVICE = env.text("PATCHVOTE_TRAINING_DEVICE", INFERENCE_DEVICE)
+TRAINING_MAX_ATTEMPTS = env.number("PATCHVOTE_TRAINING_MAX_ATTEMPTS", 12)
+"""In a row, each of which came no further than those before it."""
+TRAINING_NICENESS = env.number("PATCHVOTE_TRAINING_NICENESS", 19)
+"""Of training processes: inference on the same machine goes first."""
+
+# --- the champion -----------------------------------------------------------------------------------------------------
+
+PROMOTION_SENSITIVITY_LOSS = env.share("PATCHVOTE_PROMOTION_SENSITIVITY_LOSS", 0.02)
+"""How much less sensitive than the champion a model may be in a comparison without a reason being asked for."""
+PROMOTION_FEWEST_PATIENTS = env.number("PATCHVOTE_PROMOTION_FEWEST_PATIENTS", 5)
+"""Patients below which a comparison says little."""
+
+# --- logs -------------------------------------------------------------------------------------------------------------
+
+LOG_FORMAT = env.choice("PATCHVOTE_LOG_FORMAT", "plain", "json")
+LOGGING_CONFIG = "patchvote.core.log_formatters.configure"
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "plain": {"()": "patchvote.core.log_formatters.PlainFormatter"},
+        "json": {"()": "patchvote.core.log_formatters.ObjectFormatter"},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
+    "root": {"handlers": ["console"], "level": env.text("PATCHVOTE_LOG_LEVEL", "INFO")},
+    "loggers": {
+        "django": {"handlers": ["console"], "level": "WARNING", "propagate": False},
+        "celery": {"level": "WARNING"},
+        "axes": {"level": "WARNING"},
+        "gunicorn.error": {"level": "WARNING", "propagate": True},  # instead of a handler of its own
+    },
+}

@@ -1,9 +1,0 @@
-"""The web server's entry point."""
-
-import os
-
-from django.core.wsgi import get_wsgi_application
-
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "patchvote.settings")
-
-application = get_wsgi_application()

@@ -1,0 +1,66 @@
+"""Models of changing options: nothing is read twice; and a real search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from classifier.grid import PatchGrid
+from tests.trainer.searches import CPU, check_report
+from trainer.data.image_cache import PixelCache
+from trainer.data.splits import make_splits
+from trainer.experiments import prepare
+from trainer.fitting.fitters import FinetuneFitter, FrozenFitter
+from trainer.options import FitOptions
+from trainer.search import search
+from trainer.search.subsets import ALL_IMAGES
+from trainer.synthetic.dataset import write_tree
+
+GRID = PatchGrid(size=112, stride=112)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "tree"
+    write_tree(folder, patients=4, images=1)
+    return folder
+
+
+@pytest.mark.slow
+def test_features_are_taken_along_to_other_options(tree: Path, tmp_path: Path) -> None:
+    base = FitOptions(grid=GRID, folds=2)
+    data = prepare.read(tree, base, cache=tmp_path)
+    fitter = FrozenFitter(data, base, CPU, cache=tmp_path)
+    split = make_splits(data.main, folds=2)[0]
+    for changed in ({"c": 1e-2, "balance": "patient"}, {"test_time_flips": True}):
+        other = base.changed(**changed)
+        fresh = FrozenFitter(data, other, CPU, cache=tmp_path).out_of_fold(split)
+        assert fitter.with_options(other).out_of_fold(split) == fresh
+        assert fitter.out_of_fold(split) != fresh
+
+
+@pytest.mark.slow
+def test_decoded_images_are_taken_along_to_other_options(tree: Path, tmp_path: Path) -> None:
+    base = FitOptions(
+        network="resnet18", mode="scratch", grid=PatchGrid(size=64, stride=160), folds=2, epochs=1, draws=1
+    )
+    data = prepare.read(tree, base, cache=tmp_path)
+    fitter = FinetuneFitter(data, base, CPU, PixelCache(None))
+    other = base.changed(learning_rate=1e-2)
+    assert fitter.with_options(other)._pool is fitter._pool
+    assert fitter.with_options(base.changed(grid=GRID))._pool is not fitter._pool
+    split = make_splits(data.main, folds=2)[0]
+    fresh = FinetuneFitter(data, other, CPU, PixelCache(None)).out_of_fold(split)
+    assert fitter.with_options(other).out_of_fold(split) == fresh
+
+
+@pytest.mark.slow
+def test_a_real_search_from_images_to_a_model(tree: Path, tmp_path: Path) -> None:
+    base = FitOptions(grid=GRID, folds=2)
+    found = search(tree, tmp_path / "out", base, CPU, trials=3, inner_folds=2, cache=tmp_path / "cache")
+    assert found.results.honest is not None
+    assert found.results.honest.searched["auc"].value > 0.9
+    assert found.results.synthetic
+    assert len(found.run.seconds[ALL_IMAGES]) == 3
+    check_report(tmp_path / "out")

@@ -1,0 +1,1 @@
+"""Evaluation: metrics, calibration, out-of-fold predictions and the folds that give them."""

@@ -1,0 +1,1 @@
+"""Experiments: fitting a model, studying candidates, estimating the time, comparing two studies."""

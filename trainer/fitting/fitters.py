@@ -1,0 +1,277 @@
+"""The ways to make a model, in the shape that cross-validation uses: a head on frozen features, or a whole network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from classifier import networks
+from trainer.data.datasets import DataSet
+from trainer.data.image_cache import PixelCache
+from trainer.data.splits import Split, hold_out, refuse_leaks
+from trainer.evaluation.out_of_fold import Watcher, fold_result, patch_figures
+from trainer.fitting.checkpoints import Checkpoint
+from trainer.fitting.features import PatchFeatures, extract, shrink
+from trainer.fitting.finetune import TrainingImages, best_epoch, train
+from trainer.fitting.hardware import Hardware
+from trainer.fitting.heads import LinearHead, TrainingTable, fit_head, sample_weights
+from trainer.fitting.patch_sampler import PatchPool
+from trainer.fitting.scoring import logits_of_images
+from trainer.options import FitOptions
+from trainer.schemas import Epoch, FoldResult
+from trainer.utils.progress import Bar, Stage
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The images that a model is for, and auxiliary ones that it is trained on but never tested on.
+
+    Attributes:
+        main: The images that splits index.
+        auxiliary: Images of other magnifications, and crops; possibly none.
+    """
+
+    main: DataSet
+    auxiliary: DataSet
+
+    @cached_property
+    def everything(self) -> DataSet:
+        """All images: the main ones first, so that indices into them remain true."""
+        return DataSet(
+            (*self.main.images, *self.auxiliary.images),
+            self.main.task,
+            self.main.synthetic or self.auxiliary.synthetic,
+        )
+
+    @property
+    def is_auxiliary(self) -> NDArray[np.bool_]:
+        """Images of other magnifications, which share a part of the weight: of shape (all images,)."""
+        own = {image.magnification for image in self.main.images}
+        return np.array([image.magnification not in own for image in self.everything.images])
+
+    def extend(self, split: Split) -> Split:
+        """Add to a split's training images the auxiliary ones of patients that it does not test.
+
+        Neither are those added of patients whose main images the split leaves out: a search within training patients
+        cuts splits that know nothing of the patients set aside for its own test.
+
+        Raises:
+            LeakError: If the split then trains on what it tests on.
+        """
+        patients = self.main.patients
+        withheld = set(patients[split.test]) | (set(patients) - set(patients[split.train]))
+        extra = [
+            len(self.main) + index for index, image in enumerate(self.auxiliary.images) if image.patient not in withheld
+        ]
+        extended = Split(
+            split.name,
+            np.concatenate([split.train, np.array(extra, dtype=np.intp)]),
+            split.test,
+            split.repeat,
+            leaks_patients=split.leaks_patients,
+        )
+        refuse_leaks(self.everything.images, extended)
+        return extended
+
+
+class FrozenFitter:
+    """A logistic head on ImageNet features."""
+
+    def __init__(
+        self,
+        data: TrainingData,
+        options: FitOptions,
+        hardware: Hardware,
+        *,
+        cache: Path,
+        features: PatchFeatures | None = None,
+        progress: bool = False,
+    ) -> None:
+        """Compute the features of all images, or read them from the cache, unless they are given.
+
+        Raises:
+            WeightsUnavailableError: If the ImageNet weights cannot be had.
+        """
+        self._data, self._options, self._hardware, self._cache = data, options, hardware, cache
+        self._features: PatchFeatures = features or extract(
+            data.everything,
+            options.network,
+            grid=options.grid,
+            cache=cache,
+            device=hardware.device,
+            magnification=options.look,
+            test_time_flips=options.test_time_flips,
+            progress=progress,
+        )
+        everything = data.everything
+        self._table = TrainingTable(
+            features=self._features.image_means(),
+            labels=everything.labels,
+            patients=everything.patients,
+            auxiliary=data.is_auxiliary,
+            auxiliary_weight=options.also_weight,
+            balance=options.balance,
+        )
+
+    def with_options(self, options: FitOptions) -> FrozenFitter:
+        """The same with other options; the features are taken over where these do not change them."""
+        same = _same(self._options, options, "network", "grid", "magnification", "test_time_flips")
+        features = self._features if same else None
+        return FrozenFitter(self._data, options, self._hardware, cache=self._cache, features=features)
+
+    def out_of_fold(self, split: Split, *, work: Path | None = None, watch: Watcher | None = None) -> FoldResult:
+        """Fit on the split's training images and score its test images, in their order."""
+        del work, watch  # a head takes a moment: nothing to go on with, no epochs
+        head = self._head(self._data.extend(split).train)
+        trained = np.isin(self._features.image, split.train)
+        labels = self._data.main.labels
+        return fold_result(
+            split.name,
+            split.test,
+            labels[split.test],
+            [head.logits(self._features.of(image)) for image in split.test],
+            training=patch_figures(head.logits(self._features.values[trained]), labels[self._features.image[trained]]),
+        )
+
+    def final(
+        self, folds: Sequence[FoldResult], *, work: Path | None = None, watch: Watcher | None = None
+    ) -> nn.Module:
+        """The network with a head fitted on all images, on the CPU."""
+        del folds, work, watch
+        module = networks.create(self._options.network, classes=self._classes, weights="imagenet")
+        head = self._head(np.arange(self._table.labels.size))
+        head.fold_into(networks.head(module, self._options.network))
+        return module
+
+    @property
+    def _classes(self) -> int:
+        return len(self._data.main.task.classes)
+
+    def _head(self, rows: NDArray[np.intp]) -> LinearHead:
+        return fit_head(self._table.rows(rows), c=self._options.c, classes=self._classes)
+
+
+@dataclass
+class FinetuneFitter:
+    """A whole network, trained end to end.
+
+    Attributes:
+        data: The images.
+        options: How to train.
+        hardware: On what.
+        pixels: Reads the images.
+        read: The images, where they have been read already.
+    """
+
+    data: TrainingData
+    options: FitOptions
+    hardware: Hardware
+    pixels: PixelCache
+    read: PatchPool | None = None
+
+    def with_options(self, options: FitOptions) -> FinetuneFitter:
+        """The same with other options; the images are not read anew where these do not change them."""
+        same = _same(self.options, options, "grid", "magnification")
+        return replace(self, options=options, read=self._pool if same else None)
+
+    @cached_property
+    def _pool(self) -> PatchPool:
+        if self.read is not None:
+            return self.read
+        options = self.options
+        main = len(self.data.main)
+        images = []
+        for number, image in enumerate(Bar(self.data.everything.images, stage=Stage.READING, disable=True)):
+            pixels = self.pixels.read(image)
+            if number >= main:
+                pixels = shrink(pixels, image.magnification, options.look, options.grid.size)
+            images.append(pixels)
+        return PatchPool(images, options.grid, self.hardware.device)
+
+    def out_of_fold(self, split: Split, *, work: Path | None = None, watch: Watcher | None = None) -> FoldResult:
+        """Train on most of the split's training patients, stop by the others, and score its test images."""
+        images = self._images(*self._hold_out(split))
+        modules: list[nn.Module] = []
+        histories: list[list[Epoch]] = []
+        for seed in range(self.options.seeds):
+            kept = self._checkpoint(work, split, images, seed)
+            module, history = self._train(images, seed, checkpoint=kept, watch=watch)
+            modules.append(module)
+            histories.append(history)
+        best = best_epoch(histories[0])
+        return fold_result(
+            split.name,
+            split.test,
+            self.data.main.labels[split.test],
+            logits_of_images(modules, self._pool, split.test.tolist(), self.options, self.hardware),
+            training=histories[0][best - 1].training,
+            validation=histories[0][best - 1].validation,
+            epochs=histories[0],
+            best_epoch=best,
+        )
+
+    def final(
+        self, folds: Sequence[FoldResult], *, work: Path | None = None, watch: Watcher | None = None
+    ) -> nn.Module:
+        """The network trained on all images, for as many epochs as were best in the median fold, on the CPU."""
+        epochs = max(1, int(np.median([fold.best_epoch or 1 for fold in folds])))
+        everyone = np.arange(len(self.data.everything))
+        images = self._images(everyone, np.array([], dtype=np.intp))
+        split = Split("all images", everyone, np.array([], dtype=np.intp))
+        members = []
+        for seed in range(self.options.seeds):
+            kept = self._checkpoint(work, split, images, seed)
+            members.append(self._train(images, seed, stop_after=epochs, checkpoint=kept, watch=watch)[0].cpu())
+        return networks.ensemble(members)
+
+    def _train(
+        self,
+        images: TrainingImages,
+        seed: int,
+        *,
+        checkpoint: Checkpoint,
+        watch: Watcher | None,
+        stop_after: int | None = None,
+    ) -> tuple[nn.Module, list[Epoch]]:
+        options = self.options.changed(seed=self.options.seed + seed)
+        return train(
+            self._pool, images, options, self.hardware, stop_after=stop_after, checkpoint=checkpoint, watch=watch
+        )
+
+    def _checkpoint(self, work: Path | None, split: Split, images: TrainingImages, seed: int) -> Checkpoint:
+        return Checkpoint(
+            None if work is None else work / f"seed{seed}.pt",
+            self.options.model_dump(), self.hardware, split.name, self.data.everything.identity,
+            images.index.tolist(), images.validation.tolist(),
+        )  # fmt: skip
+
+    def _images(self, index: NDArray[np.intp], validation: NDArray[np.intp]) -> TrainingImages:
+        labels = self.data.everything.labels
+        weights = sample_weights(
+            labels[index],
+            self.data.everything.patients[index],
+            self.data.is_auxiliary[index],
+            auxiliary_weight=self.options.also_weight,
+            balance=self.options.balance,
+        )
+        return TrainingImages(index, labels, weights, validation, len(self.data.main.task.classes))
+
+    def _hold_out(self, split: Split) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Part the training images, by patient, into those trained on and those that stop the training."""
+        extended = self.data.extend(split)
+        validation = hold_out(self.data.main, split, seed=self.options.seed)
+        patients = self.data.everything.patients
+        rest = extended.train[~np.isin(patients[extended.train], patients[validation])]
+        inner = Split(f"the validation part of {split.name}", rest, validation)
+        refuse_leaks(self.data.everything.images, inner)
+        return rest, validation
+
+
+def _same(one: FitOptions, other: FitOptions, *names: str) -> bool:
+    return all(getattr(one, name) == getattr(other, name) for name in names)

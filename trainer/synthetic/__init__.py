@@ -1,0 +1,1 @@
+"""Synthetic micrographs: drawn tissue in the folder layout of BreakHis."""

@@ -1,7 +1,0 @@
-"""Work done by order: one child process, one folder, one order, one outcome.
-
-`python -m trainer.work FOLDER` reads `order.json` in the folder, tells events on its standard output as JSON lines,
-logs to its standard error, and writes `outcome.json` as the very last thing. A child that was killed loses nothing but
-the step under way: another one in the same folder goes on and gives the same result. `trainer.work.orders` holds all
-that both sides say to each other, and needs no PyTorch.
-"""

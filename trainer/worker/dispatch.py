@@ -1,0 +1,89 @@
+"""Doing an order of any kind."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import BinaryIO
+
+from trainer.schemas import Plain
+from trainer.utils.progress import Stage, listening
+from trainer.worker.bundle import try_bundle
+from trainer.worker.check import check
+from trainer.worker.compare import compare
+from trainer.worker.event_writer import Teller
+from trainer.worker.failures import Names, failure
+from trainer.worker.protocol import (
+    BundleOrder,
+    CheckOrder,
+    CompareOrder,
+    Order,
+    Outcome,
+    Succeeded,
+    TrainOrder,
+    read_order,
+)
+from trainer.worker.train import train
+
+logger = logging.getLogger(__name__)
+
+_DRAFTS = (".part-*", ".bundle-*")  # what a killed child left half written
+
+
+def perform(folder: Path, output: BinaryIO) -> Outcome:
+    """Do the order in a folder; whatever goes wrong with it is an outcome, too.
+
+    Args:
+        folder: No other process may work in it.
+        output: Where events are told.
+    """
+    names = Names({folder: "the folder"})
+    try:
+        order = read_order(folder)
+        names = _names(order, folder)
+        _remove_drafts(folder)
+        logger.info("order %s: started", order.kind)
+        result = _work(order, folder, output)
+    except Exception as error:
+        logger.exception("it failed")
+        return failure(error, names)
+    logger.info("order %s: done", order.kind)
+    return Succeeded(result=result.model_dump(mode="json"))
+
+
+def _work(order: Order, folder: Path, output: BinaryIO) -> Plain:
+    """Do the order, telling of it."""
+    teller = Teller(output)
+    with listening(teller):
+        if isinstance(order, CheckOrder):
+            teller.expect({Stage.UNPACKING: 1, Stage.READING: 3} if order.archive else {Stage.READING: 1})
+            return check(order)
+        if isinstance(order, TrainOrder):
+            return train(order, folder, teller)
+        if isinstance(order, CompareOrder):
+            teller.expect({Stage.JUDGING: 1})
+            return compare(order, folder)
+        teller.expect({Stage.TRYING: 1})
+        return try_bundle(order)
+
+
+def _names(order: Order, folder: Path) -> Names:
+    """What paths are called in sentences: files of the data set by their place in it, all others by their names."""
+    places = {folder: "the folder"}
+    if isinstance(order, CheckOrder | TrainOrder):
+        places |= {order.source: "the data set", order.cache: "the cache"}
+    if isinstance(order, CheckOrder) and order.archive is not None:
+        places[order.archive] = "the archive"
+    elif isinstance(order, CompareOrder):
+        places |= {order.champion: "the champion", order.candidate: "the candidate"}
+        places |= {image.path.parent: "the images" for image in order.images}
+    elif isinstance(order, BundleOrder):
+        places |= {order.archive: "the uploaded file", order.folder: "the bundle"}
+    return Names(places)
+
+
+def _remove_drafts(folder: Path) -> None:
+    for pattern in _DRAFTS:
+        for path in folder.rglob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,0 +1,80 @@
+"""What a child tells: every epoch and every fold, and about four times a second how far it is."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from typing import BinaryIO
+
+from trainer.schemas import Epoch, FoldResult
+from trainer.utils.progress import Stage
+from trainer.worker.protocol import ORPHANED, EpochDone, Event, FoldDone, Progress
+
+logger = logging.getLogger(__name__)
+
+_PAUSE = 0.25
+
+
+class Teller:
+    """The listener of a child's work: writes events as JSON lines."""
+
+    def __init__(self, output: BinaryIO) -> None:
+        """Write to `output`."""
+        self._output = output
+        self._parts: dict[Stage, tuple[float, float]] = {}
+        self._fraction, self._told = 0.0, -_PAUSE
+        self._folds_done, self._folds = 0, 0
+
+    def expect(self, shares: Mapping[Stage, float]) -> None:
+        """Learn how long each stage takes, relative to the others, in their order; the fraction never falls."""
+        whole, before = sum(shares.values()) or 1, 0.0
+        for stage, share in shares.items():
+            self._parts[stage] = (before / whole, share / whole)
+            before += share
+
+    def advanced(self, stage: Stage, done: int, total: int) -> None:
+        """See `trainer.utils.progress.Listener`."""
+        share = min(1.0, done / total) if total else 0.0
+        slot = stage
+        if stage is Stage.FOLDS:
+            self._folds_done, self._folds = done, total
+        elif stage is Stage.EPOCHS:
+            slot, share = Stage.FOLDS, (self._folds_done + share) / max(1, self._folds)
+        before, part = self._parts.get(slot, (0.0, 0.0))
+        self._fraction = min(1.0, max(self._fraction, before + share * part))
+        if time.monotonic() - self._told >= _PAUSE:
+            self._told = time.monotonic()
+            self._tell(Progress(stage=stage, done=done, total=total, fraction=round(self._fraction, 4)))
+
+    def epoch_ended(self, fold: int, folds: int, epoch: Epoch) -> None:
+        """See `trainer.utils.progress.Listener`."""
+        where = f"fold {fold + 1} of {folds}" if fold < folds else "all images"
+        loss = "" if epoch.validation is None else f", on validation images {epoch.validation.loss:.4f}"
+        logger.info("%s, epoch %d: loss %.4f%s", where, epoch.number, epoch.training.loss, loss)
+        self._tell(EpochDone(fold=fold, folds=folds, epoch=epoch))
+
+    def fold_ended(self, fold: int, folds: int, result: FoldResult, seconds: float) -> None:
+        """See `trainer.utils.progress.Listener`."""
+        logger.info("%s: %.1f %% of the test patches right", result.name, 100 * result.test.accuracy)
+        self._tell(
+            FoldDone(
+                fold=fold,
+                folds=folds,
+                name=result.name,
+                training=result.training,
+                validation=result.validation,
+                test=result.test,
+                epochs=len(result.epochs),
+                best_epoch=result.best_epoch,
+                seconds=round(seconds, 3),
+            )
+        )
+
+    def _tell(self, event: Event) -> None:
+        try:
+            self._output.write(event.model_dump_json().encode() + b"\n")
+            self._output.flush()
+        except BrokenPipeError:  # nobody listens any more
+            os._exit(ORPHANED)

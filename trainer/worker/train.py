@@ -1,0 +1,103 @@
+"""A training run: one candidate's study with its report, and the model; every fold is computed once."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from classifier.bundle import Bundle
+from trainer import report
+from trainer.data import datasets
+from trainer.data.image_cache import PixelCache
+from trainer.data.records import DataSetError, Records, read_records
+from trainer.evaluation.fold_runner import Clock
+from trainer.experiments import prepare, study
+from trainer.experiments.estimate import seconds_by_stage
+from trainer.experiments.fit import EPOCHS, Measurement, make, measured
+from trainer.experiments.study import Planned
+from trainer.schemas import Epoch
+from trainer.utils.progress import Bar, Stage, tell_epoch
+from trainer.worker.event_writer import Teller
+from trainer.worker.failures import DataChangedError, FileGoneError
+from trainer.worker.protocol import BUNDLE_FOLDER, TrainOrder, TrainResult
+
+logger = logging.getLogger(__name__)
+
+
+def train(order: TrainOrder, folder: Path, teller: Teller) -> TrainResult:
+    """Measure, report, and make the model.
+
+    Args:
+        order: What to train on what.
+        folder: Keeps what is finished, and gets report and bundle.
+        teller: Learns how long each stage takes.
+
+    Raises:
+        OptionsError: Listing everything that is wrong with the options.
+        DataSetError: Listing everything that keeps the data set from being used with these options.
+        DataChangedError: If the data set is not any more what it was when it was checked.
+        FileGoneError: If a file of it is missing.
+        FloatingPointError: If a training diverges.
+        WeightsUnavailableError: If ImageNet weights were asked for and cannot be had.
+    """
+    clock = Clock(folder / "seconds")
+    options = order.options
+    machine = prepare.check(order.name, options, order.device)
+    logger.info("%s on %s, %s", options.network, machine.describe(), machine.precision)
+    records = _records(order)
+    teller.expect(seconds_by_stage(len(records.images), options=options))
+    if order.fingerprint:
+        _check_unchanged(order)
+    data = prepare.read(order.source, options, cache=order.cache)
+    logger.info("%s", data.main.summary())
+    teller.expect(seconds_by_stage(len(data.everything), options=options))
+    planned = Planned(f"{options.network} {options.mode}", options)
+    try:
+        with measured(
+            data, options, machine, store=folder / "folds", title=planned.name, cache=order.cache
+        ) as measurement:
+            clock.keep()
+            done = study.conclude(
+                order.source, folder, data, measurement.splits, finished={planned: measurement.folds}, machine=machine
+            )
+            for _ in Bar([None], stage=Stage.REPORT, disable=True):
+                report.write(folder, done.results, done.run, pictures=lambda image: order.source / image.file)
+            bundle = _model(measurement, order, folder / BUNDLE_FOLDER)
+            clock.keep()
+            measurement.store.forget(len(measurement.splits))
+    except DataSetError as error:  # it was sound a moment ago
+        raise DataChangedError(error.problems) from error
+    return TrainResult(
+        metrics=bundle.metadata.metrics, notes=tuple(done.results.notes), seconds=round(clock.seconds, 1)
+    )
+
+
+def _records(order: TrainOrder) -> Records:
+    """What the data set lists, none of it gone."""
+    if not order.source.exists():
+        raise FileGoneError([order.source])
+    records = read_records(order.source)
+    gone = [image.path for image in records.images if not image.path.is_file()]
+    if gone:
+        raise FileGoneError(gone)
+    return records
+
+
+def _check_unchanged(order: TrainOrder) -> None:
+    try:
+        everything = datasets.load(order.source, cache=PixelCache(order.cache))
+    except DataSetError as error:
+        raise DataChangedError(error.problems) from error
+    if everything.fingerprint != order.fingerprint:
+        raise DataChangedError([])
+
+
+def _model(measurement: Measurement, order: TrainOrder, out: Path) -> Bundle:
+    """The bundle, made now, or by an earlier child that came no further; its epochs are told either way."""
+    if not out.exists():
+        return make(measurement, out, name=order.name, citation=order.citation).bundle
+    bundle = Bundle.load(out)
+    folds = len(measurement.splits)
+    for epoch in bundle.metadata.training.get(EPOCHS, []):
+        tell_epoch(folds, folds, Epoch.model_validate(epoch))
+    return bundle
