@@ -37,7 +37,7 @@ def run(
         Seconds of all folds by network, and under `total` those of the whole study, with reading and decoding.
     """
     write_data_set(folder / "tissue", drawings(thesis.IMAGES), workers)
-    planned = plan(networks, THESIS.changed(batch_size=batch_size), mode="scratch")
+    planned = plan(networks, THESIS.replace(batch_size=batch_size), mode="scratch")
     started = time.perf_counter()
     done = study(folder / "tissue", folder / "study", planned, hardware, cache=folder / "cache", progress=True)
     total = time.perf_counter() - started
@@ -58,7 +58,7 @@ def extrapolate(
     seconds = {}
     patches = THESIS.draws * round(thesis.IMAGES * (1 - 1 / THESIS.folds) * (1 - _HELD_OUT))
     for network in networks:
-        options = THESIS.changed(network=network, batch_size=batch_size)
+        options = THESIS.replace(network=network, batch_size=batch_size)
         way = OurWay(pool, labels, options, hardware, held_out=max(2, round(len(labels) * _HELD_OUT)))
         seconds[network] = THESIS.folds * THESIS.epochs * patches / way.turn().rate
     return {**seconds, "total": sum(seconds.values())}

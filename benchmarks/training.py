@@ -117,8 +117,8 @@ def _compare(
     click.echo(f"\n{'patches per second':20}{'thesis':>10}{_PLAIN:>20}{_AUGMENTED:>20}")
     compared = []
     for network in networks:
-        options = THESIS.changed(network=network, batch_size=figures["batch_size"])
-        augmented = options.changed(anywhere=usual.anywhere, turn=usual.turn, stain=usual.stain)
+        options = THESIS.replace(network=network, batch_size=figures["batch_size"])
+        augmented = options.replace(anywhere=usual.anywhere, turn=usual.turn, stain=usual.stain)
         ours = {
             _PLAIN: OurWay(pool, labels, options, machine),
             _AUGMENTED: OurWay(pool, labels, augmented, machine),

@@ -156,4 +156,4 @@ class OurWay:
         everything = np.arange(len(self.labels))
         index, held_out = everything[: self._trained], everything[self._trained :]
         images = TrainingImages(index, self.labels, np.ones(index.size), held_out)
-        train(self.pool, images, self.options.changed(epochs=2, patience=2), self.hardware, watch=watch)
+        train(self.pool, images, self.options.replace(epochs=2, patience=2), self.hardware, watch=watch)

@@ -76,7 +76,7 @@ def options_of(context: click.Context, base: FitOptions, file: Path | None) -> F
             base = FitOptions.model_validate_json(file.read_bytes())
         except ValidationError as error:
             raise ValueError(f"{file} does not hold options, as `search` writes them: {error}") from error
-    return base.changed(**given(context))
+    return base.replace(**given(context))
 
 
 def given(context: click.Context) -> dict[str, Any]:

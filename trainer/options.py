@@ -114,8 +114,8 @@ class FitOptions(BaseModel):
         """Whether the network starts from ImageNet weights."""
         return self.mode != "scratch"
 
-    def changed(self, **values: Any) -> Self:
-        """A checked copy with other values."""
+    def replace(self, **values: Any) -> Self:
+        """Return a validated copy with these values changed."""
         return type(self).model_validate({**self.model_dump(), **values})
 
 

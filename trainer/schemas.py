@@ -5,20 +5,20 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Plain(BaseModel):
+class FrozenModel(BaseModel):
     """Plain data: never changed, written as JSON and read again exactly."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
-class PatchFigures(Plain):
+class PatchMetrics(FrozenModel):
     """How single patches were called: the share that was right, and the mean cross-entropy."""
 
     accuracy: float
     loss: float
 
 
-class Epoch(Plain):
+class Epoch(FrozenModel):
     """The numbers of one epoch, counted from 1.
 
     Training figures are of the augmented patches while they are trained on; validation figures are of the grid's
@@ -26,13 +26,13 @@ class Epoch(Plain):
     """
 
     number: int
-    training: PatchFigures
-    validation: PatchFigures | None = None
+    training: PatchMetrics
+    validation: PatchMetrics | None = None
     stopping_loss: float | None = None
     """Class-balanced loss of the validation images' mean logits, by which training stops; None without validation."""
 
 
-class FoldResult(Plain):
+class FoldResult(FrozenModel):
     """One split of one candidate.
 
     Attributes:
@@ -53,8 +53,8 @@ class FoldResult(Plain):
     shares: list[list[float]]
     logits: list[list[float]]
     patch_confusion: list[list[int]]
-    training: PatchFigures
-    validation: PatchFigures | None = None
-    test: PatchFigures
+    training: PatchMetrics
+    validation: PatchMetrics | None = None
+    test: PatchMetrics
     epochs: list[Epoch] = Field(default_factory=list)
     best_epoch: int | None = None

@@ -22,7 +22,7 @@ from trainer.options import THESIS
 
 GRID = PatchGrid(size=64, stride=64)
 SIZE = (128, 64)
-OPTIONS = THESIS.changed(network="squeezenet", grid=GRID, batch_size=4, draws=2)
+OPTIONS = THESIS.replace(network="squeezenet", grid=GRID, batch_size=4, draws=2)
 CPU = Hardware("cpu")
 
 
@@ -42,7 +42,7 @@ def test_classes_are_as_unequal_as_in_breakhis() -> None:
 
 def test_our_way_trains_whole_batches_and_says_where_time_goes() -> None:
     pool, labels = tissue()
-    way = OurWay(pool, labels, OPTIONS.changed(draws=3, turn=True, stain=0.1), CPU)
+    way = OurWay(pool, labels, OPTIONS.replace(draws=3, turn=True, stain=0.1), CPU)
     turn = way.turn()
     assert turn.patches == 12
     assert turn.seconds > 0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.data.datasets import DataSet
+from trainer.data.datasets import ImageDataset
 from trainer.data.records import LabelledImage
 from trainer.synthetic.dataset import sample
 
@@ -55,17 +55,17 @@ def small(write: Write) -> Path:
     return write(rows)
 
 
-def listed(*patients: tuple[str, str, int]) -> DataSet:
+def listed(*patients: tuple[str, str, int]) -> ImageDataset:
     """A data set without files: (label, patient, number of images) each."""
     images = [
         LabelledImage(Path(f"{patient}-{number}.png"), label, patient, sha256=f"{patient}-{number}")
         for label, patient, count in patients
         for number in range(count)
     ]
-    return DataSet(tuple(images))
+    return ImageDataset(tuple(images))
 
 
-def many(patients: int = 10, images: int = 3) -> DataSet:
+def many(patients: int = 10, images: int = 3) -> ImageDataset:
     """A data set without files, with as many patients of each class."""
     return listed(
         *(("benign", f"b{number}", images) for number in range(patients)),

@@ -16,14 +16,14 @@ import pytest
 
 from tests.trainer.conftest import many, rng
 from tests.trainer.report.test_pages import Page, check_page
-from trainer.data.datasets import DataSet
+from trainer.data.datasets import ImageDataset
 from trainer.data.splits import Split
 from trainer.evaluation.out_of_fold import fold_result
 from trainer.experiments import prepare
 from trainer.fitting.fitters import TrainingData
 from trainer.fitting.hardware import Hardware
 from trainer.options import FitOptions
-from trainer.schemas import FoldResult, PatchFigures
+from trainer.schemas import FoldResult, PatchMetrics
 from trainer.search import Found, search
 
 BASE = FitOptions(folds=3)
@@ -54,7 +54,7 @@ class FakeFitter:
             raise FloatingPointError("The loss is no number any more.")
         noise = rng(7).normal(0, 1, (len(main), 4, classes)) * (1 + abs(np.log10(rate) + 3) / 2)
         logits = [0.2 * (np.eye(classes)[main.labels[at]] + noise[at]) for at in split.test]
-        figures = PatchFigures(accuracy=1, loss=0)
+        figures = PatchMetrics(accuracy=1, loss=0)
         return fold_result(split.name, split.test, main.labels[split.test], logits, training=figures)
 
 
@@ -64,7 +64,7 @@ Fake: TypeAlias = Callable[..., FakeFitter]
 def faking(monkeypatch: pytest.MonkeyPatch) -> Fake:
     """Makes searches work on a data set without files and with a fake fitter, which is returned."""
 
-    def use(data: DataSet | None = None, *, kill_at: int = 0) -> FakeFitter:
+    def use(data: ImageDataset | None = None, *, kill_at: int = 0) -> FakeFitter:
         data = many(9, 2) if data is None else data
         fitter = FakeFitter(TrainingData(data, data.subset(lambda _: False)), BASE, kill_at=kill_at)
         monkeypatch.setattr(prepare, "read", lambda *_, **__: fitter.data)

@@ -15,7 +15,7 @@ from trainer.data.tasks import TASKS, TaskName
 from trainer.evaluation.out_of_fold import fold_result
 from trainer.evaluation.results import Candidate, ImageRecord, Purpose, Run, SplitRecord, StudyResults
 from trainer.options import FitOptions
-from trainer.schemas import Epoch, FoldResult, PatchFigures
+from trainer.schemas import Epoch, FoldResult, PatchMetrics
 
 PATCHES = 15
 
@@ -82,7 +82,7 @@ def _fold(
     kept = min(epochs, key=lambda epoch: epoch.stopping_loss or 0) if epochs else None
     return fold_result(
         name, test, labels[test], logits,
-        training=kept.training if kept else PatchFigures(accuracy=0.93, loss=0.2),
+        training=kept.training if kept else PatchMetrics(accuracy=0.93, loss=0.2),
         validation=kept.validation if kept else None,
         epochs=epochs,
         best_epoch=kept.number if kept else None,
@@ -93,11 +93,11 @@ def _epochs(random: np.random.Generator, most: int) -> list[Epoch]:
     epochs = []
     for number in range(1, most - int(random.integers(0, most // 3 + 1)) + 1):
         learnt, noise = 1 - np.exp(-number / 4), random.normal(0, 0.01, 4)
-        validation = PatchFigures(accuracy=0.6 + 0.25 * learnt + noise[0], loss=0.65 - 0.3 * learnt + noise[1])
+        validation = PatchMetrics(accuracy=0.6 + 0.25 * learnt + noise[0], loss=0.65 - 0.3 * learnt + noise[1])
         epochs.append(
             Epoch(
                 number=number,
-                training=PatchFigures(accuracy=0.6 + 0.38 * learnt + noise[2], loss=0.7 - 0.6 * learnt + noise[3]),
+                training=PatchMetrics(accuracy=0.6 + 0.38 * learnt + noise[2], loss=0.7 - 0.6 * learnt + noise[3]),
                 validation=validation,
                 stopping_loss=validation.loss + 0.01,
             )

@@ -17,7 +17,7 @@ _SMALL = 2**15
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
 def test_what_is_no_number_is_refused(field: str, value: float) -> None:
     with pytest.raises(ValidationError, match="finite number"):
-        FitOptions().changed(**{field: value})
+        FitOptions().replace(**{field: value})
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_what_is_no_number_is_refused(field: str, value: float) -> None:
 )  # fmt: skip
 def test_counts_are_bounded(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="less than"):
-        FitOptions().changed(**wrong)
+        FitOptions().replace(**wrong)
 
 
 def test_folds_and_epochs_stay_small_numbers() -> None:

@@ -271,7 +271,7 @@ def test_the_report_runs_nothing_and_is_framed_by_our_pages_alone(admin: Client,
 
 def test_another_run_like_one_begins_with_its_options(admin: Client, ready: DataSet) -> None:
     run = run_on(ready)
-    run.options = QUICK.changed(folds=7, also=("100X",), balance="patient").model_dump(mode="json")
+    run.options = QUICK.replace(folds=7, also=("100X",), balance="patient").model_dump(mode="json")
     run.save()
     form = admin.get(reverse("admin:training_trainingrun_add"), {"again": str(run.pk)}).context["adminform"].form
     assert form["folds"].value() == 7

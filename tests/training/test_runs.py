@@ -70,7 +70,7 @@ def test_epochs_are_kept_as_they_end(start: Any, train: Callable[[], None], tiny
 def test_cancelling_ends_the_training_within_seconds(start: Any, tiny_champion: Any) -> None:
     from patchvote.training import worker
 
-    run = start(TRAINED.changed(epochs=500, patience=500))
+    run = start(TRAINED.replace(epochs=500, patience=500))
     finished: list[float] = []
 
     def cancel_when_running() -> None:
@@ -123,7 +123,7 @@ def test_a_vanished_image_fails_the_run_by_name_and_the_worker_goes_on(
 
 
 def test_a_loss_that_is_no_number_fails_the_run(start: Any, train: Callable[[], None], tiny_champion: Any) -> None:
-    run = start(TRAINED.changed(learning_rate=1e12))
+    run = start(TRAINED.replace(learning_rate=1e12))
     train()
     run.refresh_from_db()
     assert (run.state, run.error_code) == (State.FAILED, "diverged")

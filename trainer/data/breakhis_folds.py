@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainer.data.datasets import DataSet
+from trainer.data.datasets import ImageDataset
 
 _ROLES = frozenset({"train", "test"})
 _COLUMNS = 4
@@ -25,7 +25,7 @@ def read(folder: Path | None) -> list[dict[str, str]]:
     return [_read_list(path) for path in paths]
 
 
-def problems(data: DataSet, folder: Path | None) -> list[str]:
+def problems(data: ImageDataset, folder: Path | None) -> list[str]:
     """Why the lists cannot be used for a data set, in sentences; empty where they can.
 
     Lists may name images that the data set lacks, not the other way round.
@@ -48,7 +48,7 @@ def problems(data: DataSet, folder: Path | None) -> list[str]:
     return found or _without_others(data, lists)
 
 
-def _without_others(data: DataSet, lists: list[dict[str, str]]) -> list[str]:
+def _without_others(data: ImageDataset, lists: list[dict[str, str]]) -> list[str]:
     """Lists whose threshold could not be chosen on the other lists' test images."""
     found = []
     tested = [{image.path.stem for image in data.images if roles[image.path.stem] == "test"} for roles in lists]

@@ -24,7 +24,7 @@ _SIZES_NAMED = 3
 
 
 @dataclass(frozen=True)
-class DataSet:
+class ImageDataset:
     """Checked images, no two of them with equal pixels.
 
     Attributes:
@@ -64,7 +64,7 @@ class DataSet:
         lines = [f"{i.sha256} {i.label} {i.patient} {i.subtype} {i.magnification} {i.whole}\n" for i in self.images]
         return hashlib.sha256("".join([self.task.name, *lines]).encode()).hexdigest()
 
-    def subset(self, keep: Callable[[LabelledImage], bool]) -> DataSet:
+    def subset(self, keep: Callable[[LabelledImage], bool]) -> ImageDataset:
         """The images for which `keep` is true."""
         return replace(self, images=tuple(image for image in self.images if keep(image)))
 
@@ -86,10 +86,10 @@ def load(
     task: Task = TASKS["malignancy"],
     without: Sequence[str] = (),
     smallest: int = 1,
-    require: Callable[[DataSet], list[str]] | None = None,
+    require: Callable[[ImageDataset], list[str]] | None = None,
     cache: PixelCache | None = None,
     progress: bool = False,
-) -> DataSet:
+) -> ImageDataset:
     """Read and check a data set.
 
     Args:
@@ -122,7 +122,7 @@ def load(
     kept = [image for image in kept if image.subtype not in without]
     kept.sort(key=lambda image: (image.patient, image.sha256))
     notes += _sizes(kept)
-    data = DataSet(tuple(kept), task=task, synthetic=records.synthetic, notes=(*notes, *duplicate_notes))
+    data = ImageDataset(tuple(kept), task=task, synthetic=records.synthetic, notes=(*notes, *duplicate_notes))
     problems += unusable + foreign + conflicts
     if kept:
         problems += _missing_classes(data) + (require(data) if require else [])
@@ -242,7 +242,7 @@ def _patients(images: list[LabelledImage]) -> str:
     return "patient " + ", ".join(sorted({image.patient for image in images}))
 
 
-def _missing_classes(data: DataSet) -> list[str]:
+def _missing_classes(data: ImageDataset) -> list[str]:
     """Of benign and malignant both are needed, of the subtypes any two."""
     present = {data.task.class_of(image) for image in data.images}
     if not data.task.binary:

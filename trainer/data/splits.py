@@ -13,7 +13,7 @@ from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold, Stra
 
 from trainer.choices import Protocol
 from trainer.data import breakhis_folds
-from trainer.data.datasets import DataSet
+from trainer.data.datasets import ImageDataset
 from trainer.data.records import LabelledImage
 
 PROTOCOL_NOTES: dict[Protocol, str] = {
@@ -57,7 +57,7 @@ class Split:
 
 
 def make_splits(
-    data: DataSet,
+    data: ImageDataset,
     protocol: Protocol = "patient",
     *,
     folds: int = 5,
@@ -93,7 +93,7 @@ def make_splits(
     return splits
 
 
-def split_problems(data: DataSet, protocol: Protocol, *, folds: int = 5, lists: Path | None = None) -> list[str]:
+def split_problems(data: ImageDataset, protocol: Protocol, *, folds: int = 5, lists: Path | None = None) -> list[str]:
     """Why a data set cannot be cut so, in sentences; empty where it can."""
     if protocol == "official":
         return breakhis_folds.problems(data, lists)
@@ -111,7 +111,7 @@ def split_problems(data: DataSet, protocol: Protocol, *, folds: int = 5, lists: 
     return wrong or ([] if len(set(data.patients)) >= folds else [f"There are fewer patients than {folds} folds."])
 
 
-def hold_out(data: DataSet, split: Split, *, seed: int) -> NDArray[np.intp]:
+def hold_out(data: ImageDataset, split: Split, *, seed: int) -> NDArray[np.intp]:
     """Choose patients of a split's training images by whose images a training stops.
 
     Args:
@@ -148,7 +148,7 @@ def _quietly(
         return list(splitter.split(labels, labels, patients))
 
 
-def patients_by_class(data: DataSet) -> dict[str, int]:
+def patients_by_class(data: ImageDataset) -> dict[str, int]:
     """How many patients have an image of each class."""
     return {name: len(set(data.patients[data.labels == index])) for index, name in enumerate(data.task.classes)}
 
@@ -177,12 +177,12 @@ def refuse_leaks(images: Sequence[LabelledImage], split: Split) -> None:
         raise LeakError(f"In {split.name}, images with equal pixels are in training and in test: {names}.")
 
 
-def _leave_one_patient_out(data: DataSet) -> list[Split]:
+def _leave_one_patient_out(data: ImageDataset) -> list[Split]:
     splitter = LeaveOneGroupOut().split(data.labels, data.labels, data.patients)
     return [Split(f"patient {data.patients[test[0]]}", train, test) for train, test in splitter]
 
 
-def _folds(data: DataSet, protocol: Protocol, folds: int, repeat: int, seed: int) -> list[Split]:
+def _folds(data: ImageDataset, protocol: Protocol, folds: int, repeat: int, seed: int) -> list[Split]:
     thesis = protocol == "thesis"
     splitter = (StratifiedKFold if thesis else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed + repeat)
     pairs = _quietly(splitter, data.labels, None if thesis else data.patients)
@@ -193,7 +193,7 @@ def _folds(data: DataSet, protocol: Protocol, folds: int, repeat: int, seed: int
     ]
 
 
-def _official(data: DataSet, lists: list[dict[str, str]]) -> list[Split]:
+def _official(data: ImageDataset, lists: list[dict[str, str]]) -> list[Split]:
     splits = []
     for number, roles in enumerate(lists, 1):
         role = np.array([roles[image.path.stem] for image in data.images])

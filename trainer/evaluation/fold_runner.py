@@ -17,11 +17,11 @@ from pydantic import ValidationError
 from trainer.data.image_cache import write_atomically
 from trainer.data.splits import Split
 from trainer.evaluation.out_of_fold import Fitter, Watcher
-from trainer.schemas import Epoch, FoldResult, Plain
+from trainer.schemas import Epoch, FoldResult, FrozenModel
 from trainer.utils.progress import Bar, Stage, tell_epoch, tell_fold
 
 
-class FinishedFold(Plain):
+class FinishedFold(FrozenModel):
     """A fold's result and how long it took, on however many attempts."""
 
     result: FoldResult

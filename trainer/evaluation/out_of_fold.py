@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from trainer.choices import ThresholdRule
-from trainer.data.datasets import DataSet
+from trainer.data.datasets import ImageDataset
 from trainer.data.splits import Split
 from trainer.evaluation import calibration
 from trainer.evaluation.metrics import Metrics, Predictions, evaluate
-from trainer.schemas import Epoch, FoldResult, PatchFigures
+from trainer.schemas import Epoch, FoldResult, PatchMetrics
 
 if TYPE_CHECKING:
     from torch import nn
@@ -123,7 +123,7 @@ class OutOfFold:
     scores: ImageScores
 
     @classmethod
-    def of_folds(cls, data: DataSet, splits: Sequence[Split], folds: Sequence[FoldResult]) -> OutOfFold:
+    def of_folds(cls, data: ImageDataset, splits: Sequence[Split], folds: Sequence[FoldResult]) -> OutOfFold:
         """Join what the folds gave."""
         tested = np.concatenate([split.test for split in splits])
         sizes = [split.test.size for split in splits]
@@ -215,14 +215,14 @@ def fold_result(
         shares=scores.shares.tolist(),
         logits=scores.logits.tolist(),
         patch_confusion=confusion.tolist(),
-        test=patch_figures(patches, truth),
+        test=patch_metrics(patches, truth),
         **others,
     )
 
 
 def diverged_fold(split: Split, classes: int) -> FoldResult:
     """What is known of a fold whose training diverged: that its logits are no numbers."""
-    nothing = PatchFigures(accuracy=math.nan, loss=math.nan)
+    nothing = PatchMetrics(accuracy=math.nan, loss=math.nan)
     nowhere = [[math.nan] * classes] * split.test.size
     return FoldResult(
         name=split.name,
@@ -235,7 +235,7 @@ def diverged_fold(split: Split, classes: int) -> FoldResult:
     )
 
 
-def patch_figures(logits: Floats, labels: NDArray[np.int64]) -> PatchFigures:
+def patch_metrics(logits: Floats, labels: NDArray[np.int64]) -> PatchMetrics:
     """The share of patches that were called right, and their mean cross-entropy.
 
     Args:
@@ -243,6 +243,6 @@ def patch_figures(logits: Floats, labels: NDArray[np.int64]) -> PatchFigures:
         labels: Class numbers of shape (patches,).
     """
     own = logits[np.arange(labels.size), labels]
-    return PatchFigures(
+    return PatchMetrics(
         accuracy=float((calls(logits) == labels).mean()), loss=float((logsumexp(logits, axis=1) - own).mean())
     )

@@ -14,13 +14,13 @@ from classifier.bundle import INTENDED_USE
 from trainer.data.tasks import TASKS, Task, TaskName
 from trainer.evaluation.out_of_fold import OutOfFold, join_scores
 from trainer.options import FitOptions
-from trainer.schemas import FoldResult, Plain
+from trainer.schemas import FoldResult, FrozenModel
 
 Purpose = Literal["comparison", "rate", "epochs"]
 """Why a candidate is in a study: to be compared with the others, or for the thesis's Table 1 or Figure 17."""
 
 
-class Candidate(Plain):
+class Candidate(FrozenModel):
     """One way to make a model, with what all folds gave.
 
     Attributes:
@@ -40,7 +40,7 @@ class Candidate(Plain):
     folds: list[FoldResult]
 
 
-class ImageRecord(Plain):
+class ImageRecord(FrozenModel):
     """One image of the study: `file` is relative to the data set, `label` a class of the task."""
 
     file: str
@@ -52,7 +52,7 @@ class ImageRecord(Plain):
     magnification: str = ""
 
 
-class SplitRecord(Plain):
+class SplitRecord(FrozenModel):
     """One split as all candidates saw it; `shared_patients` counts patients on both sides, where a protocol leaks."""
 
     name: str
@@ -62,7 +62,7 @@ class SplitRecord(Plain):
     shared_patients: int = 0
 
 
-class StudyResults(Plain):
+class StudyResults(FrozenModel):
     """Everything that a study found and that is the same whenever it is run again.
 
     Attributes:
@@ -137,7 +137,7 @@ class StudyResults(Plain):
         )
 
 
-class Run(Plain):
+class Run(FrozenModel):
     """What differs from one run of the same study to the next.
 
     Attributes:

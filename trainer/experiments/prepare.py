@@ -12,7 +12,7 @@ from typing import Any
 from classifier import networks
 from classifier.bundle import MODEL_NAME
 from trainer.data import datasets
-from trainer.data.datasets import DataSet
+from trainer.data.datasets import ImageDataset
 from trainer.data.image_cache import PixelCache
 from trainer.data.records import SUBTYPES, DataSetError, from_breakhis_name
 from trainer.data.splits import Split, hold_out, make_splits, split_problems
@@ -104,7 +104,7 @@ def read(
         raise DataSetError([f"{name} is no subtype; there are {', '.join(SUBTYPES)}." for name in unknown])
     everywhere = options.magnification == ALL
 
-    def own(data: DataSet) -> DataSet:
+    def own(data: ImageDataset) -> ImageDataset:
         return data.subset(lambda image: image.whole and image.magnification not in options.also)
 
     data = datasets.load(
@@ -121,7 +121,7 @@ def read(
     return TrainingData(own(data), data.subset(lambda image: not image.whole or image.magnification in options.also))
 
 
-def _problems(main: DataSet, options: FitOptions, lists: Path | None) -> list[str]:
+def _problems(main: ImageDataset, options: FitOptions, lists: Path | None) -> list[str]:
     present = {main.task.class_of(image) for image in main.images}
     missing = [name for name in main.task.classes if name not in present]
     if missing and main.task.binary:
@@ -195,7 +195,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{package: version(package) for package in packages}}
 
 
-def _count(data: DataSet) -> dict[str, Any]:
+def _count(data: ImageDataset) -> dict[str, Any]:
     return {
         "images": len(data),
         "patients": len(set(data.patients)),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from classifier import networks
-from trainer.data.datasets import DataSet
+from trainer.data.datasets import ImageDataset
 from trainer.data.image_cache import write_atomically
 from trainer.data.splits import PROTOCOL_NOTES, Split, make_splits, patients_by_class
 from trainer.evaluation.fold_runner import FinishedFold, FoldStore, run_folds
@@ -80,7 +80,7 @@ def plan(
         if chosen not in MODES:
             problems.append(f"{entry}: there is no mode {chosen!r}. There are: {', '.join(MODES)}.")
             continue
-        planned.append(Planned(f"{network} {chosen}", options.changed(network=network, mode=chosen)))
+        planned.append(Planned(f"{network} {chosen}", options.replace(network=network, mode=chosen)))
     names = [candidate.name for candidate in planned]
     problems += [f"{name} is asked for twice." for name in dict.fromkeys(names) if names.count(name) > 1]
     trained = next((candidate for candidate in planned if candidate.options.most_epochs), None)
@@ -91,12 +91,12 @@ def plan(
         problems.append("Learning rates and epochs can only be compared where a network is trained, not frozen.")
     elif trained is not None:
         planned += [
-            Planned(f"{trained.name}, rate {rate:g}", trained.options.changed(learning_rate=rate), "rate")
+            Planned(f"{trained.name}, rate {rate:g}", trained.options.replace(learning_rate=rate), "rate")
             for rate in dict.fromkeys(rates)
             if rate > 0 and rate != trained.options.learning_rate
         ]
         if fewer_epochs and fewer_epochs != trained.options.epochs:
-            other = trained.options.changed(epochs=fewer_epochs)
+            other = trained.options.replace(epochs=fewer_epochs)
             planned.append(Planned(f"{trained.name}, epochs {fewer_epochs}", other, "epochs"))
     problems += [f"{c.name}: {sentence}" for c in planned for sentence in prepare.option_problems(c.options)]
     if not entries:
@@ -265,7 +265,7 @@ def _zoom(magnification: str) -> int:
     return int(magnification[:-1])
 
 
-def _describe(main: DataSet, split: Split) -> SplitRecord:
+def _describe(main: ImageDataset, split: Split) -> SplitRecord:
     tested, trained = set(main.patients[split.test]), set(main.patients[split.train])
     return SplitRecord(
         name=split.name,
@@ -276,7 +276,7 @@ def _describe(main: DataSet, split: Split) -> SplitRecord:
     )
 
 
-def _warnings(main: DataSet, splits: Sequence[Split]) -> list[str]:
+def _warnings(main: ImageDataset, splits: Sequence[Split]) -> list[str]:
     warnings = []
     few = {name: count for name, count in patients_by_class(main).items() if 0 < count < _FEW_PATIENTS}
     if few:

@@ -14,7 +14,7 @@ from PIL import Image
 from classifier import networks
 from classifier.grid import PatchGrid
 from classifier.patches import cut, mirrored
-from trainer.data.datasets import DataSet
+from trainer.data.datasets import ImageDataset
 from trainer.data.image_cache import decode_pixels, load_array, store_array
 from trainer.data.records import LabelledImage
 from trainer.fitting.scoring import PATCHES_AT_ONCE
@@ -50,7 +50,7 @@ class PatchFeatures:
 
 
 def extract(
-    data: DataSet,
+    data: ImageDataset,
     network: str,
     *,
     grid: PatchGrid,

@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from classifier import networks
-from trainer.evaluation.out_of_fold import Watcher, patch_figures
+from trainer.evaluation.out_of_fold import Watcher, patch_metrics
 from trainer.fitting import cpu
 from trainer.fitting.augment import augment
 from trainer.fitting.checkpoints import Checkpoint
@@ -24,7 +24,7 @@ from trainer.fitting.hardware import Hardware
 from trainer.fitting.patch_sampler import PatchPool
 from trainer.fitting.scoring import logits_of_images
 from trainer.options import FitOptions
-from trainer.schemas import Epoch, PatchFigures
+from trainer.schemas import Epoch, PatchMetrics
 
 _MOMENTUM = 0.9
 
@@ -151,7 +151,7 @@ class _Training:
                 f"learning rate than {self._options.learning_rate:g}."
             )
         self._module.eval()
-        training = PatchFigures(accuracy=float(right.double().mean()), loss=float(losses.double().mean()))
+        training = PatchMetrics(accuracy=float(right.double().mean()), loss=float(losses.double().mean()))
         validation, stopping = self._validate()
         epoch = Epoch(number=number, training=training, validation=validation, stopping_loss=stopping)
         if best_epoch([*before, epoch]) == number:
@@ -216,13 +216,13 @@ class _Training:
             self._average.update_parameters(self._module)
         return loss.detach(), logits.detach().argmax(dim=1) == labels
 
-    def _validate(self) -> tuple[PatchFigures | None, float | None]:
+    def _validate(self) -> tuple[PatchMetrics | None, float | None]:
         """Figures of the validation patches, and the loss of their images' mean logits, all classes weighing equal."""
         index, labels = self._images.validation, self._images.labels
         if not index.size:
             return None, None
         logits = logits_of_images([self._kept], self._pool, index.tolist(), self._options, self._hardware)
-        figures = patch_figures(np.concatenate(logits), np.repeat(labels[index], [len(part) for part in logits]))
+        figures = patch_metrics(np.concatenate(logits), np.repeat(labels[index], [len(part) for part in logits]))
         means = torch.from_numpy(np.stack([part.mean(axis=0) for part in logits]))
         losses = functional.cross_entropy(means, torch.from_numpy(labels[index]), reduction="none").numpy()
         return figures, float(np.mean([losses[labels[index] == label].mean() for label in np.unique(labels[index])]))

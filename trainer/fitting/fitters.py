@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from classifier import networks
-from trainer.data.datasets import DataSet
+from trainer.data.datasets import ImageDataset
 from trainer.data.image_cache import PixelCache
 from trainer.data.splits import Split, hold_out, refuse_leaks
-from trainer.evaluation.out_of_fold import Watcher, fold_result, patch_figures
+from trainer.evaluation.out_of_fold import Watcher, fold_result, patch_metrics
 from trainer.fitting.checkpoints import Checkpoint
 from trainer.fitting.features import PatchFeatures, extract, shrink
 from trainer.fitting.finetune import TrainingImages, best_epoch, train
@@ -37,13 +37,13 @@ class TrainingData:
         auxiliary: Images of other magnifications, and crops; possibly none.
     """
 
-    main: DataSet
-    auxiliary: DataSet
+    main: ImageDataset
+    auxiliary: ImageDataset
 
     @cached_property
-    def everything(self) -> DataSet:
+    def everything(self) -> ImageDataset:
         """All images: the main ones first, so that indices into them remain true."""
-        return DataSet(
+        return ImageDataset(
             (*self.main.images, *self.auxiliary.images),
             self.main.task,
             self.main.synthetic or self.auxiliary.synthetic,
@@ -136,7 +136,7 @@ class FrozenFitter:
             split.test,
             labels[split.test],
             [head.logits(self._features.of(image)) for image in split.test],
-            training=patch_figures(head.logits(self._features.values[trained]), labels[self._features.image[trained]]),
+            training=patch_metrics(head.logits(self._features.values[trained]), labels[self._features.image[trained]]),
         )
 
     def final(
@@ -239,7 +239,7 @@ class FinetuneFitter:
         watch: Watcher | None,
         stop_after: int | None = None,
     ) -> tuple[nn.Module, list[Epoch]]:
-        options = self.options.changed(seed=self.options.seed + seed)
+        options = self.options.replace(seed=self.options.seed + seed)
         return train(
             self._pool, images, options, self.hardware, stop_after=stop_after, checkpoint=checkpoint, watch=watch
         )

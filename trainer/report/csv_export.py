@@ -13,7 +13,7 @@ from trainer.report.document import write_text
 from trainer.report.formatting import RULES
 from trainer.report.scored import Scored
 from trainer.report.thresholds import scan
-from trainer.schemas import PatchFigures
+from trainer.schemas import PatchMetrics
 
 _Row = Sequence[object]
 
@@ -101,7 +101,7 @@ def _epochs(candidates: Sequence[Candidate]) -> Iterator[_Row]:
                 ]  # fmt: skip
 
 
-def _figures(part: PatchFigures | None) -> _Row:
+def _figures(part: PatchMetrics | None) -> _Row:
     return ["", ""] if part is None else [part.accuracy, part.loss]
 
 

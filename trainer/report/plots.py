@@ -16,10 +16,10 @@ from trainer.report.drawing import COLOURS, canvas, plot, shortened
 from trainer.report.formatting import plain
 from trainer.report.scored import Scored
 from trainer.report.tables import beside_comparison
-from trainer.schemas import Epoch, FoldResult, PatchFigures
+from trainer.schemas import Epoch, FoldResult, PatchMetrics
 
 Floats = NDArray[np.float64]
-_Part = Callable[[Epoch], PatchFigures | None]
+_Part = Callable[[Epoch], PatchMetrics | None]
 
 _PARTS: dict[str, tuple[_Part, str]] = {
     "training": (lambda epoch: epoch.training, COLOURS[0]),

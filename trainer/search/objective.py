@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 
-from trainer.data.datasets import DataSet
+from trainer.data.datasets import ImageDataset
 from trainer.data.splits import Split
 from trainer.evaluation.calibration import fit_temperature, least_log_loss
 from trainer.evaluation.out_of_fold import join_scores
@@ -49,7 +49,9 @@ def judge(objective: Objective, labels: NDArray[np.int64], logits: Floats) -> fl
     return least_log_loss(labels, logits, compute_sample_weight("balanced", labels) / labels.size)
 
 
-def judge_folds(objective: Objective, data: DataSet, splits: Sequence[Split], folds: Sequence[FoldResult]) -> Judgement:
+def judge_folds(
+    objective: Objective, data: ImageDataset, splits: Sequence[Split], folds: Sequence[FoldResult]
+) -> Judgement:
     """Judge what the models of all splits said of their test images; the worst where that is no numbers."""
     logits = join_scores(folds).logits
     if not np.isfinite(logits).all():

@@ -15,7 +15,7 @@ from trainer.evaluation.metrics import Estimate, Predictions, draw_patients, est
 from trainer.evaluation.multiclass import ClassPredictions
 from trainer.evaluation.out_of_fold import OutOfFold
 from trainer.options import FitOptions
-from trainer.schemas import Plain
+from trainer.schemas import FrozenModel
 
 Floats = NDArray[np.float64]
 Objective = Literal["log_loss", "auc"]
@@ -24,7 +24,7 @@ _Said: TypeAlias = Predictions | ClassPredictions
 _DRAWS = 2000
 
 
-class Trial(Plain):
+class Trial(FrozenModel):
     """One choice of options.
 
     Attributes:
@@ -42,7 +42,7 @@ class Trial(Plain):
     diverged: bool = False
 
 
-class PartSearch(Plain):
+class PartSearch(FrozenModel):
     """All trials inside one split's training images, or inside all images.
 
     Attributes:
@@ -75,7 +75,7 @@ class PartSearch(Plain):
         return np.minimum.accumulate(values) if self.objective == "log_loss" else np.maximum.accumulate(values)
 
 
-class Honest(Plain):
+class Honest(FrozenModel):
     """Measures on images that no search saw, and of the base options on the same images.
 
     Attributes:
@@ -93,7 +93,7 @@ class Honest(Plain):
     patients: int
 
 
-class SearchResults(Plain):
+class SearchResults(FrozenModel):
     """Everything that a search found and that is the same whenever it is run again.
 
     Attributes:

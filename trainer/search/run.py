@@ -145,7 +145,7 @@ def _run(
         before = [fit(split, base) for split in outer]
         found = [one.complete(bar) for one in by_part]
         after = [
-            fit(split, base.changed(**one.best.values), one.best.temperature)
+            fit(split, base.replace(**one.best.values), one.best.temperature)
             for split, one in zip(outer, found[:-1], strict=True)
         ]
     if not outer:
@@ -174,7 +174,7 @@ def _results(
         base=base,
         splits=splits,
         final=final,
-        best=base.changed(**final.best.values),
+        best=base.replace(**final.best.values),
         honest=measured,
     )
 

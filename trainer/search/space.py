@@ -70,7 +70,7 @@ def problems(base: FitOptions, space: Space) -> Iterator[str]:
     for name in _known(base).keys() & space.keys():
         for value in _ends(space[name]):
             try:
-                base.changed(**{name: value})
+                base.replace(**{name: value})
             except ValidationError as error:
                 yield f"The search space of {name} holds {value}: {error.errors()[0]['msg']}."
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from trainer.data.datasets import DataSet
+from trainer.data.datasets import ImageDataset
 from trainer.data.records import DataSetError
 from trainer.data.splits import Split, hold_out, make_splits
 from trainer.options import FitOptions
@@ -30,7 +30,7 @@ class Part:
     inner: list[Split]
 
 
-def plan(data: DataSet, base: FitOptions, outer: Sequence[Split], inner_folds: int) -> list[Part]:
+def plan(data: ImageDataset, base: FitOptions, outer: Sequence[Split], inner_folds: int) -> list[Part]:
     """The parts of the outer splits, in their order, and at last that of all images.
 
     Raises:
@@ -53,7 +53,7 @@ def plan(data: DataSet, base: FitOptions, outer: Sequence[Split], inner_folds: i
     return parts
 
 
-def _inner_splits(data: DataSet, outer: Split, folds: int, seed: int) -> list[Split]:
+def _inner_splits(data: ImageDataset, outer: Split, folds: int, seed: int) -> list[Split]:
     """Splits by patient of an outer split's training images, whatever the outer protocol."""
     training = replace(data, images=tuple(data.images[index] for index in outer.train))
     protocol: Literal["patient", "lopo"] = "patient" if folds else "lopo"
@@ -63,7 +63,7 @@ def _inner_splits(data: DataSet, outer: Split, folds: int, seed: int) -> list[Sp
     ]
 
 
-def _problem(data: DataSet, base: FitOptions, split: Split) -> str:
+def _problem(data: ImageDataset, base: FitOptions, split: Split) -> str:
     """Why nothing can be trained on a split, or ""."""
     if data.task.binary and len(set(data.labels[split.train])) == 1:
         return f"{split.name} has one class alone to train on."

@@ -11,7 +11,7 @@ from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 from tqdm import tqdm
 
-from trainer.data.datasets import DataSet
+from trainer.data.datasets import ImageDataset
 from trainer.options import FitOptions
 from trainer.search import space as spaces
 from trainer.search.journal import finished
@@ -40,7 +40,7 @@ class Trials:
     part: Part
     study: optuna.Study
     request: Request
-    data: DataSet
+    data: ImageDataset
     models: Models
 
     @property
@@ -70,7 +70,7 @@ class Trials:
         for number in range(len(self.done), self.request.trials):
             self._line_up(number)
             trial = self.study.ask(dict(self.request.space))
-            found = self._judge(self.request.base.changed(**trial.params), bar)
+            found = self._judge(self.request.base.replace(**trial.params), bar)
             trial.set_user_attr(_JUDGED, {"temperature": found.temperature, "diverged": found.diverged})
             self.study.tell(trial, found.objective)
             bar.set_postfix(trial=number + 1, best=f"{self.study.best_value:.4f}")

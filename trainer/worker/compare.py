@@ -20,7 +20,7 @@ from trainer.data.image_cache import write_atomically
 from trainer.data.records import CLASSES, DataSetError
 from trainer.evaluation.metrics import Predictions, confusion
 from trainer.experiments.compare import Agreement, Difference, differences
-from trainer.schemas import Plain
+from trainer.schemas import FrozenModel
 from trainer.utils.progress import Bar, Stage
 from trainer.worker.failures import DataChangedError
 from trainer.worker.protocol import CompareOrder, CompareResult, Confusion, Confusions, Interval, LabelledFile, Measure
@@ -28,7 +28,7 @@ from trainer.worker.protocol import CompareOrder, CompareResult, Confusion, Conf
 _JUDGED_FILE = "judged.jsonl"
 
 
-class _Said(Plain):
+class _Said(FrozenModel):
     """What one model says of one image: the malignant share, the mean logit, and the calibrated probability."""
 
     share: float
@@ -36,7 +36,7 @@ class _Said(Plain):
     probability: float
 
 
-class _Judged(Plain):
+class _Judged(FrozenModel):
     """What both models say of one image."""
 
     sha256: str

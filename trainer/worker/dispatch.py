@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import BinaryIO
 
-from trainer.schemas import Plain
+from trainer.schemas import FrozenModel
 from trainer.utils.progress import Stage, listening
 from trainer.worker.bundle import try_bundle
 from trainer.worker.check import check
@@ -52,7 +52,7 @@ def perform(folder: Path, output: BinaryIO) -> Outcome:
     return Succeeded(result=result.model_dump(mode="json"))
 
 
-def _work(order: Order, folder: Path, output: BinaryIO) -> Plain:
+def _work(order: Order, folder: Path, output: BinaryIO) -> FrozenModel:
     """Do the order, telling of it."""
     teller = Teller(output)
     with listening(teller):

@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from trainer.data.image_cache import write_atomically
 from trainer.options import FitOptions
-from trainer.schemas import Epoch, PatchFigures, Plain
+from trainer.schemas import Epoch, FrozenModel, PatchMetrics
 
 ORDER_FILE, OUTCOME_FILE, LOG_FILE = "order.json", "outcome.json", "log.txt"
 """In the child's folder: what it shall do, how it ended, and what the parent keeps of its standard error."""
@@ -21,7 +21,7 @@ ORPHANED = 3
 """Exit status of a child whose parent is gone."""
 
 
-class ArchiveBounds(Plain):
+class ArchiveBounds(FrozenModel):
     """How much an archive may hold.
 
     Attributes:
@@ -35,7 +35,7 @@ class ArchiveBounds(Plain):
     max_ratio: float = Field(default=100, gt=0)
 
 
-class LabelledFile(Plain):
+class LabelledFile(FrozenModel):
     """An image file, what its pixels are, and the truth about it."""
 
     path: Path
@@ -45,7 +45,7 @@ class LabelledFile(Plain):
     magnification: str = ""
 
 
-class CheckOrder(Plain):
+class CheckOrder(FrozenModel):
     """Check a data set by the rules of a training.
 
     Attributes:
@@ -64,7 +64,7 @@ class CheckOrder(Plain):
     smallest: int = Field(default=225, ge=1)
 
 
-class TrainOrder(Plain):
+class TrainOrder(FrozenModel):
     """Measure a way to make a model by cross-validation, report on it, and make the model.
 
     Attributes:
@@ -87,7 +87,7 @@ class TrainOrder(Plain):
     cache: Path
 
 
-class CompareOrder(Plain):
+class CompareOrder(FrozenModel):
     """Let two models judge the same images.
 
     Attributes:
@@ -104,7 +104,7 @@ class CompareOrder(Plain):
     device: str = "auto"
 
 
-class BundleOrder(Plain):
+class BundleOrder(FrozenModel):
     """Unpack an uploaded bundle and try it.
 
     Attributes:
@@ -122,7 +122,7 @@ class BundleOrder(Plain):
 Order: TypeAlias = CheckOrder | TrainOrder | CompareOrder | BundleOrder
 
 
-class Progress(Plain):
+class Progress(FrozenModel):
     """How far the work is: `done` of `total` in this stage, and the share of the whole order, which only rises."""
 
     event: Literal["progress"] = "progress"
@@ -132,7 +132,7 @@ class Progress(Plain):
     fraction: float = Field(ge=0, le=1)
 
 
-class EpochDone(Plain):
+class EpochDone(FrozenModel):
     """An epoch has ended. Folds count from 0; the fold after the last one is the final fit on all images."""
 
     event: Literal["epoch"] = "epoch"
@@ -141,16 +141,16 @@ class EpochDone(Plain):
     epoch: Epoch
 
 
-class FoldDone(Plain):
+class FoldDone(FrozenModel):
     """A fold has ended; see `trainer.schemas.FoldResult`. `epochs` counts them, `seconds` are those of all attempts."""
 
     event: Literal["fold"] = "fold"
     fold: int
     folds: int
     name: str
-    training: PatchFigures
-    validation: PatchFigures | None = None
-    test: PatchFigures
+    training: PatchMetrics
+    validation: PatchMetrics | None = None
+    test: PatchMetrics
     epochs: int
     best_epoch: int | None = None
     seconds: float
@@ -164,14 +164,14 @@ FailureCode = Literal[
 ]  # fmt: skip
 
 
-class Succeeded(Plain):
+class Succeeded(FrozenModel):
     """The order is done; `result` is one of the results below, as plain data."""
 
     state: Literal["succeeded"] = "succeeded"
     result: dict[str, Any]
 
 
-class Failed(Plain):
+class Failed(FrozenModel):
     """The order cannot be done; the message says why and what to do, the details list each thing that is wrong."""
 
     state: Literal["failed"] = "failed"
@@ -183,7 +183,7 @@ class Failed(Plain):
 Outcome: TypeAlias = Succeeded | Failed
 
 
-class CheckedImage(Plain):
+class CheckedImage(FrozenModel):
     """One image of a data set, as `trainer.data.records.LabelledImage`; `path` is relative to the data set's folder."""
 
     path: str
@@ -198,13 +198,13 @@ class CheckedImage(Plain):
     height: int
 
 
-class CheckResult(Plain):
+class CheckResult(FrozenModel):
     """What a data set holds.
 
     Attributes:
         images: Those that can be used, no two with equal pixels.
         notes: What was done to the list, in sentences.
-        fingerprint: See `trainer.data.datasets.DataSet.fingerprint`.
+        fingerprint: See `trainer.data.datasets.ImageDataset.fingerprint`.
         synthetic: True where no patient is behind the images.
         bytes: Of all files of `images`.
     """
@@ -216,7 +216,7 @@ class CheckResult(Plain):
     bytes: int
 
 
-class TrainResult(Plain):
+class TrainResult(FrozenModel):
     """What a training run gave: names below its folder, and the bundle's own metrics."""
 
     bundle: str = BUNDLE_FOLDER
@@ -226,7 +226,7 @@ class TrainResult(Plain):
     seconds: float
 
 
-class Interval(Plain):
+class Interval(FrozenModel):
     """A value with its 95 % interval."""
 
     value: float
@@ -234,7 +234,7 @@ class Interval(Plain):
     high: float
 
 
-class Measure(Plain):
+class Measure(FrozenModel):
     """One measure of both models; all None where the images are of one class and the measure needs two.
 
     Attributes:
@@ -252,7 +252,7 @@ class Measure(Plain):
     candidate_better: float | None = None
 
 
-class Confusion(Plain):
+class Confusion(FrozenModel):
     """Images by truth and verdict, malignant being positive."""
 
     tn: int
@@ -261,14 +261,14 @@ class Confusion(Plain):
     tp: int
 
 
-class Confusions(Plain):
+class Confusions(FrozenModel):
     """Of both models."""
 
     champion: Confusion
     candidate: Confusion
 
 
-class CompareResult(Plain):
+class CompareResult(FrozenModel):
     """Two models on the same images."""
 
     images: int
@@ -284,7 +284,7 @@ class CompareResult(Plain):
     verdicts_differ: int
 
 
-class BundleResult(Plain):
+class BundleResult(FrozenModel):
     """A bundle that works: its identity, what it is, and what it says of a known image."""
 
     sha256: str
@@ -335,5 +335,5 @@ def read_event(line: str | bytes) -> Event | None:
         return None
 
 
-def _write(path: Path, content: Plain) -> None:
+def _write(path: Path, content: FrozenModel) -> None:
     write_atomically(path, lambda file: file.write(content.model_dump_json(indent=1).encode()))

@@ -138,8 +138,8 @@ class TrainingRun(SupervisedJob):
         return self.folder / "report.html"
 
 
-class PatchFigures(models.Model):
-    """Accuracy and mean loss of patches; see `trainer.schemas.PatchFigures`."""
+class PatchMetrics(models.Model):
+    """Accuracy and mean loss of patches; see `trainer.schemas.PatchMetrics`."""
 
     training_accuracy = models.FloatField(_("training accuracy"))
     training_loss = models.FloatField(_("training loss"))
@@ -150,7 +150,7 @@ class PatchFigures(models.Model):
         abstract = True
 
 
-class RunFold(PatchFigures):
+class RunFold(PatchMetrics):
     """What one fold of a run gave."""
 
     run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="folds", verbose_name=_("training run"))
@@ -171,7 +171,7 @@ class RunFold(PatchFigures):
         return self.name
 
 
-class RunEpoch(PatchFigures):
+class RunEpoch(PatchMetrics):
     """The numbers of one epoch of one fold; the fold after the last one is the fit on all images."""
 
     run = models.ForeignKey(

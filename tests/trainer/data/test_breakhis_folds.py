@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.data.datasets import DataSet
+from trainer.data.datasets import ImageDataset
 from trainer.data.records import LabelledImage
 from trainer.data.splits import make_splits, split_problems
 
@@ -14,12 +14,12 @@ SHARED = Path(__file__).parents[4] / "shared" / "data" / "breakhis-folds"
 
 
 @pytest.fixture
-def data() -> DataSet:
+def data() -> ImageDataset:
     names = [
         *(("B_A", "benign", "14-1", f"{n:03}") for n in range(1, 5)),
         *(("M_DC", "malignant", "14-2", f"{n:03}") for n in range(1, 5)),
     ]
-    return DataSet(
+    return ImageDataset(
         tuple(
             LabelledImage(Path(f"SOB_{code}-{patient}-40-{n}.jpg"), label, patient, sha256=f"{patient}{n}")
             for code, label, patient, n in names
@@ -27,7 +27,7 @@ def data() -> DataSet:
     )
 
 
-def write(folder: Path, data: DataSet, tested: list[set[int]], extra: str = "") -> Path:
+def write(folder: Path, data: ImageDataset, tested: list[set[int]], extra: str = "") -> Path:
     for number, test in enumerate(tested, 1):
         rows = [
             f"{image.path.stem}.png|40|{number}|{'test' if index in test else 'train'}"
@@ -38,7 +38,7 @@ def write(folder: Path, data: DataSet, tested: list[set[int]], extra: str = "") 
     return folder
 
 
-def test_lists_are_used_as_they_are_and_leak(data: DataSet, tmp_path: Path) -> None:
+def test_lists_are_used_as_they_are_and_leak(data: ImageDataset, tmp_path: Path) -> None:
     lists = write(tmp_path, data, [{0, 2, 4}, {0, 1, 5}])
     first, second = make_splits(data, "official", lists=lists)
     assert first.test.tolist() == [0, 2, 4]
@@ -48,30 +48,30 @@ def test_lists_are_used_as_they_are_and_leak(data: DataSet, tmp_path: Path) -> N
     assert first.name == "official fold 1"
 
 
-def test_an_image_that_no_list_names_is_a_sentence(data: DataSet, tmp_path: Path) -> None:
-    few = DataSet(data.images[:-1])
+def test_an_image_that_no_list_names_is_a_sentence(data: ImageDataset, tmp_path: Path) -> None:
+    few = ImageDataset(data.images[:-1])
     lists = write(tmp_path, few, [{0, 4}])
     assert split_problems(data, "official", lists=lists) == ["Official fold 1 does not list SOB_M_DC-14-2-40-004.jpg."]
 
 
-def test_a_fold_that_trains_on_one_class_is_a_sentence(data: DataSet, tmp_path: Path) -> None:
+def test_a_fold_that_trains_on_one_class_is_a_sentence(data: ImageDataset, tmp_path: Path) -> None:
     lists = write(tmp_path, data, [{4, 5, 6, 7}, {0, 4}])
     assert split_problems(data, "official", lists=lists) == [
         "In official fold 1, the training images here have no malignant one."
     ]
 
 
-def test_a_fold_may_test_one_class_alone(data: DataSet, tmp_path: Path) -> None:
+def test_a_fold_may_test_one_class_alone(data: ImageDataset, tmp_path: Path) -> None:
     lists = write(tmp_path, data, [{0, 1}, {4, 2}, {5, 3}])
     assert split_problems(data, "official", lists=lists) == []
 
 
-def test_a_list_alone_cannot_choose_its_threshold(data: DataSet, tmp_path: Path) -> None:
+def test_a_list_alone_cannot_choose_its_threshold(data: ImageDataset, tmp_path: Path) -> None:
     (problem,) = split_problems(data, "official", lists=write(tmp_path, data, [{0, 4}]))
     assert "Give all five lists" in problem
 
 
-def test_missing_and_broken_lists_are_sentences(data: DataSet, tmp_path: Path) -> None:
+def test_missing_and_broken_lists_are_sentences(data: ImageDataset, tmp_path: Path) -> None:
     assert "--fold-lists" in split_problems(data, "official")[0]
     assert "has no dsfold1.txt" in split_problems(data, "official", lists=tmp_path)[0]
     lists = write(tmp_path, data, [{0, 4}], extra="SOB_B_A-14-1-40-001.png|40|1|perhaps\n")

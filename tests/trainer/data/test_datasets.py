@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.trainer.conftest import Write
-from trainer.data.datasets import DataSet, load
+from trainer.data.datasets import ImageDataset, load
 from trainer.data.image_cache import decode_pixels
 from trainer.data.records import DataSetError
 from trainer.data.tasks import TASKS
@@ -149,7 +149,7 @@ def test_the_fingerprint_depends_on_pixels_labels_and_patients_only(write: Write
     again = load(write([two()[1], {**two()[0], "path": "renamed.png"}], draw=False))
     assert again.fingerprint == data.fingerprint
     for change in ({"label": "malignant"}, {"patient": "p7"}, {"sha256": "0" * 64}):
-        changed = DataSet((replace(data.images[0], **change), *data.images[1:]))
+        changed = ImageDataset((replace(data.images[0], **change), *data.images[1:]))
         assert changed.fingerprint != data.fingerprint
     assert data.subset(lambda image: image.label == "benign").fingerprint != data.fingerprint
 

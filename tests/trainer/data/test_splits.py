@@ -9,7 +9,7 @@ import pytest
 
 from tests.trainer.conftest import listed, many
 from trainer.choices import Protocol
-from trainer.data.datasets import DataSet
+from trainer.data.datasets import ImageDataset
 from trainer.data.splits import LeakError, Split, make_splits, refuse_leaks
 
 
@@ -98,7 +98,7 @@ def test_a_patient_on_both_sides_is_refused() -> None:
 
 def test_equal_pixels_on_both_sides_are_refused_under_every_protocol() -> None:
     data = listed(("benign", "p1", 1), ("benign", "p2", 1), ("malignant", "p3", 1))
-    twins = DataSet((data.images[0], replace(data.images[1], sha256=data.images[0].sha256), data.images[2]))
+    twins = ImageDataset((data.images[0], replace(data.images[1], sha256=data.images[0].sha256), data.images[2]))
     for leaks in (False, True):
         with pytest.raises(LeakError, match=r"equal pixels.*p1-0\.png, p2-0\.png"):
             refuse_leaks(twins.images, split_of([0, 2], [1], leaks=leaks))

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from tests.trainer.conftest import many, rng
-from trainer.data.datasets import DataSet
+from trainer.data.datasets import ImageDataset
 from trainer.data.splits import Split, make_splits
 from trainer.evaluation.calibration import choose_threshold
 from trainer.evaluation.out_of_fold import ImageScores, OutOfFold, fold_result
-from trainer.schemas import FoldResult, PatchFigures
+from trainer.schemas import FoldResult, PatchMetrics
 
 
 @dataclass
 class Oracle:
     """Scores each image by its label and some noise, and keeps what it was asked."""
 
-    data: DataSet
+    data: ImageDataset
     noise: float = 0.5
     asked: list[Split] = field(default_factory=list)
 
@@ -30,7 +30,7 @@ class Oracle:
         labels = self.data.labels[split.test]
         margins = 2.0 * labels - 1 + random.normal(0, self.noise, labels.size)
         patches = [two(margin + random.normal(0, self.noise, 15)) for margin in margins]
-        return fold_result(split.name, split.test, labels, patches, training=PatchFigures(accuracy=1, loss=0))
+        return fold_result(split.name, split.test, labels, patches, training=PatchMetrics(accuracy=1, loss=0))
 
 
 def two(margins: Any) -> Any:
@@ -38,7 +38,7 @@ def two(margins: Any) -> Any:
     return np.stack([-np.asarray(margins) / 2, np.asarray(margins) / 2], axis=-1)
 
 
-def cross_validate(oracle: Oracle, data: DataSet, splits: list[Split]) -> OutOfFold:
+def cross_validate(oracle: Oracle, data: ImageDataset, splits: list[Split]) -> OutOfFold:
     return OutOfFold.of_folds(data, splits, [oracle.out_of_fold(split) for split in splits])
 
 
@@ -57,7 +57,7 @@ def test_patches_vote_for_one_of_many() -> None:
 
 def test_a_fold_counts_its_patches() -> None:
     patches = [two([-1.0, 2.0, 3.0]), two([0.0, -5.0])]
-    fold = fold_result("f", np.array([7, 3]), np.array([1, 0]), patches, training=PatchFigures(accuracy=1, loss=0))
+    fold = fold_result("f", np.array([7, 3]), np.array([1, 0]), patches, training=PatchMetrics(accuracy=1, loss=0))
     assert fold.images == [7, 3]
     assert fold.patch_confusion == [[2, 0], [1, 2]]
     assert fold.test.accuracy == pytest.approx(4 / 5)

@@ -53,7 +53,7 @@ def test_more_work_takes_longer() -> None:
         {"folds": 10}, {"repeats": 2}, {"epochs": 40}, {"draws": 30}, {"seeds": 2}, {"network": "resnet50"},
         {"protocol": "lopo"}, {"test_time_flips": True},
     ):  # fmt: skip
-        assert estimate_seconds(323, options=FINETUNE.changed(**more)) > usual, more
+        assert estimate_seconds(323, options=FINETUNE.replace(**more)) > usual, more
     assert estimate_seconds(646, options=FINETUNE) == pytest.approx(2 * usual, rel=0.01)
     assert estimate_seconds(323, options=FINETUNE, rate=1e13) < usual / 20
 
@@ -66,7 +66,7 @@ def test_frozen_features_are_one_forward_pass_of_each_patch_or_four() -> None:
     assert seconds_by_stage(100, options=FitOptions()) == once
 
 
-@pytest.mark.parametrize("options", [FitOptions(), FINETUNE, FINETUNE.changed(protocol="official")])
+@pytest.mark.parametrize("options", [FitOptions(), FINETUNE, FINETUNE.replace(protocol="official")])
 def test_a_finished_run_says_how_fast_the_machine_is(options: FitOptions) -> None:
     seconds = estimate_seconds(323, options=options, rate=3e10)
     assert rate_of(seconds, 323, options=options) == pytest.approx(3e10)
@@ -81,7 +81,7 @@ def test_a_web_server_can_ask() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("options", "images"), [(FitOptions(folds=2), 12), (FINETUNE.changed(folds=2, epochs=2, patience=2, draws=6), 4)]
+    ("options", "images"), [(FitOptions(folds=2), 12), (FINETUNE.replace(folds=2, epochs=2, patience=2, draws=6), 4)]
 )
 def test_real_runs_take_about_as_long(options: FitOptions, images: int, tmp_path: Path) -> None:
     """Within a factor of ten, on whatever machine and beside whatever else it does."""

@@ -136,7 +136,7 @@ def test_options_that_cannot_work_are_refused_before_any_work(
     wrong: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     with pytest.raises(OptionsError, match=words):
-        fit(tmp_path / "nowhere", tmp_path / "out", FROZEN.changed(**wrong), cache=tmp_path)
+        fit(tmp_path / "nowhere", tmp_path / "out", FROZEN.replace(**wrong), cache=tmp_path)
 
 
 def test_all_wrong_options_are_named_at_once(tmp_path: Path) -> None:
@@ -149,8 +149,8 @@ def test_all_wrong_options_are_named_at_once(tmp_path: Path) -> None:
 
 def test_a_data_set_without_the_models_magnification_is_refused(tmp_path: Path, tree: Path) -> None:
     with pytest.raises(DataSetError, match="no whole image at 200X"):
-        fit(tree, tmp_path / "out", FROZEN.changed(magnification="200X"), cache=tmp_path)
-    options = FROZEN.changed(magnification="200X", also=("40X",))
+        fit(tree, tmp_path / "out", FROZEN.replace(magnification="200X"), cache=tmp_path)
+    options = FROZEN.replace(magnification="200X", also=("40X",))
     with pytest.raises(DataSetError, match="no benign image at 200X"):
         fit(tree, tmp_path / "out", options, cache=tmp_path)
 
@@ -195,4 +195,4 @@ def test_crops_are_trained_on_with_full_weight_and_never_tested(write: Write, tm
     assert not data.is_auxiliary.any()
     for split in make_splits(data.main, "lopo"):
         assert 4 in data.extend(split).train
-    assert len(prepare.read(folder, options.changed(crops=False), cache=tmp_path / "cache").everything) == 4
+    assert len(prepare.read(folder, options.replace(crops=False), cache=tmp_path / "cache").everything) == 4

@@ -44,7 +44,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def planned(*entries: str, **changes: Any) -> list[Planned]:
-    return plan(entries, QUICK.changed(**changes))
+    return plan(entries, QUICK.replace(**changes))
 
 
 def run(tree: Path, out: Path, candidates: Sequence[Planned], **options: Any) -> Study:
@@ -129,7 +129,7 @@ def test_plans_name_their_candidates() -> None:
         ("alexnet scratch, rate 0.01", "rate"),
         ("alexnet scratch, epochs 1", "epochs"),
     ]
-    assert candidates[2].options == candidates[0].options.changed(learning_rate=0.05)
+    assert candidates[2].options == candidates[0].options.replace(learning_rate=0.05)
     assert [c.name for c in plan(["vgg16"], QUICK, mode="finetune")] == ["vgg16 finetune"]
 
 
@@ -153,7 +153,7 @@ def test_a_plan_that_cannot_work_is_refused(entries: list[str], options: dict[st
 
 def test_all_that_is_wrong_with_a_plan_is_said_at_once() -> None:
     with pytest.raises(OptionsError) as caught:
-        plan(["nonet", "resnet18:warm", "squeezenet:frozen"], QUICK.changed(magnification="41X"))
+        plan(["nonet", "resnet18:warm", "squeezenet:frozen"], QUICK.replace(magnification="41X"))
     assert len(caught.value.problems) == 5
 
 
@@ -169,7 +169,7 @@ def test_weights_that_cannot_be_had_are_known_before_any_training(
 
 def test_the_thesis_protocol_is_marked_as_leaking(tmp_path: Path) -> None:
     write_tree(tmp_path / "tree", patients=2, images=4)
-    options = THESIS.changed(grid=GRID, folds=2, epochs=1, draws=1, batch_size=8)
+    options = THESIS.replace(grid=GRID, folds=2, epochs=1, draws=1, batch_size=8)
     results = run(tmp_path / "tree", tmp_path / "out", plan(["squeezenet"], options)).results
     assert results.leaks
     assert any(split.shared_patients for split in results.splits)
@@ -258,7 +258,7 @@ def test_a_corrected_subtype_is_another_study(tmp_path: Path) -> None:
 
 
 def test_a_candidate_that_diverges_does_not_end_the_study(tree: Path, tmp_path: Path) -> None:
-    candidates = plan(["efficientnet_lite0", "squeezenet"], QUICK.changed(optimiser="sgd"), rates=[1e30])
+    candidates = plan(["efficientnet_lite0", "squeezenet"], QUICK.replace(optimiser="sgd"), rates=[1e30])
     done = run(tree, tmp_path / "out", candidates)
     report.write(tmp_path / "out", done.results, done.run, pictures=lambda _: None)
     page = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
@@ -280,7 +280,7 @@ def test_every_repeat_is_checked_before_any_training(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(prepare, "hold_out", note)
     write_tree(tmp_path / "tree", patients=4, images=1)
-    prepare.read(tmp_path / "tree", QUICK.changed(mode="scratch", repeats=2), cache=tmp_path / "cache")
+    prepare.read(tmp_path / "tree", QUICK.replace(mode="scratch", repeats=2), cache=tmp_path / "cache")
     assert len(seen) == 4
 
 

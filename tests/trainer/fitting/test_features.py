@@ -11,7 +11,7 @@ import torch
 from classifier import networks
 from classifier.grid import PatchGrid
 from classifier.patches import cut
-from trainer.data.datasets import DataSet, load
+from trainer.data.datasets import ImageDataset, load
 from trainer.data.image_cache import decode_pixels
 from trainer.fitting import features
 from trainer.fitting.features import PatchFeatures, extract, shrink
@@ -22,11 +22,11 @@ GRID = PatchGrid(size=112, stride=112)
 
 
 @pytest.fixture
-def data(small: Path) -> DataSet:
+def data(small: Path) -> ImageDataset:
     return load(small)
 
 
-def test_they_are_what_the_last_layer_reads(data: DataSet, tmp_path: Path) -> None:
+def test_they_are_what_the_last_layer_reads(data: ImageDataset, tmp_path: Path) -> None:
     found = extract(data, NETWORK, grid=GRID, cache=tmp_path / "cache")
     pixels = decode_pixels(data.images[2])
     patches = cut(pixels, GRID.boxes(width=pixels.shape[1], height=pixels.shape[0]))
@@ -40,7 +40,7 @@ def test_they_are_what_the_last_layer_reads(data: DataSet, tmp_path: Path) -> No
     torch.testing.assert_close(again, logits, atol=1e-3, rtol=1e-3)
 
 
-def test_a_second_run_computes_nothing(data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_computes_nothing(data: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = extract(data, NETWORK, grid=GRID, cache=tmp_path / "cache")
 
     def refuse(*_: object) -> None:
@@ -56,7 +56,7 @@ def test_a_second_run_computes_nothing(data: DataSet, tmp_path: Path, monkeypatc
         extract(data, NETWORK, grid=GRID, cache=tmp_path / "cache", magnification="40X")
 
 
-def test_a_damaged_file_of_the_cache_is_made_again(data: DataSet, tmp_path: Path) -> None:
+def test_a_damaged_file_of_the_cache_is_made_again(data: ImageDataset, tmp_path: Path) -> None:
     first = extract(data, NETWORK, grid=GRID, cache=tmp_path / "cache")
     files = sorted((tmp_path / "cache").rglob("*.npy"))
     assert len(files) == len(data)

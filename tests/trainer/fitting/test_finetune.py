@@ -20,7 +20,7 @@ from trainer.fitting.hardware import Hardware
 from trainer.fitting.patch_sampler import PatchPool
 from trainer.fitting.scoring import logits_of_images
 from trainer.options import FitOptions
-from trainer.schemas import Epoch, PatchFigures
+from trainer.schemas import Epoch, PatchMetrics
 
 GRID = PatchGrid(size=64, stride=64)
 OPTIONS = FitOptions(
@@ -50,7 +50,7 @@ def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("ema", [0, 0.9])
 def test_it_learns(ema: float) -> None:
-    images, options = pool(), OPTIONS.changed(epochs=4, ema=ema)
+    images, options = pool(), OPTIONS.replace(epochs=4, ema=ema)
     module, history = train(images, TRAINING, options, CPU)
     assert not module.training
     assert history[-1].training.loss < history[0].training.loss
@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_pytorchs_alone() -> Non
     second, again = train(pool(), TRAINING, OPTIONS, CPU)
     assert history == again
     assert same(first, second)
-    other, _ = train(pool(), TRAINING, OPTIONS.changed(seed=2), CPU)
+    other, _ = train(pool(), TRAINING, OPTIONS.replace(seed=2), CPU)
     assert not torch.equal(weights(first)["fc.weight"], weights(other)["fc.weight"])
 
 
@@ -81,12 +81,12 @@ def test_it_stops_early_and_gives_back_the_best_epoch(monkeypatch: pytest.Monkey
     losses = iter([0.9, 0.4, 0.6, 0.5, 0.1])
     seen: list[torch.Tensor] = []
 
-    def scripted(training: finetune._Training) -> tuple[PatchFigures, float]:
+    def scripted(training: finetune._Training) -> tuple[PatchMetrics, float]:
         seen.append(weights(training._kept)["fc.weight"].clone())
-        return PatchFigures(accuracy=0.5, loss=1), next(losses)
+        return PatchMetrics(accuracy=0.5, loss=1), next(losses)
 
     monkeypatch.setattr(finetune._Training, "_validate", scripted)
-    module, history = train(pool(), TRAINING, OPTIONS.changed(epochs=5, patience=2, draws=2), CPU)
+    module, history = train(pool(), TRAINING, OPTIONS.replace(epochs=5, patience=2, draws=2), CPU)
     assert [epoch.stopping_loss for epoch in history] == [0.9, 0.4, 0.6, 0.5]
     assert best_epoch(history) == 2
     assert torch.equal(weights(module)["fc.weight"], seen[1])
@@ -94,7 +94,7 @@ def test_it_stops_early_and_gives_back_the_best_epoch(monkeypatch: pytest.Monkey
 
 
 def test_without_validation_it_runs_as_long_as_it_is_told() -> None:
-    _, history = train(pool(), UNSTOPPED, OPTIONS.changed(draws=2), CPU, stop_after=2)
+    _, history = train(pool(), UNSTOPPED, OPTIONS.replace(draws=2), CPU, stop_after=2)
     assert [epoch.number for epoch in history] == [1, 2]
     assert all(epoch.validation is None and epoch.stopping_loss is None for epoch in history)
     assert best_epoch(history) == 2
@@ -116,7 +116,7 @@ class KilledError(Exception):
 def test_a_training_that_was_killed_ends_as_if_it_had_not_been(
     changes: dict[str, Any], after: int, tmp_path: Path
 ) -> None:
-    options = OPTIONS.changed(epochs=4, draws=2, **changes)
+    options = OPTIONS.replace(epochs=4, draws=2, **changes)
     expected, history = train(pool(), TRAINING, options, CPU)
     path = tmp_path / "state.pt"
 
@@ -138,7 +138,7 @@ def test_a_training_that_was_killed_ends_as_if_it_had_not_been(
 
 def test_a_state_of_another_training_or_a_damaged_one_is_not_gone_on_with(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
-    train(pool(), TRAINING, OPTIONS.changed(draws=1, epochs=1), CPU, checkpoint=Checkpoint(path, "this"))
+    train(pool(), TRAINING, OPTIONS.replace(draws=1, epochs=1), CPU, checkpoint=Checkpoint(path, "this"))
     assert Checkpoint(path, "this").load() is not None
     assert Checkpoint(path, "that").load() is None
     whole = path.read_bytes()
@@ -148,7 +148,7 @@ def test_a_state_of_another_training_or_a_damaged_one_is_not_gone_on_with(tmp_pa
 
 
 def test_a_loss_that_is_no_number_ends_the_training_with_a_sentence() -> None:
-    options = OPTIONS.changed(learning_rate=1e30, optimiser="sgd", epochs=3)
+    options = OPTIONS.replace(learning_rate=1e30, optimiser="sgd", epochs=3)
     with pytest.raises(FloatingPointError, match="Choose a lower learning rate"):
         train(pool(), TRAINING, options, CPU)
 
@@ -156,7 +156,7 @@ def test_a_loss_that_is_no_number_ends_the_training_with_a_sentence() -> None:
 def test_mirrored_variants_and_networks_are_averaged() -> None:
     images = pool()
     modules = [networks.create("resnet18") for _ in range(2)]
-    flipped = OPTIONS.changed(test_time_flips=True)
+    flipped = OPTIONS.replace(test_time_flips=True)
     [both] = logits_of_images(modules, images, [0], flipped, CPU)
     alone = [logits_of_images([module], images, [0], flipped, CPU)[0] for module in modules]
     np.testing.assert_allclose(both, np.mean(alone, axis=0), atol=1e-5)
@@ -206,7 +206,7 @@ def test_depthwise_convolutions_keep_float32_and_their_names(network: str) -> No
 
 @pytest.mark.slow
 def test_bfloat16_learns_too() -> None:
-    images, options = pool(), OPTIONS.changed(epochs=4)
+    images, options = pool(), OPTIONS.replace(epochs=4)
     _, history = train(images, TRAINING, options, Hardware("cpu", "bfloat16"))
     assert history[-1].training.accuracy > 0.8
 
@@ -241,7 +241,7 @@ def test_every_pixel_of_an_image_can_be_drawn() -> None:
 
 def test_a_pretrained_backbone_learns_slower_than_its_head() -> None:
     module = networks.create("resnet18")
-    groups = finetune._rates(module, OPTIONS.changed(mode="finetune"))
+    groups = finetune._rates(module, OPTIONS.replace(mode="finetune"))
     assert [group["lr"] for group in groups] == [3e-3, pytest.approx(3e-4)]
     assert sum(len(group["params"]) for group in groups) == len(list(module.parameters()))  # type: ignore[misc, arg-type]
     assert [group["lr"] for group in finetune._rates(module, OPTIONS)] == [3e-3, 3e-3]

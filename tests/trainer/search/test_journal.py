@@ -82,7 +82,7 @@ def test_importances_are_of_the_trials_asked_for(fake: Fake, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        ({"base": BASE.changed(balance="patient", seed=1)}, "options (balance, seed)"),
+        ({"base": BASE.replace(balance="patient", seed=1)}, "options (balance, seed)"),
         ({"space": {"c": FloatDistribution(1e-5, 1e-3, log=True)}}, "search space"),
         ({"objective": "auc"}, "objective"),
         ({"inner_folds": 2}, "inner folds"),

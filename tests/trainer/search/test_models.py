@@ -34,7 +34,7 @@ def test_features_are_taken_along_to_other_options(tree: Path, tmp_path: Path) -
     fitter = FrozenFitter(data, base, CPU, cache=tmp_path)
     split = make_splits(data.main, folds=2)[0]
     for changed in ({"c": 1e-2, "balance": "patient"}, {"test_time_flips": True}):
-        other = base.changed(**changed)
+        other = base.replace(**changed)
         fresh = FrozenFitter(data, other, CPU, cache=tmp_path).out_of_fold(split)
         assert fitter.with_options(other).out_of_fold(split) == fresh
         assert fitter.out_of_fold(split) != fresh
@@ -47,9 +47,9 @@ def test_decoded_images_are_taken_along_to_other_options(tree: Path, tmp_path: P
     )
     data = prepare.read(tree, base, cache=tmp_path)
     fitter = FinetuneFitter(data, base, CPU, PixelCache(None))
-    other = base.changed(learning_rate=1e-2)
+    other = base.replace(learning_rate=1e-2)
     assert fitter.with_options(other)._pool is fitter._pool
-    assert fitter.with_options(base.changed(grid=GRID))._pool is not fitter._pool
+    assert fitter.with_options(base.replace(grid=GRID))._pool is not fitter._pool
     split = make_splits(data.main, folds=2)[0]
     fresh = FinetuneFitter(data, other, CPU, PixelCache(None)).out_of_fold(split)
     assert fitter.with_options(other).out_of_fold(split) == fresh

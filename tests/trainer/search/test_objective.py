@@ -13,7 +13,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from tests.trainer.conftest import listed, rng
 from tests.trainer.report.test_pages import check_page
 from tests.trainer.searches import BASE, Fake, faking, run
-from trainer.data.datasets import DataSet
+from trainer.data.datasets import ImageDataset
 from trainer.data.tasks import TASKS
 from trainer.search.objective import judge
 
@@ -56,8 +56,8 @@ def test_eight_types_are_searched_by_log_loss(fake: Fake, tmp_path: Path) -> Non
         replace(image, label="benign" if at < len(rows) else "malignant", subtype=image.label)
         for at, image in enumerate(listed(*rows).images)
     ]
-    fake(DataSet(tuple(images), TASKS["subtype"]))
-    found = run(tmp_path, BASE.changed(task="subtype"), inner_folds=2).results
+    fake(ImageDataset(tuple(images), TASKS["subtype"]))
+    found = run(tmp_path, BASE.replace(task="subtype"), inner_folds=2).results
     assert found.honest is not None
     assert set(found.honest.searched) == {"accuracy", "balanced_accuracy", "patient_score", "ece"}
     check_page((tmp_path / "search.html").read_text())

@@ -60,6 +60,6 @@ def test_a_search_that_is_not_measured_says_so_loudly(fake: Fake, tmp_path: Path
 
 def test_many_splits_share_a_panel(fake: Fake, tmp_path: Path) -> None:
     fake(many(6, 1))
-    run(tmp_path, BASE.changed(protocol="lopo"), trials=2)
+    run(tmp_path, BASE.replace(protocol="lopo"), trials=2)
     check_report(tmp_path)
     assert "<summary>The best trial of each search" in (tmp_path / "search.html").read_text()

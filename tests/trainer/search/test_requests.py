@@ -25,7 +25,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     ("base", "names"),
     [
         (BASE, ["c", "balance"]),
-        (BASE.changed(also=("100X",)), ["c", "balance", "also_weight"]),
+        (BASE.replace(also=("100X",)), ["c", "balance", "also_weight"]),
         (
             TRAINED,
             ["learning_rate", "weight_decay", "epochs", "schedule", "ema", "stain", "turn", "batch_size", "balance"],
@@ -34,7 +34,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 )
 def test_each_mode_has_its_space(base: FitOptions, names: list[str]) -> None:
     assert list(space_for(base)) == names
-    assert "backbone_rate" in space_for(base.changed(mode="finetune", network="resnet18"))
+    assert "backbone_rate" in space_for(base.replace(mode="finetune", network="resnet18"))
 
 
 def test_a_space_can_be_restricted(fake: Fake, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from optuna.distributions import FloatDistribution
 
 from tests.trainer.conftest import listed, many
 from tests.trainer.searches import BASE, TRAINED, Fake, faking, run
-from trainer.data.datasets import DataSet
+from trainer.data.datasets import ImageDataset
 from trainer.data.splits import Split, make_splits
 from trainer.evaluation.out_of_fold import OutOfFold
 from trainer.fitting.fitters import TrainingData
@@ -40,7 +40,7 @@ def test_no_tested_patient_is_seen_inside_a_search(fake: Fake, tmp_path: Path) -
     # Each outer split is fitted twice: with the base options, and with those that its own search chose.
     for split, one in zip(outer, found.results.splits, strict=True):
         options = [options for seen, options in fitter.seen if seen.name == split.name]
-        assert options == [BASE, BASE.changed(**one.best.values)]
+        assert options == [BASE, BASE.replace(**one.best.values)]
     assert found.results.honest is not None
     assert found.results.honest.predictions == len(main)
 
@@ -48,7 +48,7 @@ def test_no_tested_patient_is_seen_inside_a_search(fake: Fake, tmp_path: Path) -
 def test_other_magnifications_of_patients_set_aside_stay_outside() -> None:
     main, extra = many(4, 2), listed(("benign", "b0", 1), ("benign", "b1", 1), ("benign", "nobody", 1))
     renamed = tuple(replace(image, sha256=f"100X {image.sha256}") for image in extra.images)
-    data = TrainingData(main, DataSet(renamed))
+    data = TrainingData(main, ImageDataset(renamed))
     outer = next(split for split in make_splits(main, "lopo") if split.name == "patient b0")
     inner = Split("inner", outer.train[main.patients[outer.train] != "b1"], np.flatnonzero(main.patients == "b1"))
     assert set(data.everything.patients[data.extend(outer).train]) >= {"b1", "nobody"}
@@ -68,7 +68,7 @@ def test_it_finds_what_is_there_and_begins_with_the_base(fake: Fake, tmp_path: P
     assert found.honest is not None
     assert found.honest.searched["auc"].value > found.honest.base["auc"].value
     assert FitOptions.model_validate_json((tmp_path / "best.json").read_text()) == found.best
-    assert found.best == BASE.changed(**found.final.best.values)
+    assert found.best == BASE.replace(**found.final.best.values)
 
 
 def test_the_base_options_are_measured_as_everywhere(fake: Fake, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_loop_that_is_left_counts_what_was_done() -> None:
 def test_a_fit_tells_stages_epochs_and_folds(tree: Path, tmp_path: Path) -> None:
     notes = Notes()
     with listening(notes):
-        fit(tree, tmp_path / "a", FINETUNE.changed(seeds=2), device="cpu", cache=tmp_path)
+        fit(tree, tmp_path / "a", FINETUNE.replace(seeds=2), device="cpu", cache=tmp_path)
     # Of two seeds the first one's epochs are told; both are counted.
     assert notes.epochs == [(fold, 2, number) for fold in range(3) for number in (1, 2)][: len(notes.epochs)]
     assert len(notes.epochs) >= 5

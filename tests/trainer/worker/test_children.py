@@ -76,7 +76,7 @@ def kill_often(folder: Path, order: Order, times: int, seed: int, longest: float
 def test_a_child_ends_with_its_parent(tree: Path, tmp_path: Path) -> None:
     folder = tmp_path / "work"
     write_order(
-        folder, TrainOrder(source=tree, name="a", options=OPTIONS.changed(epochs=500, patience=500), cache=tmp_path)
+        folder, TrainOrder(source=tree, name="a", options=OPTIONS.replace(epochs=500, patience=500), cache=tmp_path)
     )
     child = start(folder)
     assert child.stdout is not None and child.stdin is not None

@@ -10,7 +10,7 @@ import torch
 
 from classifier import networks
 from tests.trainer.worker.conftest import TRAINED
-from trainer.schemas import Epoch, PatchFigures
+from trainer.schemas import Epoch, PatchMetrics
 from trainer.worker import failures
 from trainer.worker.failures import Names, failure
 from trainer.worker.protocol import (
@@ -82,6 +82,6 @@ def test_an_outcome_is_there_completely_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_an_epoch_without_a_validation_is_told(tmp_path: Path) -> None:
-    epoch = Epoch(number=1, training=PatchFigures(accuracy=0.5, loss=0.7))
+    epoch = Epoch(number=1, training=PatchMetrics(accuracy=0.5, loss=0.7))
     line = EpochDone(fold=0, folds=2, epoch=epoch).model_dump_json()
     assert read_event(line.encode()) == EpochDone(fold=0, folds=2, epoch=epoch)

@@ -130,14 +130,14 @@ def test_a_file_that_vanishes_under_way_is_named(tree: Path, tmp_path: Path, mon
 
 
 def test_a_training_that_diverges_fails(tree: Path, cache: Path, tmp_path: Path) -> None:
-    wild = TRAINED.changed(optimiser="sgd", learning_rate=1e30)
+    wild = TRAINED.replace(optimiser="sgd", learning_rate=1e30)
     failed = fail(tmp_path / "work", TrainOrder(source=tree, name="a", options=wild, cache=cache, device="cpu"))
     assert failed.code == "diverged"
     assert "Choose a lower learning rate" in failed.message
 
 
 def test_options_that_cannot_work_are_listed(tree: Path, cache: Path, tmp_path: Path) -> None:
-    options = FROZEN.changed(network="resnet9000", seeds=2)
+    options = FROZEN.replace(network="resnet9000", seeds=2)
     failed = fail(tmp_path / "work", TrainOrder(source=tree, name="Ünfit", options=options, cache=cache))
     assert failed.code == "bad_options"
     assert len(failed.details) == 3
@@ -147,6 +147,6 @@ def test_options_that_cannot_work_are_listed(tree: Path, cache: Path, tmp_path: 
     with pytest.raises(ValueError, match="epochs") as caught:
         read_order(tmp_path / "work")
     assert failure(caught.value, Names({})).code == "bad_options"
-    few = FROZEN.changed(folds=9)
+    few = FROZEN.replace(folds=9)
     failed = fail(tmp_path / "few", TrainOrder(source=tree, name="a", options=few, cache=cache))
     assert failed.code == "data_set_problems"
