@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifier.decode import decode
 from trainer.data.records import DataSetError, LabelledImage
+from trainer.utils.files import write_atomically
 
 Pixels = NDArray[np.uint8]
 
@@ -98,25 +95,3 @@ def load_array(path: Path) -> NDArray[np.generic] | None:
 def store_array(path: Path, array: NDArray[np.generic]) -> None:
     """Write an array completely or not at all."""
     write_atomically(path, lambda file: np.save(file, array), durable=False)
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True) -> None:
-    """Write a file completely or not at all, whatever ends the process meanwhile.
-
-    Args:
-        path: Its folder is made if it is missing.
-        write: Gets the open file.
-        durable: Wait until it is on the disk, so that it also outlives the machine's power.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
-        try:
-            write(file)  # type: ignore[arg-type]  # a wrapper, not a BinaryIO by name
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)

@@ -14,10 +14,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trainer.data.image_cache import write_atomically
 from trainer.data.splits import Split
 from trainer.evaluation.out_of_fold import Fitter, Watcher
 from trainer.schemas import Epoch, FoldResult, FrozenModel
+from trainer.utils.files import write_atomically
 from trainer.utils.progress import Bar, Stage, tell_epoch, tell_fold
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from classifier import networks
 from trainer.data.datasets import ImageDataset
-from trainer.data.image_cache import write_atomically
 from trainer.data.splits import PROTOCOL_NOTES, Split, make_splits, patients_by_class
 from trainer.evaluation.fold_runner import FinishedFold, FoldStore, run_folds
 from trainer.evaluation.out_of_fold import diverged_fold
@@ -29,6 +28,7 @@ from trainer.experiments.prepare import OptionsError
 from trainer.fitting.fitters import TrainingData
 from trainer.fitting.hardware import Hardware
 from trainer.options import MODES, FitOptions, Mode
+from trainer.utils.files import write_atomically
 from trainer.utils.lock import alone_in
 
 THESIS_NETWORKS = ("alexnet", "resnet18", "shufflenet_v2", "squeezenet")

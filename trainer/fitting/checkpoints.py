@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from trainer.data.image_cache import write_atomically
+from trainer.utils.files import write_atomically
 
 
 class Checkpoint:

@@ -10,7 +10,7 @@ from typing import ClassVar, TypeAlias
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from trainer.data.image_cache import write_atomically
+from trainer.utils.files import write_atomically
 
 FIGURES = "figures"
 """The folder, beside the Markdown, of the figures' files."""

@@ -10,7 +10,6 @@ from pathlib import Path
 import optuna
 from tqdm import tqdm
 
-from trainer.data.image_cache import write_atomically
 from trainer.data.splits import PROTOCOL_NOTES, Split, make_splits
 from trainer.evaluation.out_of_fold import OutOfFold
 from trainer.evaluation.results import Run
@@ -27,6 +26,7 @@ from trainer.search.results import Honest, Objective, PartSearch, SearchResults,
 from trainer.search.space import Space, as_data, space_for
 from trainer.search.subsets import plan
 from trainer.search.trials import Trials
+from trainer.utils.files import write_atomically
 
 _BEST_FILE, _RESULTS_FILE = "best.json", "search.json"
 

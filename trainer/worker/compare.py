@@ -16,11 +16,11 @@ from classifier import votes
 from classifier.bundle import Bundle, BundleError
 from classifier.decode import DecodeError, decode
 from classifier.predictor import Predictor
-from trainer.data.image_cache import write_atomically
 from trainer.data.records import CLASSES, DataSetError
 from trainer.evaluation.metrics import Predictions, confusion
 from trainer.experiments.compare import Agreement, Difference, differences
 from trainer.schemas import FrozenModel
+from trainer.utils.files import write_atomically
 from trainer.utils.progress import Bar, Stage
 from trainer.worker.failures import DataChangedError
 from trainer.worker.protocol import CompareOrder, CompareResult, Confusion, Confusions, Interval, LabelledFile, Measure

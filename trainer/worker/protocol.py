@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from trainer.data.image_cache import write_atomically
 from trainer.options import FitOptions
 from trainer.schemas import Epoch, FrozenModel, PatchMetrics
+from trainer.utils.files import write_atomically
 
 ORDER_FILE, OUTCOME_FILE, LOG_FILE = "order.json", "outcome.json", "log.txt"
 """In the child's folder: what it shall do, how it ended, and what the parent keeps of its standard error."""

@@ -11,7 +11,7 @@ import pytest
 
 from trainer.data import image_cache
 from trainer.data.datasets import load
-from trainer.data.image_cache import PixelCache, decode_pixels, write_atomically
+from trainer.data.image_cache import PixelCache, decode_pixels
 from trainer.data.records import DataSetError, LabelledImage
 from trainer.synthetic.dataset import sample
 
@@ -70,16 +70,3 @@ def test_a_data_set_is_checked_through_the_cache(small: Path, tmp_path: Path, mo
     first = load(small, cache=cache)
     monkeypatch.setattr(image_cache, "decode", refuse)
     assert load(small, cache=cache) == first
-
-
-def test_a_broken_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
-    path = tmp_path / "folder" / "file"
-    write_atomically(path, lambda file: file.write(b"old"))
-
-    def fail(file: object) -> None:
-        raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        write_atomically(path, fail)
-    assert path.read_bytes() == b"old"
-    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
