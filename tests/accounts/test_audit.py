@@ -13,7 +13,7 @@ from patchvote.accounts.models import User
 
 pytestmark = pytest.mark.django_db
 TOKENS = "/api/v1/tokens/"
-HISTORY = "/admin/auditlog/logentry/"
+AUDIT_LOG = "/admin/auditlog/logentry/"
 
 
 def told(*acts: str) -> list[tuple[str, str]]:
@@ -145,20 +145,20 @@ def test_entries_outlive_the_person_and_the_thing(client: Client, make_user: Any
     assert ("boss", "signed in") in told("signed_in")
 
 
-def test_the_history_is_read_by_admins_and_changed_by_nobody(client: Client, make_user: Any) -> None:
+def test_the_audit_log_is_read_by_admins_and_changed_by_nobody(client: Client, make_user: Any) -> None:
     boss = make_user("boss", "admin")
     client.force_login(boss)
-    page = client.get(HISTORY)
+    page = client.get(AUDIT_LOG)
     assert "signed in" in page.content.decode()
     entry = LogEntry.objects.latest("pk")
-    assert client.get(f"{HISTORY}{entry.pk}/change/").status_code == 200
-    assert client.get(f"{HISTORY}?act=signed_in&actor__id__exact={boss.pk}&q=boss").status_code == 200
+    assert client.get(f"{AUDIT_LOG}{entry.pk}/change/").status_code == 200
+    assert client.get(f"{AUDIT_LOG}?act=signed_in&actor__id__exact={boss.pk}&q=boss").status_code == 200
     for path in ("add/", f"{entry.pk}/change/", f"{entry.pk}/delete/"):
-        assert client.post(f"{HISTORY}{path}", {"post": "yes"}).status_code == 403
-    client.post(HISTORY, {"action": "delete_selected", "_selected_action": entry.pk, "post": "yes"})
+        assert client.post(f"{AUDIT_LOG}{path}", {"post": "yes"}).status_code == 403
+    client.post(AUDIT_LOG, {"action": "delete_selected", "_selected_action": entry.pk, "post": "yes"})
     assert LogEntry.objects.filter(pk=entry.pk).exists()
     client.force_login(make_user("ana", "reviewer"))
-    assert client.get(HISTORY).status_code == 302
+    assert client.get(AUDIT_LOG).status_code == 302
 
 
 def test_the_list_asks_as_often_for_many_as_for_few(client: Client, make_user: Any, submit: Any) -> None:
@@ -167,13 +167,13 @@ def test_the_list_asks_as_often_for_many_as_for_few(client: Client, make_user: A
 
     boss = make_user("boss", "admin")
     client.force_login(boss)
-    client.get(HISTORY)
+    client.get(AUDIT_LOG)
     with CaptureQueriesContext(connection) as few:
-        client.get(HISTORY)
+        client.get(AUDIT_LOG)
     for number in range(8):
         submit(make_user(f"user-{number}"))
     with CaptureQueriesContext(connection) as many:
-        client.get(HISTORY)
+        client.get(AUDIT_LOG)
     assert len(many) <= len(few)
 
 

@@ -188,7 +188,7 @@ def test_a_job_that_could_not_be_begun_is_not_held_for_ever(data_set: DataSet, m
 
     at_work: list[Any] = []
     monkeypatch.setattr(data_sets.DataSetHandler, "order", away)
-    monkeypatch.setattr(worker.ledger, "forfeit", away)
+    monkeypatch.setattr(worker.ledger, "expire_lease", away)
     with pytest.raises(OperationalError):
         worker.Slot(worker.SHORT, at_work).step()
     assert at_work == []

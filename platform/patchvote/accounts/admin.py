@@ -105,15 +105,15 @@ class ActFilter(admin.SimpleListFilter):
     parameter_name = "act"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return audit_sentences.ACTS.items()
+        return [(name, act.label) for name, act in audit_sentences.ACTS.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[LogEntry]) -> QuerySet[LogEntry]:
         return queryset.filter(additional_data__act=self.value()) if self.value() else queryset
 
 
 @admin.register(LogEntry)
-class HistoryAdmin(ReadOnlyAdmin):
-    """The history: who did what and when. It is read, never changed."""
+class AuditLogAdmin(ReadOnlyAdmin):
+    """The audit log, read-only: who did what and when."""
 
     list_display = ["timestamp", "person", "sentence", "thing", "address"]
     list_display_links = ["timestamp"]

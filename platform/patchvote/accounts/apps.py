@@ -14,7 +14,7 @@ class AccountsConfig(AppConfig):
     verbose_name = _("Accounts")
 
     def ready(self) -> None:
-        """Connect the rules that make the roles and give admins the admin site, and begin the history."""
+        """Connect the rules that make the roles and give admins the admin site, and start the audit log."""
         from patchvote.accounts import audit, receivers, roles  # noqa: F401
 
         audit.track()
@@ -27,10 +27,10 @@ class TokensConfig(AppConfig):
     verbose_name = _("API tokens")
 
 
-class HistoryConfig(AuditlogConfig):
+class AuditLogConfig(AuditlogConfig):
     """django-auditlog, by a name that people understand."""
 
-    verbose_name = _("History")
+    verbose_name = _("Audit log")
 
 
 class SignInAttemptsConfig(AxesConfig):

@@ -1,4 +1,4 @@
-"""The history: who did what and when, kept by django-auditlog.
+"""The audit log: who did what and when, kept by django-auditlog.
 
 Rows of the models below tell of themselves when a person adds, changes or deletes them. What changes no row, or only
 rows that the ledger writes, is told by `record`. An entry keeps the names of the person and of the thing, so it says
@@ -46,11 +46,11 @@ _NOT_TOLD = {
 }  # fmt: skip
 """Fields that a worker writes, or that hold too much."""
 
-_request: ContextVar[HttpRequest | None] = ContextVar("history_request", default=None)
-_person: ContextVar[User | None] = ContextVar("history_person", default=None)
+_request: ContextVar[HttpRequest | None] = ContextVar("audit_log_request", default=None)
+_person: ContextVar[User | None] = ContextVar("audit_log_user", default=None)
 
 
-class HistoryMiddleware:
+class AuditLogMiddleware:
     """Remembers the request, so that entries can say who made it; it asks the database for nothing."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -115,13 +115,13 @@ def track() -> None:
             _track(apps.get_model(label))
         except LookupError:
             continue
-    pre_save.connect(_complete, sender=LogEntry, dispatch_uid="history")
-    user_logged_in.connect(_signed_in, dispatch_uid="history")
-    user_logged_out.connect(_signed_out, dispatch_uid="history")
-    user_login_failed.connect(_sign_in_failed, dispatch_uid="history")
+    pre_save.connect(_complete, sender=LogEntry, dispatch_uid="audit-log")
+    user_logged_in.connect(_signed_in, dispatch_uid="audit-log")
+    user_logged_out.connect(_signed_out, dispatch_uid="audit-log")
+    user_login_failed.connect(_sign_in_failed, dispatch_uid="audit-log")
     tokens = apps.get_model("knox", "AuthToken")  # told by hand: its primary key is what must not be kept
-    post_save.connect(_token_saved, sender=tokens, dispatch_uid="history")
-    post_delete.connect(_token_deleted, sender=tokens, dispatch_uid="history")
+    post_save.connect(_token_saved, sender=tokens, dispatch_uid="audit-log")
+    post_delete.connect(_token_deleted, sender=tokens, dispatch_uid="audit-log")
 
 
 def _track(model: type[models.Model]) -> None:

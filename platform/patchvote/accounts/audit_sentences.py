@@ -1,60 +1,54 @@
-"""What entries of the history say, in words."""
+"""What entries of the audit log say, in words."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from auditlog.models import LogEntry
 from django.core.exceptions import FieldDoesNotExist
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, gettext_noop
 
-ACTS = {
-    "signed_in": gettext_lazy("signed in"),
-    "signed_out": gettext_lazy("signed out"),
-    "sign_in_failed": gettext_lazy("sign-in failed"),
-    "token_made": gettext_lazy("made a token"),
-    "token_revoked": gettext_lazy("revoked a token"),
-    "token_expired": gettext_lazy("token expired"),
-    "submitted": gettext_lazy("submitted"),
-    "reviewed": gettext_lazy("reviewed"),
-    "analysed_again": gettext_lazy("analysed again"),
-    "started": gettext_lazy("started"),
-    "cancelled": gettext_lazy("cancelled"),
-    "compared": gettext_lazy("compared"),
-    "uploaded": gettext_lazy("uploaded"),
-    "downloaded": gettext_lazy("downloaded"),
-    "registered": gettext_lazy("registered"),
-    "promote": gettext_lazy("promoted"),
-    "rollback": gettext_lazy("rolled back"),
-    "created": gettext_lazy("added"),
-    "changed": gettext_lazy("changed"),
-    "deleted": gettext_lazy("deleted"),
-}
-"""Each act by a word or two, for a filter."""
+if TYPE_CHECKING:
+    from django_stubs_ext import StrPromise
 
-_SENTENCES = {
-    "signed_in": gettext_noop("signed in"),
-    "signed_out": gettext_noop("signed out"),
-    "sign_in_failed": gettext_noop("a sign-in as “%(what)s” failed"),
-    "token_made": gettext_noop("made the API token %(token)s… of %(what)s"),
-    "token_revoked": gettext_noop("revoked the API token %(token)s… of %(what)s"),
-    "token_expired": gettext_noop("the API token %(token)s… of %(what)s expired"),
-    "submitted": gettext_noop("submitted the %(kind)s %(what)s"),
-    "reviewed": gettext_noop("reviewed: %(what)s"),
-    "analysed_again": gettext_noop("had the %(kind)s %(what)s analysed again"),
-    "started": gettext_noop("started the %(kind)s %(what)s"),
-    "cancelled": gettext_noop("cancelled the %(kind)s %(what)s"),
-    "compared": gettext_noop("compared: %(what)s"),
-    "uploaded": gettext_noop("uploaded the bundle %(what)s"),
-    "downloaded": gettext_noop("downloaded the %(kind)s %(what)s"),
-    "registered": gettext_noop("registered the model %(what)s"),
-    "promote": gettext_noop("promoted %(what)s"),
-    "rollback": gettext_noop("rolled back to %(what)s"),
-    "created": gettext_noop("added the %(kind)s %(what)s"),
-    "changed": gettext_noop("changed the %(kind)s %(what)s"),
-    "deleted": gettext_noop("deleted the %(kind)s %(what)s"),
+
+class Act(NamedTuple):
+    """A kind of act that the audit log records.
+
+    Attributes:
+        label: The act in a word or two, for the filter of the list.
+        sentence: The act in a sentence; `%(kind)s` and `%(what)s` name the object, `%(token)s` the start of a token.
+    """
+
+    label: StrPromise
+    sentence: str
+
+
+ACTS = {
+    "signed_in": Act(gettext_lazy("signed in"), gettext_noop("signed in")),
+    "signed_out": Act(gettext_lazy("signed out"), gettext_noop("signed out")),
+    "sign_in_failed": Act(gettext_lazy("sign-in failed"), gettext_noop("a sign-in as “%(what)s” failed")),
+    "token_made": Act(gettext_lazy("made a token"), gettext_noop("made the API token %(token)s… of %(what)s")),
+    "token_revoked": Act(gettext_lazy("revoked a token"), gettext_noop("revoked the API token %(token)s… of %(what)s")),
+    "token_expired": Act(gettext_lazy("token expired"), gettext_noop("the API token %(token)s… of %(what)s expired")),
+    "submitted": Act(gettext_lazy("submitted"), gettext_noop("submitted the %(kind)s %(what)s")),
+    "reviewed": Act(gettext_lazy("reviewed"), gettext_noop("reviewed: %(what)s")),
+    "analysed_again": Act(gettext_lazy("analysed again"), gettext_noop("had the %(kind)s %(what)s analysed again")),
+    "started": Act(gettext_lazy("started"), gettext_noop("started the %(kind)s %(what)s")),
+    "cancelled": Act(gettext_lazy("cancelled"), gettext_noop("cancelled the %(kind)s %(what)s")),
+    "compared": Act(gettext_lazy("compared"), gettext_noop("compared: %(what)s")),
+    "uploaded": Act(gettext_lazy("uploaded"), gettext_noop("uploaded the bundle %(what)s")),
+    "downloaded": Act(gettext_lazy("downloaded"), gettext_noop("downloaded the %(kind)s %(what)s")),
+    "registered": Act(gettext_lazy("registered"), gettext_noop("registered the model %(what)s")),
+    "promote": Act(gettext_lazy("promoted"), gettext_noop("promoted %(what)s")),
+    "rollback": Act(gettext_lazy("rolled back"), gettext_noop("rolled back to %(what)s")),
+    "created": Act(gettext_lazy("added"), gettext_noop("added the %(kind)s %(what)s")),
+    "changed": Act(gettext_lazy("changed"), gettext_noop("changed the %(kind)s %(what)s")),
+    "deleted": Act(gettext_lazy("deleted"), gettext_noop("deleted the %(kind)s %(what)s")),
 }
+"""The acts by the names that entries store."""
+
 _OF_THE_LIBRARY = (
     gettext_noop("log entry"), gettext_noop("log entries"), gettext_noop("timestamp"), gettext_noop("actor"),
     gettext_noop("Created {repr:s}"), gettext_noop("Updated {repr:s}"), gettext_noop("Deleted {repr:s}"),
@@ -79,8 +73,8 @@ def sentence(entry: LogEntry) -> str:
     """What was done, such as “promoted patchvote-40x v2: it finds more”; it asks the database for nothing."""
     told = entry.additional_data or {}
     words = {"kind": entry.content_type.name, "what": entry.object_repr, "token": told.get("token", "")}
-    template = _SENTENCES.get(act(entry))
-    text = _(template) % words if template else f"{act(entry)}: {entry.object_repr}"
+    known = ACTS.get(act(entry))
+    text = _(known.sentence) % words if known else f"{act(entry)}: {entry.object_repr}"
     if told.get("overridden"):
         text = _(_OVERRIDDEN) % {"sentence": text}
     more = told.get("reason") or (_changes(entry) if act(entry) == "changed" else "")

@@ -21,7 +21,7 @@ class User(AbstractUser):
         return self.is_superuser or not self.role_names.isdisjoint({"reviewer", "admin"})
 
 
-def signed_in(request: HttpRequest) -> User:
+def current_user(request: HttpRequest) -> User:
     """Who makes a request that only signed-in people can make."""
     if not isinstance(request.user, User):
         raise TypeError("This view must be kept for people who signed in.")

@@ -344,7 +344,7 @@ class Review(models.Model):
         super().save(**options)
 
     def get_additional_data(self) -> dict[str, Any]:
-        """For the history: of which image of which case."""
+        """Return what the audit log adds to an entry: the image and its case."""
         return {"act": "reviewed", "reason": f"{self.image.case}, {self.image}"}
 
 

@@ -17,7 +17,7 @@ from django.views import View
 from django.views.generic import FormView
 from django_filters.views import FilterView
 
-from patchvote.accounts.models import signed_in
+from patchvote.accounts.models import current_user
 from patchvote.cases import polling, samples, services
 from patchvote.cases.filters import CaseFilter
 from patchvote.cases.forms import AnalyseAgainForm, CaseForm, ReviewForm
@@ -38,7 +38,7 @@ class History(LoginRequiredMixin, FilterView):
 
     def get_queryset(self) -> Any:
         """With what a row shows."""
-        visible = Case.objects.visible_to(signed_in(self.request))
+        visible = Case.objects.visible_to(current_user(self.request))
         return visible.select_related("submitter").with_images(votes=False)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class History(LoginRequiredMixin, FilterView):
         context["by_synthetic_model"] = {
             case.pk for case in context["page_obj"] if any(version.synthetic for version in model_versions(case))
         }
-        if signed_in(self.request).sees_all_cases:
+        if current_user(self.request).sees_all_cases:
             context |= reviews.marks(context["page_obj"])
         return context
 
@@ -85,7 +85,7 @@ class Submit(LoginRequiredMixin, FormView[CaseForm]):
 
     def _submit(self, form: CaseForm, files: list[File[bytes]], reference: str, **options: Any) -> HttpResponse:
         try:
-            case = services.submit(signed_in(self.request), files, reference=reference, **options).case
+            case = services.submit(current_user(self.request), files, reference=reference, **options).case
         except services.SubmissionError as error:
             for refusal in error.refusals:
                 name = f"{refusal.filename}: " if refusal.filename else ""
@@ -115,7 +115,7 @@ class CaseView(LoginRequiredMixin, View):
 
     def case(self, pk: Any) -> Case:
         """The case with all that its page shows."""
-        visible = Case.objects.visible_to(signed_in(self.request)).select_related("submitter")
+        visible = Case.objects.visible_to(current_user(self.request)).select_related("submitter")
         return get_object_or_404(visible.with_images(earlier=True), pk=pk)
 
 
@@ -146,7 +146,7 @@ class Detail(CaseView):
         delayed = polling.delayed(case)
         images = list(case.images.all())
         versions = model_versions(case)
-        user = signed_in(self.request)
+        user = current_user(self.request)
         may_review = user.has_perm(reviews.MAY_REVIEW)
 
         def picture(image: Image) -> Picture:
@@ -178,7 +178,7 @@ class Status(Detail):
 
     def get(self, request: HttpRequest, pk: Any) -> HttpResponse:
         """Nothing for who has seen this state of the case; the part of the page for others."""
-        case = polling.visible(signed_in(request), pk)
+        case = polling.visible(current_user(request), pk)
         etag = polling.etag(case, polling.delayed(case))
         answer: HttpResponse = polling.unchanged(request, etag) or super().get(request, pk)
         answer["ETag"] = etag
@@ -211,7 +211,7 @@ class AnalyseAgain(CaseView):
         """Queue, then show the case."""
         case = self.case(pk)
         form = AnalyseAgainForm(request.POST)
-        if request.POST.get("version") and not signed_in(request).has_perm(reviews.MAY_REVIEW):
+        if request.POST.get("version") and not current_user(request).has_perm(reviews.MAY_REVIEW):
             raise PermissionDenied
         try:
             if form.is_valid():
@@ -230,7 +230,7 @@ class SideBySide(LoginRequiredMixin, View):
 
     def get(self, request: HttpRequest, pk: Any, image_pk: Any) -> HttpResponse:
         """The analyses that were chosen, or the newest two."""
-        visible = Image.objects.visible_to(signed_in(request)).select_related("case")
+        visible = Image.objects.visible_to(current_user(request)).select_related("case")
         image = get_object_or_404(visible, pk=image_pk, case=pk)
         done = image.analyses.exclude(verdict="").select_related("model_version")
         choice = list(done.defer("votes"))

@@ -38,7 +38,7 @@ CSRF_TRUSTED_ORIGINS = env.words("PATCHVOTE_TRUSTED_ORIGINS")
 
 INSTALLED_APPS = [
     "patchvote.accounts.apps.TokensConfig",  # first: our admin of tokens replaces its own
-    "patchvote.accounts.apps.HistoryConfig",
+    "patchvote.accounts.apps.AuditLogConfig",
     "patchvote.accounts",
     "patchvote.jobs",
     "patchvote.registry",
@@ -72,7 +72,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "patchvote.accounts.audit.HistoryMiddleware",
+    "patchvote.accounts.audit.AuditLogMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -232,7 +232,7 @@ if HTTPS:
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True
 
-# --- the history ------------------------------------------------------------------------------------------------------
+# --- audit log --------------------------------------------------------------------------------------------------------
 
 AUDITLOG_USE_FK_STRING_REPRESENTATION = True  # entries say names, which outlive rows
 

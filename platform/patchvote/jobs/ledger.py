@@ -78,7 +78,7 @@ def claim(model: type[J], worker: str, limit: int, *, untried: bool = False) -> 
             started_at=Now(),
             progress=0,
         )
-        _tell(model, ids)
+        _notify_changed(model, ids)
         claimed = list(_related(model).filter(pk__in=ids).order_by("queued_at", "pk"))
     for job in claimed:
         _log(job, "claimed", worker=job.worker)
@@ -127,7 +127,7 @@ def give_back(job: Job, *, untried: bool = False, **fields: Any) -> bool:
     with transaction.atomic():
         given = _held(job).update(state=State.QUEUED, worker="", lease_expires_at=None, **fields)
         if given:
-            _tell(type(job), [job.pk])
+            _notify_changed(type(job), [job.pk])
     if given:
         _log(job, "given back", worker=job.worker)
     return bool(given)
@@ -144,7 +144,7 @@ def holding(job: Job) -> Iterator[bool]:
         yield bool(_held(job).select_for_update(of=("self",)).values_list("pk", flat=True))
 
 
-def forfeit(job: Job) -> None:
+def expire_lease(job: Job) -> None:
     """End the lease at once: what worked on the job died. The sweep decides whether it is tried again."""
     _held(job).update(lease_expires_at=Now() - timedelta(seconds=1))
     sweep(type(job))
@@ -188,7 +188,7 @@ def cancel(model: type[J], ids: Sequence[Any]) -> int:
         rows = _rows(model).filter(pk__in=ids, state__in=OPEN_STATES)
         locked = list(rows.select_for_update(of=("self",)).order_by("pk").values_list("pk", flat=True))
         cancelled = rows.filter(pk__in=locked).update(state=State.CANCELLED, finished_at=Now(), lease_expires_at=None)
-        _tell(model, locked)
+        _notify_changed(model, locked)
     for job in _related(model).filter(pk__in=locked):
         _log(job, "cancelled")
     return cancelled
@@ -229,7 +229,7 @@ def sweep(model: type[J]) -> tuple[int, int]:
                         state=State.QUEUED, worker="", lease_expires_at=None, due_at=Now() + delay if delay else None
                     )
                 )
-            _tell(model, ids)
+            _notify_changed(model, ids)
         for job in _related(model).filter(pk__in=ids):
             if job.state == State.FAILED:
                 _failed(job, WORKER_LOST, "its lease expired", worker=job.worker)
@@ -287,7 +287,7 @@ def _end(endings: Sequence[tuple[Job, State, dict[str, Any]]]) -> int:
             if _held(job).update(state=state, finished_at=Now(), lease_expires_at=None, **fields):
                 ended.append(job)
         if ended:
-            _tell(type(ended[0]), [job.pk for job in ended])
+            _notify_changed(type(ended[0]), [job.pk for job in ended])
     kept = {job.pk for job in ended}
     for job, state, fields in endings:
         if job.pk not in kept:
@@ -323,6 +323,6 @@ def _count(job: Job, outcome: str) -> None:
     stats.count("jobs_ended", kind=job.kind(), outcome=outcome)
 
 
-def _tell(model: type[Job], ids: Sequence[Any]) -> None:
+def _notify_changed(model: type[Job], ids: Sequence[Any]) -> None:
     if ids:
         jobs_changed.send(sender=model, ids=list(ids))

@@ -12,7 +12,6 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
 
 from patchvote.jobs.models import Job, State
-from trainer.worker.protocol import LOG_FILE
 
 _LINE_BYTES = 200
 """Of a long line of a log, so that the file's end is read alone."""
@@ -26,7 +25,9 @@ class SupervisedJob(Job):
     """
 
     FOLDER = ""
-    """Of the kind, below the setting `TRAINING_DIR`."""
+    """The folder of all jobs of this model, below the setting `TRAINING_DIR`."""
+    LOG_FILE = ""
+    """The name of the log that the child process writes to the job's folder."""
 
     LOST_MESSAGE = gettext_noop(
         "What worked on this died again and again without coming any further. The log has its last words. Where the "
@@ -71,7 +72,7 @@ class SupervisedJob(Job):
     def log_end(self, lines: int = 40) -> str:
         """The last lines of its child's log."""
         try:
-            with (self.folder / LOG_FILE).open("rb") as file:
+            with (self.folder / self.LOG_FILE).open("rb") as file:
                 file.seek(0, 2)
                 file.seek(max(0, file.tell() - _LINE_BYTES * lines))
                 text = file.read().decode(errors="replace")

@@ -14,9 +14,8 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
-from patchvote.accounts import audit
-from patchvote.accounts.models import signed_in
 from patchvote.core.admin_base import ReadOnlyAdmin
+from patchvote.core.signals import act_performed
 from patchvote.jobs import ledger
 from patchvote.jobs.models import State, workers_alive
 from patchvote.jobs.supervised import SupervisedJob
@@ -24,7 +23,7 @@ from patchvote.jobs.supervised import SupervisedJob
 POLL_SECONDS = 2
 
 
-class WatchedAdmin(ReadOnlyAdmin):
+class SupervisedJobAdmin(ReadOnlyAdmin):
     """A job's page asks for its changing part again and again until the job has ended."""
 
     add_form_template = "admin/change_form.html"
@@ -82,7 +81,7 @@ class WatchedAdmin(ReadOnlyAdmin):
         if not self.has_cancel_permission(request):
             raise PermissionDenied
         if ledger.cancel(self.model, [job.pk]):
-            audit.record(signed_in(request), "cancelled", job)
+            act_performed.send(sender=self.model, instance=job, act="cancelled", actor=request.user)
             messages.success(request, _("Cancelled. What is under way ends within seconds."))
         else:
             messages.warning(request, _("It had ended already."))

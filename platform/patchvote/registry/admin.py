@@ -18,9 +18,9 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from classifier.bundle import BundleError
-from patchvote.accounts.models import signed_in
+from patchvote.accounts.models import current_user
 from patchvote.core.admin_base import ReadOnlyAdmin
-from patchvote.jobs.supervised_admin import WatchedAdmin
+from patchvote.jobs.supervised_admin import SupervisedJobAdmin
 from patchvote.registry import downloads, services, tables
 from patchvote.registry.forms import RollbackForm, UploadForm
 from patchvote.registry.models import Alias, BundleUpload, ModelVersion, Origin, Promotion
@@ -118,7 +118,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         form = RollbackForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
             try:
-                version = services.rollback(by=signed_in(request), **form.cleaned_data)
+                version = services.rollback(by=current_user(request), **form.cleaned_data)
             except services.PromotionRefusedError as error:
                 messages.error(request, str(error))
             else:
@@ -219,7 +219,7 @@ class PromotionAdmin(ReadOnlyAdmin):
 
 
 @admin.register(BundleUpload)
-class BundleUploadAdmin(WatchedAdmin):
+class BundleUploadAdmin(SupervisedJobAdmin):
     """Bundles that people sent: being tried, registered or refused."""
 
     form = UploadForm
@@ -244,7 +244,7 @@ class BundleUploadAdmin(WatchedAdmin):
         return ["filename"]
 
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> BundleUpload:
-        return services.upload(form.cleaned_data["bundle"], by=signed_in(request))
+        return services.upload(form.cleaned_data["bundle"], by=current_user(request))
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """It was stored with its file."""

@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from classifier.bundle import BundleError
-from patchvote.accounts.models import signed_in
+from patchvote.accounts.models import current_user
 from patchvote.core.api_base import Conflict, HasPermission, ReadThrottle
 from patchvote.registry import downloads, services
 from patchvote.registry.models import BundleUpload, ModelVersion, Promotion
@@ -136,7 +136,7 @@ class ModelViewSet(viewsets.ReadOnlyModelViewSet[ModelVersion]):
         fields = BundleSerializer(data=request.data)
         fields.is_valid(raise_exception=True)
         try:
-            upload = services.upload(fields.validated_data["bundle"], by=signed_in(request._request))  # noqa: SLF001
+            upload = services.upload(fields.validated_data["bundle"], by=current_user(request._request))  # noqa: SLF001
         except BundleError as error:
             raise exceptions.ValidationError({"bundle": [services.sentence(error)]}, code="bad_bundle") from error
         response = _upload_answer(upload, request, status.HTTP_202_ACCEPTED)
@@ -165,7 +165,7 @@ class ModelViewSet(viewsets.ReadOnlyModelViewSet[ModelVersion]):
         fields.is_valid(raise_exception=True)
         try:
             version = services.rollback(
-                by=signed_in(request._request),  # noqa: SLF001 (the same person)
+                by=current_user(request._request),  # noqa: SLF001 (the same person)
                 reason=fields.validated_data["reason"],
                 leaving=fields.validated_data.get("from"),
             )

@@ -13,7 +13,7 @@ from patchvote.registry.models import ModelVersion
 
 
 def packed(version: ModelVersion) -> FileResponse:
-    """Its bundle as one file; the same version is always the same file. Who took it is kept in the history.
+    """Its bundle as one file; the same version is always the same file. The audit log records who downloaded it.
 
     Raises:
         BundleError: If its files are gone or were changed.

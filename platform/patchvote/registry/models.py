@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from classifier.bundle import METADATA_FILE, Bundle, BundleError, BundleMetadata
 from patchvote.jobs.models import Job
 from patchvote.jobs.supervised import SupervisedJob
+from trainer.worker.protocol import LOG_FILE
 
 if TYPE_CHECKING:
     from classifier.bundle import Seen
@@ -199,7 +200,7 @@ class Promotion(models.Model):
         raise TypeError("The history of the champion is never changed.")
 
     def get_additional_data(self) -> dict[str, Any]:
-        """For the history: which way the step went, and why."""
+        """Return what the audit log adds to an entry: the kind of step and its reason."""
         return {"act": self.kind, "reason": self.reason, "overridden": self.overridden}
 
 
@@ -207,6 +208,7 @@ class BundleUpload(SupervisedJob):
     """A bundle that a person sent: a child process tries it before it becomes a model version."""
 
     FOLDER = "uploads"
+    LOG_FILE = LOG_FILE
 
     filename = models.CharField(_("file name"), max_length=255, help_text=_("As given by the sender; text only."))
     model_version = models.ForeignKey(

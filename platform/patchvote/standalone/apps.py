@@ -3,7 +3,7 @@
 from django.apps import AppConfig
 
 
-class EmbeddedConfig(AppConfig):
+class StandaloneConfig(AppConfig):
     """Everything on one machine."""
 
     name = "patchvote.standalone"

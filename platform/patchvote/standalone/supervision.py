@@ -45,7 +45,7 @@ def lock() -> Iterator[None]:
             raise AlreadyRunningError(
                 f"Patchvote already runs on {settings.DATA_DIR}. For a second one: make run PORT=… PATCHVOTE_DATA=…"
             ) from None
-        if Supervision.answers():
+        if ProcessSupervisor.answers():
             raise AlreadyRunningError(
                 f"Patchvote's processes still run on {settings.DATA_DIR}, though what started them is gone. "
                 f"Stop them first: kill $(cat {shlex.quote(str(folder / 'supervisord.pid'))})"
@@ -53,7 +53,7 @@ def lock() -> Iterator[None]:
         yield
 
 
-class Supervision:
+class ProcessSupervisor:
     """A running supervisord."""
 
     def __init__(self) -> None:

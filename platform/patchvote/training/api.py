@@ -17,7 +17,7 @@ from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 
 from patchvote.accounts import audit
-from patchvote.accounts.models import signed_in
+from patchvote.accounts.models import current_user
 from patchvote.core.api_base import Conflict, HasPermission, ReadThrottle
 from patchvote.jobs.supervised import SupervisedJob
 from patchvote.registry import services as registry
@@ -88,7 +88,7 @@ class DataSetViewSet(_JobViewSet):
         fields = DataSetRequestSerializer(data=request.data)
         fields.is_valid(raise_exception=True)
         given = fields.validated_data
-        data_set = DataSet(created_by=signed_in(request._request))  # noqa: SLF001 (the same person)
+        data_set = DataSet(created_by=current_user(request._request))  # noqa: SLF001 (the same person)
         form = DataSetForm(given, {"archive": given.get("archive")}, instance=data_set)
         if not form.is_valid():
             problems = {
@@ -129,7 +129,7 @@ class RunViewSet(_JobViewSet):
             data_set=given["data_set"],
             name=given["name"],
             note=given["note"],
-            created_by=signed_in(request._request),  # noqa: SLF001 (the same person)
+            created_by=current_user(request._request),  # noqa: SLF001 (the same person)
         )
         try:
             runs.start(run, given["options"])
@@ -147,7 +147,7 @@ class RunViewSet(_JobViewSet):
             runs.cancel(run)
         except runs.RunEndedError as error:
             raise Conflict(str(error), code="already_ended") from error
-        audit.record(signed_in(request._request), "cancelled", run)  # noqa: SLF001 (the same person)
+        audit.record(current_user(request._request), "cancelled", run)  # noqa: SLF001 (the same person)
         return self.answer(run)
 
     @extend_schema(responses={(200, "text/plain"): OpenApiTypes.STR})
@@ -183,7 +183,7 @@ class CompareViewSet(viewsets.ViewSet):
             comparison = comparisons.start(
                 candidate,
                 among=fields.validated_data["data_sets"],
-                by=signed_in(request._request),  # noqa: SLF001 (the same person)
+                by=current_user(request._request),  # noqa: SLF001 (the same person)
             )
         except comparisons.ComparisonRefusedError as refusal:
             raise Conflict(str(refusal), code="already_champion") from refusal
@@ -215,7 +215,7 @@ class PromoteViewSet(viewsets.ViewSet):
         try:
             comparisons.promote(
                 candidate,
-                by=signed_in(request._request),  # noqa: SLF001 (the same person)
+                by=current_user(request._request),  # noqa: SLF001 (the same person)
                 reason=fields.validated_data["reason"],
             )
         except registry.PromotionRefusedError as refusal:

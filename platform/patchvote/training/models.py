@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from patchvote.jobs.models import Job
 from patchvote.jobs.supervised import SupervisedJob
 from patchvote.registry.models import ModelVersion
+from trainer.worker.protocol import LOG_FILE
 
 
 class Source(models.TextChoices):
@@ -26,6 +27,7 @@ class DataSet(SupervisedJob):
     """Labelled images; the job is to check them. It never changes afterwards: new images make a new version."""
 
     FOLDER = "data-sets"
+    LOG_FILE = LOG_FILE
 
     name = models.CharField(_("name"), max_length=80)
     version = models.PositiveIntegerField(_("version"), editable=False, help_text=_("Counts up for each name."))
@@ -102,6 +104,7 @@ class TrainingRun(SupervisedJob):
     """One training with its measurement: a study of one candidate, then a bundle made of all images."""
 
     FOLDER = "runs"
+    LOG_FILE = LOG_FILE
 
     data_set = models.ForeignKey(DataSet, on_delete=models.PROTECT, related_name="runs", verbose_name=_("data set"))
     name = models.CharField(
@@ -194,6 +197,7 @@ class Comparison(SupervisedJob):
     """Two model versions on the same labelled images, of patients that neither was trained on."""
 
     FOLDER = "comparisons"
+    LOG_FILE = LOG_FILE
 
     candidate = models.ForeignKey(
         ModelVersion, on_delete=models.PROTECT, related_name="comparisons", verbose_name=_("candidate")

@@ -133,7 +133,7 @@ def _begin(job: SupervisedJob, handler: Handler[Any]) -> Supervision | None:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         _refuse(job, RefusedError("disk_full", DISK_FULL) if full else RefusedError("file_gone", FILES_UNREADABLE))
     except _OUTAGES:
-        ledger.forfeit(job)
+        ledger.expire_lease(job)
         raise
     except Exception:
         logger.exception("%s %s could not be started", type(job).__name__, job.pk)
@@ -219,7 +219,7 @@ class Supervision:
             _refuse(job, RefusedError("out_of_memory", OUT_OF_MEMORY))
         elif outcome is None:
             logger.warning("%s %s: its process died", type(job).__name__, job.pk)
-            ledger.forfeit(job)
+            ledger.expire_lease(job)
         elif isinstance(outcome, Failed):
             _refuse(job, outcome)
         else:

@@ -87,7 +87,7 @@ class InferenceRun:
                     self.held[:] = [analysis for analysis in self.held if analysis not in part.analyses]
                 self._pool.shutdown(cancel_futures=heartbeat.stopping())
             except DeviceError as error:
-                self._forfeit()
+                self._expire_leases()
                 raise _ending(error) from error
             finally:
                 self._give_back()
@@ -255,13 +255,13 @@ class InferenceRun:
 
         return told
 
-    def _forfeit(self) -> None:
+    def _expire_leases(self) -> None:
         """What was its turn may be what breaks devices: its attempt counts, and the next one is made alone."""
         waiting = {analysis.pk for part in self._parts for analysis in part.analyses}
         for analysis in self.held:
             if analysis.pk not in waiting:
                 try:
-                    ledger.forfeit(analysis)
+                    ledger.expire_lease(analysis)
                 except DatabaseFailure:
                     logger.exception("its lease will run out by itself", extra=analysis.log_fields)
 

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.views import View
 from django.views.generic import TemplateView
 
-from patchvote.accounts.models import signed_in
+from patchvote.accounts.models import current_user
 from patchvote.cases.forms import ReviewForm, SpanForm
 from patchvote.cases.models import Case
 from patchvote.cases.review import agreement, agreement_chart
@@ -34,7 +34,7 @@ class Review(Detail):
         """Keep it and come back to the image, or show what was written with what is wrong."""
         case = self.case(pk)
         image = get_object_or_404(case.images.all(), pk=image_pk)
-        reviewer = signed_in(request)
+        reviewer = current_user(request)
         if not reviewer.has_perm(reviews.MAY_REVIEW):
             raise PermissionDenied
         form = ReviewForm(image, data=request.POST)

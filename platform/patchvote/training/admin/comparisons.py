@@ -14,9 +14,9 @@ from django.urls import path
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
-from patchvote.accounts.models import signed_in
+from patchvote.accounts.models import current_user
 from patchvote.jobs.models import State
-from patchvote.jobs.supervised_admin import WatchedAdmin
+from patchvote.jobs.supervised_admin import SupervisedJobAdmin
 from patchvote.registry import services as registry
 from patchvote.registry.gate import SHORTEST_REASON, judge
 from patchvote.registry.models import ModelVersion
@@ -50,7 +50,7 @@ class PromoteForm(forms.Form):
 
 
 @admin.register(Comparison)
-class ComparisonAdmin(WatchedAdmin):
+class ComparisonAdmin(SupervisedJobAdmin):
     """Comparisons, and promoting."""
 
     detail_template = "admin/training/_comparison.html"
@@ -80,7 +80,7 @@ class ComparisonAdmin(WatchedAdmin):
         form = CompareForm(request.POST)
         if form.is_valid():
             try:
-                comparisons.start(candidate, among=form.cleaned_data["data_sets"], by=signed_in(request))
+                comparisons.start(candidate, among=form.cleaned_data["data_sets"], by=current_user(request))
             except (comparisons.ComparisonRefusedError, registry.NoChampionError) as refusal:
                 messages.warning(request, str(refusal))
         return redirect("admin:training_promote", candidate.pk)
@@ -99,7 +99,7 @@ class ComparisonAdmin(WatchedAdmin):
             if not may:
                 raise PermissionDenied
             try:
-                comparisons.promote(candidate, by=signed_in(request), reason=form.cleaned_data["reason"])
+                comparisons.promote(candidate, by=current_user(request), reason=form.cleaned_data["reason"])
             except registry.PromotionRefusedError as refusal:
                 form.add_error("reason", str(refusal))
             else:

@@ -15,11 +15,11 @@ from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
 
 from classifier.decode import DecodeError, decode
-from patchvote.accounts.models import signed_in
+from patchvote.accounts.models import current_user
 from patchvote.cases.pixel_cache import STORED
 from patchvote.cases.services import DECODING
 from patchvote.jobs.models import OPEN_STATES, State
-from patchvote.jobs.supervised_admin import WatchedAdmin
+from patchvote.jobs.supervised_admin import SupervisedJobAdmin
 from patchvote.training.data_sets import DataSetRefusedError, remove_files
 from patchvote.training.forms import DataSetForm
 from patchvote.training.models import DataSet, DataSetImage
@@ -30,7 +30,7 @@ _THUMBNAIL = 240
 
 
 @admin.register(DataSet)
-class DataSetAdmin(WatchedAdmin):
+class DataSetAdmin(SupervisedJobAdmin):
     """Data sets: added from a zip, a folder or reviewed cases; looked at; deleted while nothing was made of them."""
 
     form = DataSetForm
@@ -85,7 +85,7 @@ class DataSetAdmin(WatchedAdmin):
         return actions
 
     def save_model(self, request: HttpRequest, obj: DataSet, form: Any, change: bool) -> None:
-        obj.created_by = signed_in(request)
+        obj.created_by = current_user(request)
         try:
             form.store(obj)
         except DataSetRefusedError as refusal:  # it fitted a moment ago

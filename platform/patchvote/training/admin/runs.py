@@ -17,9 +17,9 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 
 from classifier.grid import PatchGrid
-from patchvote.accounts.models import signed_in
+from patchvote.accounts.models import current_user
 from patchvote.jobs.models import State
-from patchvote.jobs.supervised_admin import WatchedAdmin
+from patchvote.jobs.supervised_admin import SupervisedJobAdmin
 from patchvote.training import curves, runs
 from patchvote.training.durations import in_words
 from patchvote.training.forms import RunForm
@@ -42,7 +42,7 @@ _REPORT_POLICY = {
 
 
 @admin.register(TrainingRun)
-class RunAdmin(WatchedAdmin):
+class RunAdmin(SupervisedJobAdmin):
     """Training runs: started with a form whose defaults are good, watched, cancelled."""
 
     form = RunForm
@@ -92,7 +92,7 @@ class RunAdmin(WatchedAdmin):
         return given | _plain(other.options)
 
     def save_model(self, request: HttpRequest, obj: TrainingRun, form: Any, change: bool) -> None:
-        obj.created_by = signed_in(request)
+        obj.created_by = current_user(request)
         runs.start(obj, form.options)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[TrainingRun]:

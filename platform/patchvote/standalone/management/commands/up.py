@@ -62,7 +62,7 @@ class Command(BaseCommand):
             raise CommandError("Setting up failed: see above.")
 
     def _serve(self, stop: threading.Event) -> None:
-        running = supervision.Supervision()
+        running = supervision.ProcessSupervisor()
         try:
             self._watch(running, stop)
         finally:
@@ -70,7 +70,7 @@ class Command(BaseCommand):
             running.stop()
             self._say("Stopped. Nothing was lost: waiting cases go on at the next start.")
 
-    def _watch(self, running: supervision.Supervision, stop: threading.Event) -> None:
+    def _watch(self, running: supervision.ProcessSupervisor, stop: threading.Event) -> None:
         ready = False
         waited = 0
         while not stop.wait(0.5):
