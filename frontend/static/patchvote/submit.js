@@ -1,4 +1,4 @@
-/* Choosing and sending images: says at once what the server would refuse, and shows how far the upload is.
+/* Choosing and sending images: refuses at once what the server would refuse, and shows the progress of the upload.
    Without this script the form works as plain HTML; the server checks everything again in any case. */
 
 const form = document.getElementById("submit-form");
@@ -13,12 +13,7 @@ const sending = document.getElementById("sending");
 const bar = document.getElementById("sending-bar");
 const sendingText = document.getElementById("sending-text");
 
-const limits = {
-  bytes: Number(input.dataset.maxBytes),
-  pixels: Number(input.dataset.maxPixels),
-  images: Number(input.dataset.maxImages),
-  side: Number(form.dataset.minSide),
-};
+const { limits, texts } = JSON.parse(document.getElementById("submit-options").textContent);
 const PREVIEW = { width: 144, height: 96 };
 const kinds = input.accept.split(",").map((kind) => kind.trim().toLowerCase());
 
@@ -26,7 +21,7 @@ const kinds = input.accept.split(",").map((kind) => kind.trim().toLowerCase());
 let chosen = [];
 
 function text(name, values = {}) {
-  return form.dataset[`text${name}`].replace(/{(\w+)}/g, (_, key) => values[key]);
+  return texts[name].replace(/{(\w+)}/g, (_, key) => values[key]);
 }
 
 function size(bytes) {
@@ -46,22 +41,22 @@ function isTiff(file) {
 }
 
 function problemOfFile(file) {
-  if (!kindIsKnown(file)) return text("WrongType");
-  if (file.size === 0) return text("Empty");
-  if (file.size > limits.bytes) return text("TooBig", { limit: size(limits.bytes) });
+  if (!kindIsKnown(file)) return text("wrongType");
+  if (file.size === 0) return text("empty");
+  if (file.size > limits.bytes) return text("tooBig", { limit: size(limits.bytes) });
   return null;
 }
 
 function problemOfPixels({ width, height }) {
-  if (Math.min(width, height) < limits.side) return text("TooSmall", { width, height, limit: limits.side });
-  if (width * height > limits.pixels) return text("TooManyPixels", { width, height });
+  if (Math.min(width, height) < limits.side) return text("tooSmall", { width, height, limit: limits.side });
+  if (width * height > limits.pixels) return text("tooManyPixels", { width, height });
   return null;
 }
 
 async function check(item) {
   item.problem = problemOfFile(item.file);
   if (item.problem || isTiff(item.file)) {
-    show(item, text("NoPreview"));
+    show(item, text("noPreview"));
     return;
   }
   try {
@@ -70,8 +65,8 @@ async function check(item) {
     show(item, preview(bitmap), `${bitmap.width} × ${bitmap.height}`);
     bitmap.close();
   } catch {
-    item.problem = text("Broken");
-    show(item, text("NoPreview"));
+    item.problem = text("broken");
+    show(item, text("noPreview"));
   }
 }
 
@@ -96,7 +91,7 @@ function preview(bitmap) {
 function rowOf(item) {
   const remove = element("button", "", "×");
   remove.type = "button";
-  remove.setAttribute("aria-label", text("Remove", { name: item.file.name }));
+  remove.setAttribute("aria-label", text("remove", { name: item.file.name }));
   remove.addEventListener("click", () => removeItem(item));
   return element(
     "li",
@@ -147,7 +142,7 @@ function listChanged() {
   for (const item of chosen) files.items.add(item.file);
   input.files = files.files;
   const extra = chosen.length - limits.images;
-  countError.textContent = extra > 0 ? text("TooMany", { limit: limits.images, extra }) : "";
+  countError.textContent = extra > 0 ? text("tooMany", { limit: limits.images, extra }) : "";
   countError.hidden = extra <= 0;
   if (!chosen.some((item) => item.problem)) say("", "image-errors");
 }
@@ -223,7 +218,7 @@ function answered(request) {
     return;
   }
   sendingEnds();
-  if (!showServerErrors(request.responseText)) say(text("Refused", { status: request.status }));
+  if (!showServerErrors(request.responseText)) say(text("refused", { status: request.status }));
   markRefused();
   form.querySelector(".errorlist:not([hidden])")?.scrollIntoView({ block: "center" });
 }
@@ -233,12 +228,12 @@ function send() {
   request.upload.addEventListener("progress", (event) => {
     bar.value = event.total ? (100 * event.loaded) / event.total : 0;
     sendingText.textContent =
-      event.loaded < event.total ? text("Sending", { percent: Math.round(bar.value) }) : text("Storing");
+      event.loaded < event.total ? text("sending", { percent: Math.round(bar.value) }) : text("storing");
   });
   request.addEventListener("load", () => answered(request));
   request.addEventListener("error", () => {
     sendingEnds();
-    say(text("Interrupted"));
+    say(text("interrupted"));
   });
   request.open("POST", form.action);
   request.send(new FormData(form));
@@ -255,7 +250,7 @@ form.addEventListener("submit", (event) => {
   }
   event.preventDefault();
   if (bad) {
-    say(text("BadLeft"), "image-errors");
+    say(text("badLeft"), "image-errors");
     bad.row.querySelector("button").focus();
   }
 });

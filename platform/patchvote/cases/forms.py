@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 from patchvote.cases.models import Case, Decision, Image, Review
@@ -45,15 +44,6 @@ class CaseForm(forms.ModelForm[Case]):
         model = Case
         fields = ["images", "reference", "magnification", "notes"]
         widgets = {"notes": forms.Textarea(attrs={"rows": 3})}
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Tell the page's script the bounds, for instant feedback."""
-        super().__init__(*args, **kwargs)
-        self.fields["images"].widget.attrs |= {
-            "data-max-bytes": settings.UPLOAD_MAX_BYTES,
-            "data-max-pixels": settings.UPLOAD_MAX_PIXELS,
-            "data-max-images": settings.UPLOAD_MAX_IMAGES,
-        }
 
 
 class ReviewForm(forms.ModelForm[Review]):

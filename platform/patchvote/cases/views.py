@@ -24,6 +24,7 @@ from patchvote.cases.forms import AnalyseAgainForm, CaseForm, ReviewForm
 from patchvote.cases.models import Case, Image
 from patchvote.cases.presenters import Picture, model_versions
 from patchvote.cases.review import services as reviews
+from patchvote.cases.submit_options import submit_options
 from patchvote.core.pagination import BoundedPaginator
 from patchvote.registry.services import NoChampionError, champion
 
@@ -79,8 +80,13 @@ class Submit(LoginRequiredMixin, FormView[CaseForm]):
             reader = champion()
         except NoChampionError:
             reader = None
+        limits = services.limits(reader)
         return super().get_context_data(
-            champion=reader, limits=services.limits(reader), max_images=settings.UPLOAD_MAX_IMAGES, **kwargs
+            champion=reader,
+            limits=limits,
+            max_images=settings.UPLOAD_MAX_IMAGES,
+            submit_options=submit_options(limits),
+            **kwargs,
         )
 
     def _submit(self, form: CaseForm, files: list[File[bytes]], reference: str, **options: Any) -> HttpResponse:
