@@ -45,7 +45,7 @@ def test_it_ends_itself_and_another_one_does_its_work(stack: Stack, png: bytes) 
             [sys.executable, "-c", BREAKING],
             cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
-        assert "this worker ends itself: The device meta does not compute" in worker.stderr
+        assert "this worker shuts down: The device meta does not compute" in worker.stderr
         assert worker.returncode == 1
         assert "Unrecoverable" not in worker.stderr
         assert client.get(case["url"]).json()["state"] == "queued"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from patchvote.registry.gate import Evidence, judge
+from patchvote.registry.gate import Evidence, decide
 from patchvote.registry.models import ModelVersion, Origin
 
 CHAMPION = ModelVersion(name="old", version=1, sha256="a" * 64, metadata={"synthetic": False})
@@ -50,25 +50,25 @@ def lost(value: float) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_rules(said: Evidence | None, code: str, words: str) -> None:
-    judgement = judge(CANDIDATE, said, champion=CHAMPION)
-    assert (judgement.code, judgement.allowed, judgement.needs_reason) == (code, code == "allowed", code != "allowed")
-    assert words in judgement.sentence
+    decision = decide(CANDIDATE, said, champion=CHAMPION)
+    assert (decision.code, decision.allowed, decision.needs_reason) == (code, code == "allowed", code != "allowed")
+    assert words in decision.sentence
 
 
 def test_without_a_champion_the_first_is_free() -> None:
-    assert judge(CANDIDATE, None, champion=None).allowed
+    assert decide(CANDIDATE, None, champion=None).allowed
 
 
 def test_the_champion_cannot_be_promoted_again() -> None:
-    judgement = judge(CHAMPION, None, champion=CHAMPION)
-    assert (judgement.code, judgement.allowed, judgement.needs_reason) == ("already_champion", False, False)
+    decision = decide(CHAMPION, None, champion=CHAMPION)
+    assert (decision.code, decision.allowed, decision.needs_reason) == ("already_champion", False, False)
 
 
 def test_a_model_of_synthetic_images_needs_a_reason() -> None:
     synthetic = ModelVersion(name="new", version=2, sha256="b" * 64, metadata={"synthetic": True})
-    judgement = judge(synthetic, evidence(), champion=CHAMPION)
-    assert (judgement.code, judgement.needs_reason) == ("synthetic", True)
-    assert "synthetic" in judge(synthetic, None, champion=CHAMPION).sentence
+    decision = decide(synthetic, evidence(), champion=CHAMPION)
+    assert (decision.code, decision.needs_reason) == ("synthetic", True)
+    assert "synthetic" in decide(synthetic, None, champion=CHAMPION).sentence
 
 
 def test_what_an_upload_says_it_was_trained_on_is_called_a_claim() -> None:
@@ -78,14 +78,14 @@ def test_what_an_upload_says_it_was_trained_on_is_called_a_claim() -> None:
     ]:  # fmt: skip
         candidate = ModelVersion(name="new", version=1, sha256="b" * 64, metadata=metadata, origin=origin)
         assert candidate.seen_claimed == claimed
-        judgement = judge(candidate, evidence(), champion=CHAMPION)
-        assert judgement.allowed and ("is what its sender says" in judgement.sentence) == claimed
+        decision = decide(candidate, evidence(), champion=CHAMPION)
+        assert decision.allowed and ("is what its sender says" in decision.sentence) == claimed
 
 
 def test_the_margin_is_a_setting(settings: Any) -> None:
     settings.PROMOTION_SENSITIVITY_LOSS = 0.1
-    assert judge(CANDIDATE, evidence(**lost(0.09)), champion=CHAMPION).allowed
-    assert not judge(CANDIDATE, evidence(**lost(0.09)), champion=CHAMPION, margin=0.05).allowed
+    assert decide(CANDIDATE, evidence(**lost(0.09)), champion=CHAMPION).allowed
+    assert not decide(CANDIDATE, evidence(**lost(0.09)), champion=CHAMPION, margin=0.05).allowed
 
 
 def test_evidence_comes_from_a_comparison_and_goes_to_json_and_back() -> None:

@@ -15,7 +15,7 @@ from django_filters.fields import IsoDateTimeField
 
 from patchvote.cases import search
 from patchvote.cases.models import Case, CaseQuerySet, Verdict
-from patchvote.cases.summaries import STANDINGS
+from patchvote.cases.summaries import REVIEW_STATUS_COLUMNS
 from patchvote.jobs.models import State
 
 
@@ -86,4 +86,4 @@ class CaseFilter(django_filters.FilterSet):
     def by_review(self, queryset: CaseQuerySet, name: str, value: str) -> CaseQuerySet:
         """What waits for a review, what has it, and where the reviewer says another class than the model."""
         del name
-        return queryset.filter(**{STANDINGS[value]: True})
+        return queryset.filter(**{REVIEW_STATUS_COLUMNS[value]: True})

@@ -53,8 +53,8 @@ class CaseQuerySet(models.QuerySet["Case"]):
         """Own cases; all for reviewers and admins."""
         return self if user.sees_all_cases else self.filter(submitter=user)
 
-    def changed(self, **fields: Any) -> int:
-        """Store fields, and say that what people see of these cases is no longer what they have seen."""
+    def update_and_bump_revision(self, **fields: Any) -> int:
+        """Update fields and increase the revision, so that clients notice that what they display is out of date."""
         return self.update(revision=F("revision") + 1, **fields)
 
     def with_images(self, *, votes: bool = True, earlier: bool = False) -> CaseQuerySet:

@@ -1,4 +1,4 @@
-"""What cases do when the ledger speaks."""
+"""Receivers of the signals of the ledger, the workers and the cleaning."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _cleaner = Cleaner()
 
 @receiver(jobs_changed, sender=Analysis)
 def analyses_changed(ids: list[Any], **_: Any) -> None:
-    """Sum up their cases, in the same transaction."""
+    """Update the summaries of the cases, in the same transaction."""
     summarise(Image.objects.filter(analyses__in=ids).values_list("case", flat=True))
 
 
 @receiver(wake_up, sender=Analysis)
 def analyses_due(**_: Any) -> None:
-    """Tell the inference workers."""
+    """Wake the inference workers."""
     from patchvote.cases.tasks import analyse_due
 
     wake(analyse_due)
@@ -38,7 +38,7 @@ def analyses_due(**_: Any) -> None:
 
 @receiver(worker_starting)
 def inference_worker_starting(queue: str, **_: Any) -> None:
-    """Load the champion before the first case comes."""
+    """Prepare the process and load the champion before the first case arrives."""
     if queue == "inference":
         from patchvote.cases.inference import worker
         from trainer.fitting.cpu import keep_freed_memory
@@ -52,20 +52,20 @@ def inference_worker_starting(queue: str, **_: Any) -> None:
 
 @receiver(worker_beating)
 def inference_worker_beating(queue: str, **_: Any) -> None:
-    """Load another champion as soon as there is one."""
+    """Load a newly promoted champion."""
     if queue == "inference":
         from patchvote.cases.inference import worker
 
-        worker.look_ahead()
+        worker.preload_champion()
 
 
 @receiver(post_migrate, sender=apps.get_app_config("cases"))
 def cases_migrated(using: str, **_: Any) -> None:
-    """Have what migrations cannot keep."""
+    """Create the search index, which migrations cannot maintain."""
     search.make_index(using)
 
 
 @receiver(cleaning)
 def clean(**_: Any) -> None:
-    """Remove files that belong to no row."""
+    """Remove orphaned files."""
     _cleaner.clean()

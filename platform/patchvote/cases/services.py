@@ -187,22 +187,22 @@ def cancel(case: Case) -> None:
     case.refresh_from_db()
 
 
-def progressed(analyses: Sequence[Analysis], share: float) -> bool:
-    """Show how far running analyses that are computed together have come.
+def report_progress(analyses: Sequence[Analysis], share: float) -> bool:
+    """Store the progress of running analyses that are computed together.
 
     Args:
-        analyses: As claimed.
-        share: Of the work, 0..1.
+        analyses: The claimed analyses.
+        share: The computed share of the work, 0..1.
 
     Returns:
-        False if none of them is held any more.
+        False if the worker holds none of them any more.
     """
     with transaction.atomic():
-        # In the order in which everybody locks.
+        # All code locks rows in this order.
         held = sum(ledger.report(one, progress=share) for one in sorted(analyses, key=lambda one: one.pk))
         cases = Case.objects.select_for_update().filter(images__analyses__in=analyses)
         locked = list(cases.order_by("pk").values_list("pk", flat=True))
-        Case.objects.filter(pk__in=locked).changed()
+        Case.objects.filter(pk__in=locked).update_and_bump_revision()
     return bool(held)
 
 

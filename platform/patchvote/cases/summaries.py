@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from patchvote.cases.models import Analysis, Case, Review, Verdict
 from patchvote.jobs.models import OPEN_STATES, State
 
-STANDINGS = {"awaiting": "awaits_review", "reviewed": "is_reviewed", "disputed": "is_disputed"}
-"""How a case stands with its reviews: columns by the names that people filter by."""
+REVIEW_STATUS_COLUMNS = {"awaiting": "awaits_review", "reviewed": "is_reviewed", "disputed": "is_disputed"}
+"""The columns that hold a case's review status, by the values of the filter `review`."""
 
 
 class _Summary(NamedTuple):
@@ -57,7 +57,7 @@ def summarise(case_ids: Iterable[Any]) -> None:
     for pk in synthetic:
         alike[_summary(analyses[pk], labels[pk], synthetic=synthetic[pk])].append(pk)
     for summary, ids in alike.items():
-        Case.objects.filter(pk__in=ids).changed(**summary._asdict())
+        Case.objects.filter(pk__in=ids).update_and_bump_revision(**summary._asdict())
 
 
 def _summary(analyses: Sequence[_Analysed], labels: Mapping[Any, str], *, synthetic: bool) -> _Summary:

@@ -7,7 +7,7 @@ from patchvote.cases.review import views as review_views
 
 app_name = "cases"
 urlpatterns = [
-    path("", views.History.as_view(), name="list"),
+    path("", views.CaseList.as_view(), name="list"),
     path("new/", views.Submit.as_view(), name="submit"),
     path("sample/", views.SubmitSample.as_view(), name="sample"),
     path("agreement/", review_views.AgreementPage.as_view(), name="agreement"),

@@ -29,8 +29,8 @@ from patchvote.core.pagination import BoundedPaginator
 from patchvote.registry.services import NoChampionError, champion
 
 
-class History(LoginRequiredMixin, FilterView):
-    """The cases that one may see, newest first: filtered, searched, in pages."""
+class CaseList(LoginRequiredMixin, FilterView):
+    """The case list: the cases that the user may see, newest first, with filters, search and pages."""
 
     template_name = "cases/list.html"
     filterset_class = CaseFilter
@@ -53,7 +53,7 @@ class History(LoginRequiredMixin, FilterView):
             case.pk for case in context["page_obj"] if any(version.synthetic for version in model_versions(case))
         }
         if current_user(self.request).sees_all_cases:
-            context |= reviews.marks(context["page_obj"])
+            context |= reviews.ids_by_review_status(context["page_obj"])
         return context
 
 

@@ -20,7 +20,7 @@ _ROUNDING = 1e-9
 """0.98 - 1.0 is a little less than -0.02 in floating point."""
 
 
-class Difference(BaseModel):
+class ReportedDifference(BaseModel):
     """Candidate minus champion, with its 95 % interval."""
 
     model_config = ConfigDict(frozen=True)
@@ -65,9 +65,9 @@ class Evidence(BaseModel):
     patients: int = Field(ge=0)
     benign: int = Field(ge=0)
     malignant: int = Field(ge=0)
-    sensitivity: Difference | None = None
-    specificity: Difference | None = None
-    balanced_accuracy: Difference | None = None
+    sensitivity: ReportedDifference | None = None
+    specificity: ReportedDifference | None = None
+    balanced_accuracy: ReportedDifference | None = None
     champion_seen_known: bool = True
     candidate_seen_known: bool = True
     synthetic: bool = False
@@ -98,7 +98,7 @@ class Evidence(BaseModel):
 
 
 @dataclass(frozen=True)
-class Judgement:
+class GateDecision:
     """What the gate says.
 
     Attributes:
@@ -114,14 +114,14 @@ class Judgement:
     needs_reason: bool = False
 
 
-def judge(
+def decide(
     candidate: ModelVersion,
     evidence: Evidence | None,
     *,
     champion: ModelVersion | None,
     margin: float | None = None,
     fewest_patients: int | None = None,
-) -> Judgement:
+) -> GateDecision:
     """Say whether a version may serve instead of the champion.
 
     Args:
@@ -132,21 +132,21 @@ def judge(
         fewest_patients: That a comparison needs; the setting `PROMOTION_FEWEST_PATIENTS` when None.
     """
     if champion is None:
-        return Judgement(True, "first", _("No model serves yet: this one may."))
+        return GateDecision(True, "first", _("No model serves yet: this one may."))
     if candidate == champion:
-        return Judgement(False, "already_champion", _("%(model)s serves already.") % {"model": candidate})
+        return GateDecision(False, "already_champion", _("%(model)s serves already.") % {"model": candidate})
     margin = settings.PROMOTION_SENSITIVITY_LOSS if margin is None else margin
     fewest = settings.PROMOTION_FEWEST_PATIENTS if fewest_patients is None else fewest_patients
     against = [*_against(evidence, candidate, champion, margin, fewest)]
     if candidate.synthetic:
         against.append(("synthetic", _("It was trained on synthetic images: its verdicts on tissue mean nothing.")))
     if against:
-        return Judgement(False, against[0][0], " ".join(sentence for _code, sentence in against), needs_reason=True)
+        return GateDecision(False, against[0][0], " ".join(sentence for _code, sentence in against), needs_reason=True)
     sentence = _("The comparison speaks for nothing against it.")
     if candidate.seen_claimed:
         claim = _("Which images it was trained on is what its sender says: it cannot be checked here.")
         sentence = f"{sentence} {claim}"
-    return Judgement(True, "allowed", sentence)
+    return GateDecision(True, "allowed", sentence)
 
 
 def _against(

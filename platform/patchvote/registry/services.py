@@ -17,7 +17,7 @@ from django.utils.translation import gettext
 from classifier import bundle as bundles
 from patchvote.accounts import audit
 from patchvote.jobs.signals import wake_up
-from patchvote.registry.gate import SHORTEST_REASON, Evidence, Judgement, judge
+from patchvote.registry.gate import SHORTEST_REASON, Evidence, GateDecision, decide
 from patchvote.registry.models import Alias, BundleUpload, ModelVersion, Origin, Promotion
 
 if TYPE_CHECKING:
@@ -44,15 +44,15 @@ class NoChampionError(RuntimeError):
 class PromotionRefusedError(ValueError):
     """The gate, or the state of the bundle, stands against a promotion or a rollback."""
 
-    def __init__(self, judgement: Judgement) -> None:
+    def __init__(self, decision: GateDecision) -> None:
         """Keep what the gate said."""
-        super().__init__(judgement.sentence)
-        self.judgement = judgement
+        super().__init__(decision.sentence)
+        self.decision = decision
 
     @property
     def code(self) -> str:
-        """Of the judgement."""
-        return self.judgement.code
+        """Of the decision."""
+        return self.decision.code
 
 
 def champion() -> ModelVersion:
@@ -154,12 +154,12 @@ def promote(
         _check_champion(previous, instead_of)
         if not gate and previous == version:
             return
-        judgement = judge(version, evidence, champion=previous)
-        overridden = gate and not judgement.allowed
-        if overridden and not judgement.needs_reason:
-            raise PromotionRefusedError(judgement)
+        decision = decide(version, evidence, champion=previous)
+        overridden = gate and not decision.allowed
+        if overridden and not decision.needs_reason:
+            raise PromotionRefusedError(decision)
         if overridden and len(reason) < SHORTEST_REASON:
-            raise PromotionRefusedError(_with_advice(judgement))
+            raise PromotionRefusedError(_with_advice(decision))
         _move(alias, version)
         _add_step(
             Promotion(
@@ -208,7 +208,7 @@ def rollback(*, by: User | None, reason: str = "", leaving: ModelVersion | None 
         target = rollback_target()
         if alias is None or target is None:
             raise PromotionRefusedError(
-                Judgement(
+                GateDecision(
                     False, "nothing_to_roll_back", gettext("There is nothing to go back to: no other model has served.")
                 )
             )
@@ -239,7 +239,7 @@ def _check_champion(serving: ModelVersion | None, expected: ModelVersion | None)
         "%(model)s does not serve any more, %(champion)s does: somebody was faster, or the button was pressed twice. "
         "Nothing was changed."
     ) % {"model": expected, "champion": serving or gettext("none")}
-    raise PromotionRefusedError(Judgement(False, "champion_changed", sentence))
+    raise PromotionRefusedError(GateDecision(False, "champion_changed", sentence))
 
 
 def _move(alias: Alias, version: ModelVersion) -> None:
@@ -253,9 +253,9 @@ def _add_step(step: Promotion) -> None:
     logger.info("%s %s, by %s", step.kind, step.version, step.by_id or "the server")
 
 
-def _with_advice(judgement: Judgement) -> Judgement:
+def _with_advice(decision: GateDecision) -> GateDecision:
     advice = gettext("To promote it all the same, give a reason of at least %(n)d characters.") % {"n": SHORTEST_REASON}
-    return Judgement(False, judgement.code, f"{judgement.sentence} {advice}", needs_reason=True)
+    return GateDecision(False, decision.code, f"{decision.sentence} {advice}", needs_reason=True)
 
 
 def _check_files(version: ModelVersion) -> None:
@@ -264,7 +264,7 @@ def _check_files(version: ModelVersion) -> None:
     except bundles.BundleError as error:
         logger.exception("the bundle of %s", version)
         sentence = gettext("The files of %(model)s are gone or were changed: it cannot serve.") % {"model": version}
-        raise PromotionRefusedError(Judgement(False, "bundle_unsound", sentence)) from error
+        raise PromotionRefusedError(GateDecision(False, "bundle_unsound", sentence)) from error
 
 
 # --- uploads ----------------------------------------------------------------------------------------------------------

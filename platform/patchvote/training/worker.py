@@ -76,7 +76,7 @@ class Slot:
             at_work: Gets the job in it, as long as it is there.
         """
         self._handlers, self._jobs = handlers, at_work
-        self._at_work: Supervision | None = None
+        self._at_work: ChildSupervisor | None = None
 
     def step(self) -> bool:
         """Take a job if there is room, else look after the one that is there. Never waits for long.
@@ -118,10 +118,10 @@ class Slot:
             self._at_work = None
 
 
-def _begin(job: SupervisedJob, handler: Handler[Any]) -> Supervision | None:
+def _begin(job: SupervisedJob, handler: Handler[Any]) -> ChildSupervisor | None:
     """Start the child; None where the job has ended without one."""
     try:
-        return Supervision(job, handler, handler.order(job))
+        return ChildSupervisor(job, handler, handler.order(job))
     except NothingToDoError as done:
         ledger.succeed([(job, done.fields)])
     except RefusedError as refusal:
@@ -141,8 +141,8 @@ def _begin(job: SupervisedJob, handler: Handler[Any]) -> Supervision | None:
     return None
 
 
-class Supervision:
-    """One job and the child that does it."""
+class ChildSupervisor:
+    """The supervisor of one child process, which does one job."""
 
     def __init__(self, job: SupervisedJob, handler: Handler[Any], order: Order) -> None:
         """Start the child."""

@@ -42,13 +42,13 @@ def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(ledger, "succeed", stored)
     monkeypatch.setattr(Predictor, "begin", begun)
     monkeypatch.setattr(Pass, "predictions", computed)
-    may_follow = batches.Part.may_follow
+    may_follow = batches.Batch.may_follow
 
     def decoded_in_no_time(self: Any, part: Any) -> bool:
         wait(self.decoded)
         return may_follow(self, part)
 
-    monkeypatch.setattr(batches.Part, "may_follow", decoded_in_no_time)
+    monkeypatch.setattr(batches.Batch, "may_follow", decoded_in_no_time)
     return events
 
 

@@ -107,14 +107,14 @@ def test_a_long_analysis_shows_how_far_it_has_come(
     monkeypatch.setattr(model_cache.load(tiny_champion).result(), "batch_size", 5)
     monkeypatch.setattr(worker, "PROGRESS_SECONDS", 0)
     told: list[tuple[float, int]] = []  # share and revision
-    progressed = worker.services.progressed
+    report_progress = worker.services.report_progress
 
     def listen(*args: Any) -> bool:
-        held = progressed(*args)
+        held = report_progress(*args)
         told.append((Analysis.objects.get().progress, Case.objects.get().revision))
         return held
 
-    monkeypatch.setattr(worker.services, "progressed", listen)
+    monkeypatch.setattr(worker.services, "report_progress", listen)
     submit(ana)
     work()
     shares, revisions = zip(*told, strict=True)
@@ -135,7 +135,7 @@ def test_what_is_cancelled_meanwhile_is_not_computed_to_its_end(
     case = submit(ana)
     passes: list[int] = []
     cancelled = threading.Event()
-    forward, progressed = predictor._forward, worker.services.progressed
+    forward, report_progress = predictor._forward, worker.services.report_progress
 
     def compute(inputs: Any) -> Any:
         passes.append(1)
@@ -146,12 +146,12 @@ def test_what_is_cancelled_meanwhile_is_not_computed_to_its_end(
 
     def cancel_meanwhile(*args: Any) -> bool:
         worker.services.cancel(case)
-        held = progressed(*args)
+        held = report_progress(*args)
         cancelled.set()
         return held
 
     monkeypatch.setattr(predictor, "_forward", compute)
-    monkeypatch.setattr(worker.services, "progressed", cancel_meanwhile)
+    monkeypatch.setattr(worker.services, "report_progress", cancel_meanwhile)
     work()
     assert len(passes) < 15
     assert states() == [("cancelled", 1)]
@@ -186,8 +186,8 @@ def test_the_next_champion_is_loaded_before_its_first_case(
     work()
     registry.promote(second_version, gate=False)
     model_cache._loaded.pop(second_version.sha256, None)
-    monkeypatch.setattr(model_cache, "_expected", tiny_champion.sha256)
-    worker.look_ahead()
+    monkeypatch.setattr(model_cache, "_preloaded", tiny_champion.sha256)
+    worker.preload_champion()
     loading = model_cache._loaded[second_version.sha256]
     assert loading.result().bundle.sha256 == second_version.sha256
     assert tiny_champion.sha256 in model_cache._loaded
@@ -215,13 +215,13 @@ def test_a_worker_that_hangs_ends_itself(tmp_path: Path) -> None:
 
     program = (
         "import time; from datetime import timedelta; from patchvote.cases.inference.watchdog import Watchdog\n"
-        "dog = Watchdog(timedelta(seconds=0.2)); dog.check(); time.sleep(0.1); dog.pat(); time.sleep(0.15)\n"
+        "dog = Watchdog(timedelta(seconds=0.2)); dog.check(); time.sleep(0.1); dog.reset(); time.sleep(0.15)\n"
         "dog.check(); print('alive', flush=True); time.sleep(0.3); dog.check(); print('not reached')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout == "alive\n"
     assert done.returncode == -9
-    assert "this worker ends itself" in done.stderr
+    assert "this worker kills itself" in done.stderr
 
 
 @pytest.mark.django_db(transaction=True)
@@ -247,10 +247,10 @@ def test_a_champion_that_cannot_be_loaded_is_said_once(
     tiny_champion: Any, caplog: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model_cache._loaded.clear()
-    monkeypatch.setattr(model_cache, "_expected", "")
+    monkeypatch.setattr(model_cache, "_preloaded", "")
     (tiny_champion.folder / "metadata.json").write_text("{}")
     for _ in range(3):
-        worker.look_ahead()
+        worker.preload_champion()
         model_cache._loader.submit(int).result()
     assert caplog.text.count("the next model version cannot be loaded") == 1
 

@@ -14,7 +14,7 @@ from tests.conftest import encode, noise
 
 def standing(case: Case) -> set[str]:
     case.refresh_from_db()
-    return {name for name, ids in reviews.marks([case]).items() if case.pk in ids}
+    return {name for name, ids in reviews.ids_by_review_status([case]).items() if case.pk in ids}
 
 
 def test_a_confirmation_has_the_verdict_as_its_label(case: Case, rita: Any) -> None:

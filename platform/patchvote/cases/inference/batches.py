@@ -1,4 +1,4 @@
-"""What an inference worker computes together: images by one model version that fit into memory."""
+"""Batches of analyses: images of one model version that fit into memory together and share a forward pass."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ logger = logging.getLogger(__name__)
 FILE_GONE = gettext_noop("The image's file cannot be read on the server. Send the image again.")
 
 MAX_PIXELS_AT_ONCE = 100_000_000
-"""Of images that lie decoded in memory for one part; a single larger one is taken alone."""
+"""Maximum number of decoded pixels of a batch that are in memory at once; a single larger image forms its own batch."""
 
 DECODERS = min(4, os.cpu_count() or 1)
-"""Threads that decode the next part."""
+"""Number of threads that decode the next batch."""
 
 
 class Readable(NamedTuple):
-    """An analysis that is still held, and the pixels of its image."""
+    """An analysis whose lease the worker still holds, with the decoded pixels of its image."""
 
     analysis: Analysis
     pixels: NDArray[np.uint8]
 
 
 @dataclass
-class Part:
+class Batch:
     """Analyses by one model version that are computed together.
 
     Attributes:
-        analyses: As claimed.
-        predictor: Their network, perhaps still being loaded.
-        decoded: Their pixels, perhaps still being decoded.
-        readable: Those that are computed, once that was begun.
-        passing: Their way through the network.
-        ahead: Whether it was to be begun before its turn.
+        analyses: The claimed analyses.
+        predictor: The network of the model version; may still be loading.
+        decoded: The pixels of each image, in the order of `analyses`; may still be decoding.
+        readable: The analyses that are computed; empty until the batch begins.
+        passing: The running forward pass; None until the batch begins.
+        ahead: True once the batch was scheduled behind the batch before it.
     """
 
     analyses: list[Analysis]
@@ -64,52 +64,52 @@ class Part:
 
     @property
     def tried(self) -> bool:
-        """True if an earlier attempt did not end: it is alone, for it may be what kills workers."""
+        """Whether an earlier attempt did not finish; such an analysis forms its own batch, as it may kill workers."""
         return self.analyses[0].attempts > 1
 
     def prepare(self, threads: Executor) -> None:
-        """Have the network loaded and the images decoded, once."""
+        """Start to load the network and to decode the images, unless that has started already."""
         if not self.decoded:
             self.predictor = model_cache.load(self.analyses[0].model_version)
             self.decoded = [threads.submit(_decode, analysis.image) for analysis in self.analyses]
 
-    def may_follow(self, part: Part) -> bool:
-        """Whether it can be begun now behind another part: by the same network, once, and without waiting."""
-        if self.ahead or self.predictor is not part.predictor:
+    def may_follow(self, other: Batch) -> bool:
+        """Return whether this batch can begin behind another: same network, not begun yet, and nothing to wait for."""
+        if self.ahead or self.predictor is not other.predictor:
             return False
         return self.predictor.done() and all(pixels.done() for pixels in self.decoded)
 
     def stop(self) -> None:
-        """Have no more of it computed; it may be begun again."""
+        """Stop the computation; the batch can begin again later."""
         if self.passing:
             self.passing.drop()
         self.passing, self.ahead = None, False
 
 
-def parts(analyses: Sequence[Analysis]) -> Iterator[Part]:
-    """Analyses of one model version whose images fit into memory together."""
+def split_into_batches(analyses: Sequence[Analysis]) -> Iterator[Batch]:
+    """Group analyses by model version and split each group so that its images fit into memory together."""
     ordered = sorted(analyses, key=lambda analysis: str(analysis.model_version_id))  # stable: oldest first
     for _version, group in groupby(ordered, key=lambda analysis: analysis.model_version_id):
-        part: list[Analysis] = []
-        size = 0
+        batch: list[Analysis] = []
+        pixels = 0
         for analysis in group:
             more = analysis.image.width * analysis.image.height
-            if part and size + more > MAX_PIXELS_AT_ONCE:
-                yield Part(part)
-                part, size = [], 0
-            part.append(analysis)
-            size += more
-        yield Part(part)
+            if batch and pixels + more > MAX_PIXELS_AT_ONCE:
+                yield Batch(batch)
+                batch, pixels = [], 0
+            batch.append(analysis)
+            pixels += more
+        yield Batch(batch)
 
 
-def readable(part: Part) -> Iterator[Readable]:
-    """Those that are still held and can be decoded; what cannot fails."""
-    held = ledger.held(part.analyses)
-    for analysis, decoded in zip(part.analyses, part.decoded, strict=True):
+def readable(batch: Batch) -> Iterator[Readable]:
+    """Yield the analyses that are still held and whose image can be decoded; fail the analyses of unreadable images."""
+    held = ledger.held(batch.analyses)
+    for analysis, decoded in zip(batch.analyses, batch.decoded, strict=True):
         try:
             if analysis in held:
                 yield Readable(analysis, decoded.result())
-        except (FileNotFoundError, DecodeError):  # another error may pass: the lease brings a retry
+        except (FileNotFoundError, DecodeError):  # other errors may be temporary: the expired lease brings a retry
             logger.exception("image cannot be read", extra=analysis.log_fields)
             ledger.fail(analysis, "file_gone", FILE_GONE)
 

@@ -1,6 +1,6 @@
-"""The networks that a worker has at hand, loaded once each and kept.
+"""A cache of loaded networks, in the inference worker's process.
 
-They are loaded in a thread of their own, so that a worker computes with one while the next champion is being loaded.
+A separate thread loads them, so that the worker computes with one network while the next champion is loaded.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _KEPT = 2
 _lock = threading.Lock()
 _loader = ThreadPoolExecutor(1, thread_name_prefix="load-model")
 _loaded: dict[str, Future[Predictor]] = {}
-"""By the bundle's SHA-256, the one used last at the end."""
-_expected = ""
+"""The cached networks by the SHA-256 of their bundles; the most recently used one is last."""
+_preloaded = ""
 
 
 def load(version: ModelVersion) -> Future[Predictor]:
-    """Begin to load a version's network unless it is there; the least recently used one makes room.
+    """Start to load a version's network unless it is cached; the least recently used network is dropped.
 
     Returns:
-        The network, some day; or a BundleError if the bundle is gone, changed or does not fit, a DeviceError if the
-        device is not there or does not compute, a RuntimeError if it has too little memory.
+        A future of the network. Its exception is a BundleError if the bundle is missing, changed or incompatible, a
+        DeviceError if the device is missing or does not compute, or a RuntimeError if there is too little memory.
     """
     with _lock:
         loading = _loaded.pop(version.sha256, None)
-        if loading is None or (loading.done() and loading.exception()):  # what failed once is tried again
+        if loading is None or (loading.done() and loading.exception()):  # retry after a failure
             loading = _loader.submit(_load, version)
         _loaded[version.sha256] = loading
         while len(_loaded) > _KEPT:
@@ -45,11 +45,11 @@ def load(version: ModelVersion) -> Future[Predictor]:
     return loading
 
 
-def expect(version: ModelVersion) -> None:
-    """Load the version that will be asked for next, once: what fails is logged, and tried again when it is needed."""
-    global _expected  # noqa: PLW0603 (one process, one champion)
-    if version.sha256 != _expected:
-        _expected = version.sha256
+def preload(version: ModelVersion) -> None:
+    """Load the version that will be needed next, once. A failure is logged; the next `load` tries again."""
+    global _preloaded  # noqa: PLW0603 (one process, one champion)
+    if version.sha256 != _preloaded:
+        _preloaded = version.sha256
         load(version).add_done_callback(_log_failure)
 
 

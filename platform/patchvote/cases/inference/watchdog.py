@@ -1,4 +1,4 @@
-"""Ends a worker that hangs."""
+"""A watchdog that kills a worker which hangs."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ logger = logging.getLogger(__name__)
 
 
 class Watchdog:
-    """Wants to be patted while the process comes along.
+    """A timer that kills the process unless it is reset in time.
 
-    What hangs, hangs in native code (a driver, a kernel), which no exception ends: the process is killed, the
-    supervisor starts another, and the leases that ran out bring the jobs to it, each alone.
+    A worker hangs in native code (a driver, a kernel), which no exception can interrupt. So the process is killed; the
+    supervisor starts another one, and once the leases have expired each job is tried again in a batch of its own.
     """
 
-    def __init__(self, patience: timedelta) -> None:
-        """Begin to wait."""
-        self._patience = patience.total_seconds()
-        self.pat()
+    def __init__(self, timeout: timedelta) -> None:
+        """Start the timer."""
+        self._timeout = timeout.total_seconds()
+        self.reset()
 
-    def pat(self) -> None:
-        """Say that the process came along."""
-        self._patted = time.monotonic()
+    def reset(self) -> None:
+        """Restart the timer: the process made progress."""
+        self._last_progress = time.monotonic()
 
     def check(self) -> None:
-        """Called by a thread that does not hang; it does not return if the patience is over."""
-        silent = time.monotonic() - self._patted
-        if silent > self._patience:
-            logger.critical("no progress for %.0f s: this worker ends itself", silent)
+        """Kill the process if the timer has run out. Call this from a thread that cannot hang."""
+        silent = time.monotonic() - self._last_progress
+        if silent > self._timeout:
+            logger.critical("no progress for %.0f s: this worker kills itself", silent)
             logging.shutdown()
             os.kill(os.getpid(), signal.SIGKILL)

@@ -15,7 +15,7 @@ from classifier.bundle import patient_key
 from patchvote.cases.models import Analysis, Case, Decision, Image, Review, Verdict
 from patchvote.cases.review import agreement
 from patchvote.cases.services import StateError
-from patchvote.cases.summaries import STANDINGS, summarise
+from patchvote.cases.summaries import REVIEW_STATUS_COLUMNS, summarise
 from patchvote.jobs.models import OPEN_STATES, State
 
 if TYPE_CHECKING:
@@ -77,10 +77,12 @@ def _content(said: Review) -> tuple[Any, ...]:
 # --- what waits for a review ------------------------------------------------------------------------------------------
 
 
-def marks(cases: Iterable[Case]) -> dict[str, set[Any]]:
-    """Of some cases, the ids of those that stand so and so, by the names that people filter by."""
+def ids_by_review_status(cases: Iterable[Case]) -> dict[str, set[Any]]:
+    """Return the ids of the cases with each review status, by the values of the filter `review`."""
     cases = list(cases)
-    return {name: {case.pk for case in cases if getattr(case, column)} for name, column in STANDINGS.items()}
+    return {
+        name: {case.pk for case in cases if getattr(case, column)} for name, column in REVIEW_STATUS_COLUMNS.items()
+    }
 
 
 def next_case(after: Case | None = None) -> Case | None:

@@ -18,7 +18,7 @@ from patchvote.accounts.models import current_user
 from patchvote.jobs.models import State
 from patchvote.jobs.supervised_admin import SupervisedJobAdmin
 from patchvote.registry import services as registry
-from patchvote.registry.gate import SHORTEST_REASON, judge
+from patchvote.registry.gate import SHORTEST_REASON, decide
 from patchvote.registry.models import ModelVersion
 from patchvote.training import comparisons, data_sets, differences
 from patchvote.training.models import Comparison, DataSet
@@ -115,7 +115,7 @@ class ComparisonAdmin(SupervisedJobAdmin):
             "champion": champion,
             "versions": [version for version in (champion, candidate) if version is not None],
             "comparison": comparison,
-            "judgement": judge(candidate, evidence, champion=champion),
+            "decision": decide(candidate, evidence, champion=champion),
             "form": form,
             "shortest_reason": SHORTEST_REASON,
             "may_promote": may,
