@@ -267,12 +267,13 @@ def compare(*, a: Path, b: Path, candidate_a: str, candidate_b: str, out: Path |
     A and B are folders that `study` wrote; they may be the same one. The differences' intervals resample patients.
     """
     with cli.sentences():
-        from trainer.experiments.compare import compare as side_by_side
+        from trainer.experiments.compare import compare as compare_studies
+        from trainer.report import comparison as page
 
-        comparison = side_by_side(a, b, candidate_a=candidate_a, candidate_b=candidate_b, seed=seed)
-        click.echo(comparison.text)
+        comparison = compare_studies(a, b, candidate_a=candidate_a, candidate_b=candidate_b, seed=seed)
+        click.echo(page.text(comparison))
         if out is not None:
-            comparison.write(out)
+            page.write(out, comparison)
             click.echo(f"Written to {out}.")
 
 

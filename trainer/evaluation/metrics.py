@@ -10,6 +10,22 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+MEASURES = {
+    "balanced_accuracy": "balanced accuracy",
+    "auc": "AUC",
+    "accuracy": "accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "patient_score": "patient score",
+    "ece": "ECE",
+    "brier": "Brier score",
+    "share_auc": "AUC of the votes",
+}
+"""The names of the metrics for readers, by the metric's name, in the order in which they are shown."""
+
+LOWER_IS_BETTER = frozenset({"ece", "brier"})
+"""The metrics of which a lower value is better."""
+
 _BINS = 10
 _DRAWS = 2000
 _INTERVAL = (2.5, 97.5)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from classifier.decode import DecodeError, decode
+from trainer.evaluation.candidates import ScoredCandidate
 from trainer.evaluation.results import ImageRecord, StudyResults
 from trainer.report.document import Entry, Gallery, Group, Table, Thumbnail
 from trainer.report.formatting import counted, number, percent, plain
-from trainer.report.scored import Scored
 
 Floats = NDArray[np.float64]
 Pictures = Callable[[ImageRecord], Path | None]
@@ -47,7 +47,7 @@ class Tested:
     probabilities: Floats
 
 
-def tested(results: StudyResults, one: Scored) -> list[Tested]:
+def tested(results: StudyResults, one: ScoredCandidate) -> list[Tested]:
     """All images that a candidate was tested on, in the study's order."""
     images, index = np.unique(one.found.image, return_inverse=True)
     counts = np.bincount(index)

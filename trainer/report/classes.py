@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from trainer.evaluation.candidates import ScoredCandidate
 from trainer.evaluation.results import StudyResults
 from trainer.report.document import Entry, Group, Plot, Table
 from trainer.report.drawing import canvas, plot
 from trainer.report.formatting import counted, estimate, listed, plain
 from trainer.report.plots import draw_matrix, short
-from trainer.report.scored import Scored
 
 _FEW, _VERY_FEW = 15, 5
 
 
-def recall_and_precision(results: StudyResults, one: Scored) -> Table:
+def recall_and_precision(results: StudyResults, one: ScoredCandidate) -> Table:
     """A row for each class, with the number of its patients and what that means."""
     if one.classes is None:
         raise TypeError("Two classes have sensitivity and specificity instead.")
@@ -62,7 +62,7 @@ def warning(results: StudyResults) -> str:
     )
 
 
-def confusion(results: StudyResults, one: Scored) -> Plot:
+def confusion(results: StudyResults, one: ScoredCandidate) -> Plot:
     """The verdicts of one candidate on the images of all folds."""
     with canvas(6.4, 5.4) as figure:
         draw_matrix(figure.subplots(), one.confusion, [short(name) for name in results.classes])

@@ -1,21 +1,28 @@
-"""How the comparison of two studies is shown: as a text for a terminal, and as a page."""
+"""The report of a comparison of two studies: text for a terminal, and a page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from trainer.evaluation.comparison import MetricDifference, StudyComparison
+from trainer.evaluation.metrics import LOWER_IS_BETTER, MEASURES
 from trainer.report.document import Document, Facts, Group, Plot, Section, Table
 from trainer.report.drawing import COLOURS, INK, canvas, plot
-from trainer.report.formatting import LOWER_IS_BETTER, MEASURES, counted, number, percent, signed
+from trainer.report.formatting import counted, number, percent, signed
 
-if TYPE_CHECKING:
-    from trainer.experiments.compare import Comparison, Difference
+NAME = "comparison"
+"""The name of the comparison's files, without suffixes."""
 
 
-def text(found: Comparison) -> str:
-    """For a terminal."""
-    rows = [["measure", "A", "B", "B - A", "95 % interval", "B better"], *_rows(found)]
+def write(out: Path, comparison: StudyComparison) -> None:
+    """Write `comparison.html`, `comparison.md` and the plot's file into a folder, each atomically."""
+    document(comparison).write(out, NAME)
+
+
+def text(comparison: StudyComparison) -> str:
+    """Format a comparison for a terminal."""
+    rows = [["measure", "A", "B", "B - A", "95 % interval", "B better"], *_rows(comparison)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(
@@ -26,21 +33,22 @@ def text(found: Comparison) -> str:
     ]
     return "\n".join(
         [
-            f"A: {found.name_a}", f"B: {found.name_b}", f"{_on(found)}.",
-            *(f"Warning: {warning}" for warning in found.warnings),
-            "", *lines, "", _verdicts(found), found.intended_use,
+            f"A: {comparison.name_a}", f"B: {comparison.name_b}", f"{_basis(comparison)}.",
+            *(f"Warning: {warning}" for warning in comparison.warnings),
+            "", *lines, "", _verdicts(comparison), comparison.intended_use,
         ]
     )  # fmt: skip
 
 
-def document(found: Comparison) -> Document:
-    """As a page."""
+def document(comparison: StudyComparison) -> Document:
+    """Return the page of a comparison."""
     table = Table(
-        "Measures of both, and their difference",
-        ["measure", "A", "B", "B - A", "95 % interval", "draws in which B is better"],
-        [Group("", _rows(found))],
-        "ECE and Brier score: lower is better. Where the interval holds 0, no difference can be told from chance.",
+        "Metrics of both candidates, and their differences",
+        ["measure", "A", "B", "B - A", "95 % interval", "bootstrap samples in which B is better"],
+        [Group("", _rows(comparison))],
+        "ECE and Brier score: lower is better. If an interval contains 0, the difference may be due to chance.",
     )
+    counts = comparison.verdicts
     verdicts = Table(
         "Verdicts on the same images",
         ["", "B right", "B wrong"],
@@ -48,27 +56,27 @@ def document(found: Comparison) -> Document:
             Group(
                 "",
                 [
-                    ["A right", f"{found.both_right:,}", f"{found.only_a_right:,}"],
-                    ["A wrong", f"{found.only_b_right:,}", f"{found.both_wrong:,}"],
+                    ["A right", f"{counts.both_right:,}", f"{counts.only_a_right:,}"],
+                    ["A wrong", f"{counts.only_b_right:,}", f"{counts.both_wrong:,}"],
                 ],
             )
         ],
-        _verdicts(found),
+        _verdicts(comparison),
     )
-    facts = Facts([("A", found.name_a), ("B", found.name_b), ("Compared", _on(found))])
+    facts = Facts([("A", comparison.name_a), ("B", comparison.name_b), ("Compared", _basis(comparison))])
     return Document(
-        title="Two studies side by side",
-        warnings=found.warnings,
-        lead=f"{_lead(found)} {found.intended_use}",
+        title="Comparison of two studies",
+        warnings=comparison.warnings,
+        lead=f"{_lead(comparison)} {comparison.intended_use}",
         sections=[
             Section("What was compared", [facts]),
-            Section("Differences", [table, _draw(found.differences)]),
+            Section("Differences", [table, _draw(comparison.differences)]),
             Section("Verdicts", [verdicts]),
         ],
     )
 
 
-def _rows(found: Comparison) -> list[list[str]]:
+def _rows(comparison: StudyComparison) -> list[list[str]]:
     return [
         [
             MEASURES[one.measure],
@@ -78,27 +86,28 @@ def _rows(found: Comparison) -> list[list[str]]:
             f"{signed(one.difference.low)} to {signed(one.difference.high)}",
             percent(one.b_better),
         ]
-        for one in found.differences
+        for one in comparison.differences
     ]
 
 
-def _on(found: Comparison) -> str:
-    how = "prediction by prediction" if found.paired else "each image by its mean over the repeats"
-    return f"{counted(found.images, 'image')} of {counted(found.patients, 'patient')} that both tested, {how}"
+def _basis(comparison: StudyComparison) -> str:
+    how = "prediction by prediction" if comparison.paired else "each image by its mean over the repeats"
+    return f"{counted(comparison.images, 'image')} of {counted(comparison.patients, 'patient')} that both tested, {how}"
 
 
-def _verdicts(found: Comparison) -> str:
+def _verdicts(comparison: StudyComparison) -> str:
+    counts = comparison.verdicts
     return (
-        f"{found.verdicts_differ:,} of {counted(found.verdicts, 'verdict')} differ. A alone is right in "
-        f"{found.only_a_right:,}, B alone in {found.only_b_right:,}."
+        f"{counts.verdicts_differ:,} of {counted(counts.total, 'verdict')} differ. Only A is right in "
+        f"{counts.only_a_right:,}, only B in {counts.only_b_right:,}."
     )
 
 
-def _lead(found: Comparison) -> str:
-    first = found.differences[0]
+def _lead(comparison: StudyComparison) -> str:
+    first = comparison.differences[0]
     difference = first.difference
     if difference.low <= 0 <= difference.high:
-        verdict = "no difference can be told from chance"
+        verdict = "the difference may be due to chance"
     else:
         verdict = f"{'B' if difference.value > 0 else 'A'} is better"
     return (
@@ -107,8 +116,8 @@ def _lead(found: Comparison) -> str:
     )
 
 
-def _draw(differences: Sequence[Difference]) -> Plot:
-    """The differences with their intervals, B's gain to the right."""
+def _draw(differences: Sequence[MetricDifference]) -> Plot:
+    """Draw the gain of B over A in each metric, with its interval."""
     with canvas(7.5, 0.8 + 0.36 * len(differences)) as figure:
         axes = figure.subplots()
         for at, one in enumerate(differences):
@@ -118,16 +127,16 @@ def _draw(differences: Sequence[Difference]) -> Plot:
             axes.plot(sign * one.difference.value, at, "o", color=COLOURS[0], markersize=6)
         axes.axvline(0, color=INK, linewidth=1)
         names = [
-            f"{MEASURES[one.measure]} (turned)" if one.measure in LOWER_IS_BETTER else MEASURES[one.measure]
+            f"{MEASURES[one.measure]} (sign reversed)" if one.measure in LOWER_IS_BETTER else MEASURES[one.measure]
             for one in differences
         ]
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_xlabel("left of the line A is better, right of it B")
+        axes.set_xlabel("A is better on the left of the line, B on the right")
         return plot(
             figure,
             "differences",
-            caption="What B gains over A, with 95 % intervals; right of the line B is better. ECE and Brier score are "
-            "turned round, as less of them is better.",
-            alt="Differences of all measures with their intervals; the table holds the same numbers.",
+            caption="The gain of B over A, with 95 % intervals; B is better on the right of the line. The signs of ECE "
+            "and Brier score are reversed, because lower is better.",
+            alt="Differences of all metrics with their intervals; the table contains the same numbers.",
         )

@@ -8,17 +8,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from trainer.choices import ThresholdRule
+from trainer.evaluation.candidates import ScoredCandidate
 from trainer.evaluation.results import Candidate, StudyResults
+from trainer.evaluation.threshold_scan import scan
 from trainer.report.document import write_text
 from trainer.report.formatting import RULES
-from trainer.report.scored import Scored
-from trainer.report.thresholds import scan
 from trainer.schemas import PatchMetrics
 
 _Row = Sequence[object]
 
 
-def write(out: Path, results: StudyResults, scored: Sequence[Scored], rules: Sequence[ThresholdRule]) -> None:
+def write(out: Path, results: StudyResults, scored: Sequence[ScoredCandidate], rules: Sequence[ThresholdRule]) -> None:
     """Write all files.
 
     Args:
@@ -54,7 +54,7 @@ def _prediction_columns(results: StudyResults) -> _Row:
     ]  # fmt: skip
 
 
-def _predictions(results: StudyResults, scored: Sequence[Scored]) -> Iterator[_Row]:
+def _predictions(results: StudyResults, scored: Sequence[ScoredCandidate]) -> Iterator[_Row]:
     for one in scored:
         scores = one.found.scores
         for at, image in enumerate(one.found.image.tolist()):
@@ -105,7 +105,7 @@ def _figures(part: PatchMetrics | None) -> _Row:
     return ["", ""] if part is None else [part.accuracy, part.loss]
 
 
-def _metrics(results: StudyResults, scored: Sequence[Scored]) -> Iterator[_Row]:
+def _metrics(results: StudyResults, scored: Sequence[ScoredCandidate]) -> Iterator[_Row]:
     yield ["candidate", "measure", "value", "low", "high"]
     for one in scored:
         found = list(one.measures.items())
@@ -120,7 +120,7 @@ def _metrics(results: StudyResults, scored: Sequence[Scored]) -> Iterator[_Row]:
             yield [one.name, name, each.value, each.low, each.high]
 
 
-def _thresholds(scored: Sequence[Scored], rules: Sequence[ThresholdRule]) -> Iterator[_Row]:
+def _thresholds(scored: Sequence[ScoredCandidate], rules: Sequence[ThresholdRule]) -> Iterator[_Row]:
     yield [
         "candidate", "threshold", "tn", "fp", "fn", "tp", "accuracy_malignant", "accuracy_benign", "balanced_accuracy",
         "chosen_by", "own_rule",
@@ -131,6 +131,6 @@ def _thresholds(scored: Sequence[Scored], rules: Sequence[ThresholdRule]) -> Ite
             chosen.setdefault(one.found.threshold(rule), []).append(rule)
         for threshold, counts in scan(one.found):
             yield [
-                one.name, threshold, *counts, counts.malignant, counts.benign, counts.balanced,
+                one.name, threshold, *counts, counts.sensitivity, counts.specificity, counts.balanced_accuracy,
                 " ".join(chosen.get(threshold, [])), own,
             ]  # fmt: skip

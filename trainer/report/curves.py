@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
+from trainer.evaluation.candidates import ScoredCandidate
 from trainer.evaluation.metrics import Predictions
 from trainer.report.document import Group, Plot, Table
 from trainer.report.drawing import COLOURS, INK, canvas, line_styles, plot, shortened, unit_square
 from trainer.report.formatting import interval, number, percent
-from trainer.report.scored import Scored
 
 Floats = NDArray[np.float64]
 
@@ -25,13 +25,13 @@ _CURVE = np.linspace(0, 0.5, 51)
 _BINS = 10
 
 
-def _two(one: Scored) -> Predictions:
+def _two(one: ScoredCandidate) -> Predictions:
     if not isinstance(one.predictions, Predictions):
         raise TypeError("This curve needs two classes.")
     return one.predictions
 
 
-def roc(scored: Sequence[Scored]) -> Plot:
+def roc(scored: Sequence[ScoredCandidate]) -> Plot:
     """Sensitivity against the share of benign images called malignant, by the mean logit."""
     with canvas(7.5, 4) as figure:
         axes = figure.subplots()
@@ -52,7 +52,7 @@ def roc(scored: Sequence[Scored]) -> Plot:
         )
 
 
-def precision_recall(scored: Sequence[Scored]) -> Plot:
+def precision_recall(scored: Sequence[ScoredCandidate]) -> Plot:
     """Precision against sensitivity for the malignant class, by the mean logit."""
     with canvas(7.5, 4) as figure:
         axes = figure.subplots()
@@ -74,7 +74,7 @@ def precision_recall(scored: Sequence[Scored]) -> Plot:
         )
 
 
-def reliability(scored: Sequence[Scored], best: Scored) -> Plot:
+def reliability(scored: Sequence[ScoredCandidate], best: ScoredCandidate) -> Plot:
     """How often images are malignant by the probability that was given, and how often it was given."""
     with canvas(7.5, 5) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -108,14 +108,14 @@ def _histogram(axes: Axes, said: Predictions) -> None:
     )
 
 
-def keep_certain(one: Scored, referred: float) -> NDArray[np.intp]:
+def keep_certain(one: ScoredCandidate, referred: float) -> NDArray[np.intp]:
     """The most certain predictions, after a share of all has been referred: their numbers, at least one."""
     kept = max(1, round((1 - referred) * one.right.size))
     certain: NDArray[np.intp] = np.argsort(-one.certainty, kind="stable")[:kept]
     return certain
 
 
-def risk_coverage(scored: Sequence[Scored]) -> Plot:
+def risk_coverage(scored: Sequence[ScoredCandidate]) -> Plot:
     """Accuracy of the verdicts that are left when the least certain are referred to a pathologist."""
     with canvas(7.5, 3.6) as figure:
         axes = figure.subplots()
@@ -133,7 +133,7 @@ def risk_coverage(scored: Sequence[Scored]) -> Plot:
         )
 
 
-def referrals(scored: Sequence[Scored]) -> Table:
+def referrals(scored: Sequence[ScoredCandidate]) -> Table:
     """The same at a few shares, with balanced accuracy."""
     return Table(
         "Verdicts that are left when the least certain images are referred to a pathologist",
@@ -145,11 +145,11 @@ def referrals(scored: Sequence[Scored]) -> Table:
     )
 
 
-def _accuracy(one: Scored, referred: float) -> str:
+def _accuracy(one: ScoredCandidate, referred: float) -> str:
     return number(float(one.right[keep_certain(one, referred)].mean()))
 
 
-def _balanced(one: Scored, referred: float) -> str:
+def _balanced(one: ScoredCandidate, referred: float) -> str:
     kept = keep_certain(one, referred)
     recalls = [one.right[kept][one.found.labels[kept] == label].mean() for label in np.unique(one.found.labels[kept])]
     return number(float(np.mean(recalls)))

@@ -11,21 +11,6 @@ from trainer.choices import ThresholdRule
 from trainer.evaluation.metrics import Estimate
 from trainer.report.document import Cell
 
-MEASURES = {
-    "balanced_accuracy": "balanced accuracy",
-    "auc": "AUC",
-    "accuracy": "accuracy",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "patient_score": "patient score",
-    "ece": "ECE",
-    "brier": "Brier score",
-    "share_auc": "AUC of the votes",
-}
-"""Names of the measures, in the order in which they are shown."""
-
-LOWER_IS_BETTER = frozenset({"ece", "brier"})
-
 RULES: dict[ThresholdRule, str] = {
     "balanced_accuracy": "best balanced accuracy (smoothed)",
     "youden": "Youden's best index",

@@ -10,11 +10,11 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from trainer.evaluation.candidates import ScoredCandidate
 from trainer.evaluation.results import Candidate, StudyResults
 from trainer.report.document import Plot
 from trainer.report.drawing import COLOURS, canvas, plot, shortened
 from trainer.report.formatting import plain
-from trainer.report.scored import Scored
 from trainer.report.tables import beside_comparison
 from trainer.schemas import Epoch, FoldResult, PatchMetrics
 
@@ -112,7 +112,7 @@ def _mean(curves: Sequence[Floats]) -> Floats:
     return np.where(known * 2 >= len(curves), total / np.maximum(known, 1), np.nan)
 
 
-def confusions(results: StudyResults, scored: Sequence[Scored]) -> Plot:
+def confusions(results: StudyResults, scored: Sequence[ScoredCandidate]) -> Plot:
     """Figure 19: for each candidate the last fold's patches, and the verdicts on the images of all folds."""
     names = [short(name) for name in results.classes]
     side = 2.5 if results.kind.binary else 4.2

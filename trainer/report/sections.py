@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainer.choices import ThresholdRule
+from trainer.evaluation.candidates import ScoredCandidate, best
 from trainer.evaluation.results import Candidate, Run, StudyResults
 from trainer.report import breakdown, classes, curves, plots, provenance, tables, thesis, thresholds
 from trainer.report.breakdown import Pictures
 from trainer.report.document import Block, Document, Facts, Group, Section, Table, Text
 from trainer.report.formatting import RULES, counted, interval, listed, number, plain
-from trainer.report.scored import Scored, best
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyReport:
     """All that a report is made of.
 
     Attributes:
@@ -28,12 +28,12 @@ class Study:
 
     results: StudyResults
     run: Run
-    scored: Sequence[Scored]
+    scored: Sequence[ScoredCandidate]
     rules: Sequence[ThresholdRule]
     diverged: Sequence[str]
 
     @property
-    def best(self) -> Scored:
+    def best(self) -> ScoredCandidate:
         """By balanced accuracy, then AUC."""
         return best(list(self.scored))
 
@@ -48,7 +48,7 @@ class Study:
         return [one.candidate for one in self.scored]
 
 
-def document(study: Study, pictures: Pictures) -> Document:
+def document(study: StudyReport, pictures: Pictures) -> Document:
     """The whole report."""
     results = study.results
     what = listed([plain(name) for name in results.classes]) if results.kind.binary else "tumour types"
@@ -80,7 +80,7 @@ def _warnings(results: StudyResults) -> list[str]:
     return found
 
 
-def _lead(study: Study) -> str:
+def _lead(study: StudyReport) -> str:
     results, first = study.results, study.best
     lead = ["balanced_accuracy", "auc"] if results.kind.binary else ["balanced_accuracy", "accuracy"]
     names = {"balanced_accuracy": "a balanced accuracy of", "auc": "an AUC of", "accuracy": "an accuracy of"}
@@ -99,7 +99,7 @@ def _lead(study: Study) -> str:
     )
 
 
-def _how(study: Study) -> Section:
+def _how(study: StudyReport) -> Section:
     results = study.results
     repeats = len({split.repeat for split in results.splits})
     pairs: list[tuple[str, str | Sequence[str]]] = [
@@ -123,7 +123,7 @@ def _how(study: Study) -> Section:
     return Section("How it was measured", [Facts(pairs), _counts(results)])
 
 
-def _verdict(study: Study) -> str:
+def _verdict(study: StudyReport) -> str:
     if not study.results.kind.binary:
         return "the class with the most votes of an image's patches; the mean logit decides between equals"
     rules = listed(list(dict.fromkeys(RULES[rule] for rule in study.rules)))
@@ -142,7 +142,7 @@ def _counts(results: StudyResults) -> Table:
     return Table("Images and patients", ["class", "images", "patients"], [Group("", rows)])
 
 
-def _leaders(study: Study) -> list[Block]:
+def _leaders(study: StudyReport) -> list[Block]:
     blocks: list[Block] = [tables.leaders(study.scored)]
     if study.results.kind.binary:
         blocks.append(thresholds.own(study.scored, study.rules))
@@ -159,7 +159,7 @@ def _leaders(study: Study) -> list[Block]:
     return blocks
 
 
-def _tables(study: Study) -> list[Block]:
+def _tables(study: StudyReport) -> list[Block]:
     results = study.results
     patches = [candidate for candidate in results.candidates if candidate.purpose == "comparison"] or study.candidates
     blocks: list[Block] = [
@@ -188,7 +188,7 @@ def _tables(study: Study) -> list[Block]:
     return blocks
 
 
-def _figures(study: Study) -> list[Block]:
+def _figures(study: StudyReport) -> list[Block]:
     compared = plots.epochs_compared(study.results)
     blocks: list[Block] = [*compared]
     if not compared:
@@ -218,7 +218,7 @@ def _figures(study: Study) -> list[Block]:
     return blocks
 
 
-def _beyond(study: Study, pictures: Pictures) -> list[Block]:
+def _beyond(study: StudyReport, pictures: Pictures) -> list[Block]:
     results, first = study.results, study.best
     images = breakdown.tested(results, first)
     wrong = breakdown.most_wrong(images)

@@ -7,17 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.evaluation.candidates import ScoredCandidate
+from trainer.evaluation.metrics import LOWER_IS_BETTER, MEASURES
 from trainer.evaluation.results import Candidate, Run, StudyResults
 from trainer.report import thesis
 from trainer.report.document import Cell, Entry, Group, Table
-from trainer.report.formatting import LOWER_IS_BETTER, MEASURES, NONE, estimate, mean_and_deviation, number, plain
-from trainer.report.scored import Scored
+from trainer.report.formatting import NONE, estimate, mean_and_deviation, number, plain
 
 THESIS_GROUP = "The thesis"
 _OURS = "This study"
 
 
-def leaders(scored: Sequence[Scored]) -> Table:
+def leaders(scored: Sequence[ScoredCandidate]) -> Table:
     """All compared candidates, best first, with every measure and its interval."""
     ordered = sorted(scored, key=lambda one: one.rank, reverse=True)
     shown = [name for name in MEASURES if name in ordered[0].measures and name != "share_auc"]

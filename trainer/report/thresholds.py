@@ -2,65 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 
 from trainer.choices import THRESHOLD_RULES, ThresholdRule
-from trainer.evaluation.out_of_fold import OutOfFold
+from trainer.evaluation.candidates import ScoredCandidate
+from trainer.evaluation.threshold_scan import ConfusionCounts, count, scan
 from trainer.report import thesis
 from trainer.report.document import Cell, Entry, Group, Plot, Table
 from trainer.report.drawing import COLOURS, DASHES, INK, canvas, plot
 from trainer.report.formatting import RULES, number
-from trainer.report.scored import Scored
-
-SCAN = np.linspace(0, 0.995, 200).round(3)
-"""The thresholds of the fine scan."""
 
 
-class Counts(NamedTuple):
-    """Predictions by truth and verdict."""
-
-    tn: int
-    fp: int
-    fn: int
-    tp: int
-
-    @property
-    def malignant(self) -> float:
-        """Accuracy on the malignant images: sensitivity."""
-        return self.tp / (self.tp + self.fn)
-
-    @property
-    def benign(self) -> float:
-        """Accuracy on the benign images: specificity."""
-        return self.tn / (self.tn + self.fp)
-
-    @property
-    def balanced(self) -> float:
-        """The mean of the two."""
-        return (self.malignant + self.benign) / 2
-
-
-def count(found: OutOfFold, threshold: float) -> Counts:
-    """The pooled out-of-fold verdicts, malignant where the share is above the threshold."""
-    called, malignant = found.scores.malignant_share > threshold, found.labels == 1
-    return Counts(
-        int((~called & ~malignant).sum()),
-        int((called & ~malignant).sum()),
-        int((~called & malignant).sum()),
-        int((called & malignant).sum()),
-    )
-
-
-def scan(found: OutOfFold) -> Iterator[tuple[float, Counts]]:
-    """All thresholds of `SCAN`."""
-    for threshold in SCAN.tolist():
-        yield threshold, count(found, threshold)
-
-
-def table(scored: Scored, rule: ThresholdRule) -> Table:
+def table(scored: ScoredCandidate, rule: ThresholdRule) -> Table:
     """Table 6 of one candidate: the thesis's thresholds, and those that each rule chooses.
 
     Args:
@@ -80,7 +35,7 @@ def table(scored: Scored, rule: ThresholdRule) -> Table:
             Group("This study: chosen by a rule on these same predictions (bold: the study's rule)", chosen),
             Group(
                 "The thesis: ResNet 18, 399 test images of one fold",
-                [_row(at, Counts(*counts)) for at, counts in thesis.THRESHOLDS.items()],
+                [_row(at, ConfusionCounts(*counts)) for at, counts in thesis.THRESHOLDS.items()],
             ),
         ],
         "The thresholds chosen here are what a model for new patients would get; counted on the predictions that they "
@@ -89,16 +44,16 @@ def table(scored: Scored, rule: ThresholdRule) -> Table:
     )
 
 
-def _row(threshold: float, counts: Counts) -> list[Entry]:
+def _row(threshold: float, counts: ConfusionCounts) -> list[Entry]:
     return [number(threshold, 2), *_counted(counts)]
 
 
-def _counted(counts: Counts, *, strong: bool = False) -> list[Cell]:
-    shares = [number(share) for share in (counts.malignant, counts.benign, counts.balanced)]
+def _counted(counts: ConfusionCounts, *, strong: bool = False) -> list[Cell]:
+    shares = [number(share) for share in (counts.sensitivity, counts.specificity, counts.balanced_accuracy)]
     return [Cell(text, strong=strong) for text in (*map(str, counts), *shares)]
 
 
-def own(scored: Sequence[Scored], rules: Sequence[ThresholdRule]) -> Table:
+def own(scored: Sequence[ScoredCandidate], rules: Sequence[ThresholdRule]) -> Table:
     """The thresholds that were used, fold by fold, and those that all predictions together choose."""
     rows = []
     for one, rule in zip(scored, rules, strict=True):
@@ -113,13 +68,13 @@ def own(scored: Sequence[Scored], rules: Sequence[ThresholdRule]) -> Table:
     )
 
 
-def curve(scored: Scored) -> Plot:
+def curve(scored: ScoredCandidate) -> Plot:
     """Sensitivity, specificity and balanced accuracy against the threshold."""
     thresholds, counts = zip(*scan(scored.found), strict=True)
     lines = {
-        "sensitivity (acc. malignant)": [one.malignant for one in counts],
-        "specificity (acc. benign)": [one.benign for one in counts],
-        "balanced accuracy": [one.balanced for one in counts],
+        "sensitivity (acc. malignant)": [one.sensitivity for one in counts],
+        "specificity (acc. benign)": [one.specificity for one in counts],
+        "balanced accuracy": [one.balanced_accuracy for one in counts],
     }
     with canvas(7.5, 3.8) as figure:
         axes = figure.subplots()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainer.choices import ThresholdRule
+from trainer.evaluation.candidates import ScoredCandidate, diverged, score
 from trainer.evaluation.results import Candidate, Run, StudyResults
 from trainer.report import csv_export
 from trainer.report.breakdown import Pictures
-from trainer.report.scored import Scored, diverged, score
-from trainer.report.sections import Study, document
+from trainer.report.sections import StudyReport, document
 
 NAME = "report"
 """Of the report's files, without their suffixes."""
@@ -42,11 +42,11 @@ def write(
     if not scored:
         raise ValueError("There is nothing to report: no candidate gave predictions that can be measured.")
 
-    def rule(one: Scored) -> ThresholdRule:
+    def rule(one: ScoredCandidate) -> ThresholdRule:
         return threshold_rule or one.candidate.options.threshold_rule
 
     leading = [one for one in scored if _leads(one.candidate, scored)]
-    study = Study(
+    study = StudyReport(
         results=results,
         run=run,
         scored=leading,
@@ -57,6 +57,6 @@ def write(
     csv_export.write(out, results, scored, [rule(one) for one in scored])
 
 
-def _leads(candidate: Candidate, scored: list[Scored]) -> bool:
+def _leads(candidate: Candidate, scored: list[ScoredCandidate]) -> bool:
     """Whether a candidate is compared; all are where none was meant to be."""
     return candidate.purpose == "comparison" or all(one.candidate.purpose != "comparison" for one in scored)

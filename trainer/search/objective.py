@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Judgement:
+class TrialScore:
     """Of one trial; see `trainer.search.results.Trial`."""
 
     objective: float
@@ -51,7 +51,7 @@ def judge(objective: Objective, labels: NDArray[np.int64], logits: Floats) -> fl
 
 def judge_folds(
     objective: Objective, data: ImageDataset, splits: Sequence[Split], folds: Sequence[FoldResult]
-) -> Judgement:
+) -> TrialScore:
     """Judge what the models of all splits said of their test images; the worst where that is no numbers."""
     logits = join_scores(folds).logits
     if not np.isfinite(logits).all():
@@ -60,9 +60,9 @@ def judge_folds(
     # Of eight types one may have its only patient tested: no options could have learnt it.
     learnt = np.concatenate([np.isin(data.labels[split.test], data.labels[split.train]) for split in splits])
     labels, logits = data.labels[tested[learnt]], logits[learnt]
-    return Judgement(judge(objective, labels, logits), fit_temperature(labels, logits))
+    return TrialScore(judge(objective, labels, logits), fit_temperature(labels, logits))
 
 
-def worst(objective: Objective, classes: int) -> Judgement:
+def worst(objective: Objective, classes: int) -> TrialScore:
     """Of a trial that diverged: no AUC is lower, and at the best temperature no log loss higher."""
-    return Judgement(float(np.log(classes)) if objective == "log_loss" else 0.0, diverged=True)
+    return TrialScore(float(np.log(classes)) if objective == "log_loss" else 0.0, diverged=True)

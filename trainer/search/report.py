@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.evaluation.metrics import Estimate
+from trainer.evaluation.metrics import MEASURES, Estimate
 from trainer.evaluation.results import Run
 from trainer.report.document import (
     Block,
@@ -26,9 +26,9 @@ from trainer.report.document import (
     Text,
     write_text,
 )
-from trainer.report.formatting import MEASURES, counted, estimate, interval, number, plain, signed
+from trainer.report.formatting import counted, estimate, interval, number, plain, signed
 from trainer.search import plots
-from trainer.search.results import Honest, Objective, SearchResults
+from trainer.search.results import NestedEvaluation, Objective, SearchResults
 from trainer.search.space import in_words
 
 NAME = "search"
@@ -152,7 +152,7 @@ def _unseen(results: SearchResults) -> str:
     return "images" if results.leaks else "images of patients"
 
 
-def _worth(found: Honest, unseen: str) -> Table:
+def _worth(found: NestedEvaluation, unseen: str) -> Table:
     rows: list[list[Entry]] = [
         [
             MEASURES[name],

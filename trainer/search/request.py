@@ -16,7 +16,7 @@ from trainer.search import space as spaces
 from trainer.search.journal import Identity
 from trainer.search.results import Objective
 from trainer.search.space import Space
-from trainer.search.subsets import Part
+from trainer.search.subsets import Subset
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Request:
             yield "AUC ranks two classes; for the tumour types the objective is log_loss."
         yield from spaces.problems(self.base, self.space)
 
-    def identity(self, part: Part, data: TrainingData, machine: Hardware) -> Identity:
+    def identity(self, part: Subset, data: TrainingData, machine: Hardware) -> Identity:
         """All that the trials of a part depend on, but for how many there are."""
         splits = json.dumps([[split.train.tolist(), split.test.tolist()] for split in part.inner])
         hardware = [machine.device, machine.precision, machine.compiled]

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifier.bundle import INTENDED_USE
-from trainer.choices import ThresholdRule
 from trainer.data.tasks import TaskName
-from trainer.evaluation import metrics, multiclass
-from trainer.evaluation.metrics import Estimate, Predictions, draw_patients, estimate
-from trainer.evaluation.multiclass import ClassPredictions
-from trainer.evaluation.out_of_fold import OutOfFold
+from trainer.evaluation.metrics import Estimate
 from trainer.options import FitOptions
 from trainer.schemas import FrozenModel
 
 Floats = NDArray[np.float64]
 Objective = Literal["log_loss", "auc"]
-_Said: TypeAlias = Predictions | ClassPredictions
-
-_DRAWS = 2000
 
 
 class Trial(FrozenModel):
@@ -42,7 +35,7 @@ class Trial(FrozenModel):
     diverged: bool = False
 
 
-class PartSearch(FrozenModel):
+class SubsetSearch(FrozenModel):
     """All trials inside one split's training images, or inside all images.
 
     Attributes:
@@ -75,7 +68,7 @@ class PartSearch(FrozenModel):
         return np.minimum.accumulate(values) if self.objective == "log_loss" else np.maximum.accumulate(values)
 
 
-class Honest(FrozenModel):
+class NestedEvaluation(FrozenModel):
     """Measures on images that no search saw, and of the base options on the same images.
 
     Attributes:
@@ -129,53 +122,12 @@ class SearchResults(FrozenModel):
     trials: int
     space: dict[str, dict[str, Any]]
     base: FitOptions
-    splits: list[PartSearch]
-    final: PartSearch
+    splits: list[SubsetSearch]
+    final: SubsetSearch
     best: FitOptions
-    honest: Honest | None
+    honest: NestedEvaluation | None
 
     @property
-    def searches(self) -> list[PartSearch]:
+    def searches(self) -> list[SubsetSearch]:
         """All of them, the one on all images last."""
         return [*self.splits, self.final]
-
-
-def honest(base: OutOfFold, searched: OutOfFold, rule: ThresholdRule) -> Honest:
-    """Measure both on the same patients; every draw of the bootstrap is used for both.
-
-    Args:
-        base: Predictions by the base options.
-        searched: Predictions by the options chosen in each split, each split's logits divided by its own search's
-            temperature: heads of different C speak louder or softer, and a ranking across splits needs one voice.
-        rule: How thresholds are chosen.
-    """
-    once = np.ones((1, searched.labels.size))
-    drawn = draw_patients(searched.labels, searched.patients, _DRAWS, 0)
-    said = (_said(searched, rule), _said(base, rule))
-    (ours, theirs), (ours_drawn, theirs_drawn) = (
-        [_measures(one, weights) for one in said] for weights in (once, drawn)
-    )
-    return Honest(
-        searched={name: estimate(float(ours[name][0]), ours_drawn[name]) for name in ours},
-        base={name: estimate(float(theirs[name][0]), theirs_drawn[name]) for name in ours},
-        difference={
-            name: estimate(float((ours[name] - theirs[name])[0]), ours_drawn[name] - theirs_drawn[name])
-            for name in ours
-        },
-        predictions=int(searched.labels.size),
-        patients=len(set(searched.patients)),
-    )
-
-
-def _said(found: OutOfFold, rule: ThresholdRule) -> _Said:
-    if found.scores.logits.shape[1] == 2:  # noqa: PLR2004 (two classes have a threshold)
-        return found.predictions(rule)
-    return ClassPredictions(
-        found.labels, found.patients, found.scores.shares, found.scores.logits, found.probabilities()
-    )
-
-
-def _measures(said: _Said, weights: Floats) -> dict[str, Floats]:
-    if isinstance(said, ClassPredictions):
-        return multiclass.measures(weights, said)
-    return metrics.measures(weights, said)

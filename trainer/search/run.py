@@ -21,8 +21,9 @@ from trainer.options import FitOptions
 from trainer.schemas import FoldResult
 from trainer.search import journal, report
 from trainer.search.models import Models
+from trainer.search.nested import evaluate_nested
 from trainer.search.request import Request
-from trainer.search.results import Honest, Objective, PartSearch, SearchResults, honest
+from trainer.search.results import NestedEvaluation, Objective, SearchResults, SubsetSearch
 from trainer.search.space import Space, as_data, space_for
 from trainer.search.subsets import plan
 from trainer.search.trials import Trials
@@ -129,7 +130,7 @@ def _run(
     data: TrainingData,
     *,
     progress: bool,
-) -> tuple[list[PartSearch], Honest | None]:
+) -> tuple[list[SubsetSearch], NestedEvaluation | None]:
     """Search every part, and measure the outer ones."""
     base = request.base
     fitted = sum(len(one.done) * len(one.part.inner) for one in by_part)
@@ -151,11 +152,15 @@ def _run(
     if not outer:
         return found, None
     was, became = (OutOfFold.of_folds(data.main, outer, folds) for folds in (before, after))
-    return found, honest(was, became, base.threshold_rule)
+    return found, evaluate_nested(was, became, base.threshold_rule)
 
 
 def _results(
-    request: Request, data: TrainingData, outer: Sequence[Split], found: Sequence[PartSearch], measured: Honest | None
+    request: Request,
+    data: TrainingData,
+    outer: Sequence[Split],
+    found: Sequence[SubsetSearch],
+    measured: NestedEvaluation | None,
 ) -> SearchResults:
     base = request.base
     *splits, final = found

@@ -18,7 +18,7 @@ ALL_IMAGES = "all images"
 
 
 @dataclass(frozen=True)
-class Part:
+class Subset:
     """What has a search of its own: the images of one outer split's training patients, or all images.
 
     Attributes:
@@ -30,7 +30,7 @@ class Part:
     inner: list[Split]
 
 
-def plan(data: ImageDataset, base: FitOptions, outer: Sequence[Split], inner_folds: int) -> list[Part]:
+def plan(data: ImageDataset, base: FitOptions, outer: Sequence[Split], inner_folds: int) -> list[Subset]:
     """The parts of the outer splits, in their order, and at last that of all images.
 
     Raises:
@@ -45,7 +45,7 @@ def plan(data: ImageDataset, base: FitOptions, outer: Sequence[Split], inner_fol
         except ValueError as error:
             wrong = str(error).splitlines()
         else:
-            parts.append(Part(split.name, inner))
+            parts.append(Subset(split.name, inner))
         problems += [f"Inside the training images of {split.name}: {sentence}" for sentence in wrong]
     if problems:
         remedy = "Ask for fewer --inner-folds, or 0 to leave one patient out at a time."

@@ -16,10 +16,10 @@ from trainer.options import FitOptions
 from trainer.search import space as spaces
 from trainer.search.journal import finished
 from trainer.search.models import Models
-from trainer.search.objective import Judgement, judge_folds, worst
+from trainer.search.objective import TrialScore, judge_folds, worst
 from trainer.search.request import Request
-from trainer.search.results import PartSearch, Trial
-from trainer.search.subsets import Part
+from trainer.search.results import SubsetSearch, Trial
+from trainer.search.subsets import Subset
 
 _ENOUGH_FOR_IMPORTANCE = 8
 _JUDGED = "judged"
@@ -37,7 +37,7 @@ class Trials:
         models: Fits what the trials ask for.
     """
 
-    part: Part
+    part: Subset
     study: optuna.Study
     request: Request
     data: ImageDataset
@@ -57,7 +57,7 @@ class Trials:
             if one.datetime_complete and one.datetime_start
         ]
 
-    def complete(self, bar: tqdm[Any]) -> PartSearch:
+    def complete(self, bar: tqdm[Any]) -> SubsetSearch:
         """Do the missing ones.
 
         A trial depends on the seed, its number and the finished trials before it alone: so a search goes on as if it
@@ -74,7 +74,7 @@ class Trials:
             trial.set_user_attr(_JUDGED, {"temperature": found.temperature, "diverged": found.diverged})
             self.study.tell(trial, found.objective)
             bar.set_postfix(trial=number + 1, best=f"{self.study.best_value:.4f}")
-        search = PartSearch(
+        search = SubsetSearch(
             name=self.part.name,
             objective=self.request.objective,
             trials=[
@@ -95,7 +95,7 @@ class Trials:
         if not number and not self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             self.study.enqueue_trial(spaces.start(base, self.request.space))
 
-    def _judge(self, options: FitOptions, bar: tqdm[Any]) -> Judgement:
+    def _judge(self, options: FitOptions, bar: tqdm[Any]) -> TrialScore:
         """Cross-validate options on the inner splits; where that diverges, they are the worst."""
         objective, splits = self.request.objective, self.part.inner
         folds = []

@@ -17,8 +17,8 @@ from classifier.bundle import Bundle, BundleError
 from classifier.decode import DecodeError, decode
 from classifier.predictor import Predictor
 from trainer.data.records import CLASSES, DataSetError
+from trainer.evaluation.comparison import ContingencyTable, MetricDifference, differences
 from trainer.evaluation.metrics import Predictions, confusion
-from trainer.experiments.compare import Agreement, Difference, differences
 from trainer.schemas import FrozenModel
 from trainer.utils.files import write_atomically
 from trainer.utils.progress import Bar, Stage
@@ -62,7 +62,7 @@ def compare(order: CompareOrder, folder: Path) -> CompareResult:
     judged = _judge(order, folder / _JUDGED_FILE)
     champion = _predictions(order.images, [one.champion for one in judged], order.champion)
     candidate = _predictions(order.images, [one.candidate for one in judged], order.candidate)
-    agreed = Agreement.of(champion, candidate)
+    agreed = ContingencyTable.of(champion, candidate)
     labels = [image.label for image in order.images]
     return CompareResult(
         images=len(labels),
@@ -153,7 +153,7 @@ def _predictions(images: Sequence[LabelledFile], said: Sequence[_Said], bundle: 
     )
 
 
-def _measure(found: Difference) -> Measure:
+def _measure(found: MetricDifference) -> Measure:
     """Without numbers where the measure needs a class that no image has."""
     if math.isnan(found.a) or math.isnan(found.b):
         return Measure(measure=found.measure)

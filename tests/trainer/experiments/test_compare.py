@@ -11,8 +11,10 @@ from sklearn import metrics as reference
 
 from tests.trainer import studies
 from tests.trainer.report.test_pages import check_page
+from trainer.evaluation.comparison import StudyComparison
 from trainer.evaluation.results import RESULTS_FILE, RUN_FILE, StudyResults
-from trainer.experiments.compare import Comparison, compare
+from trainer.experiments.compare import compare
+from trainer.report import comparison
 
 
 def put(folder: Path, results: StudyResults) -> Path:
@@ -22,7 +24,7 @@ def put(folder: Path, results: StudyResults) -> Path:
     return folder
 
 
-def pair(tmp_path: Path, a: StudyResults, b: StudyResults, **options: Any) -> Comparison:
+def pair(tmp_path: Path, a: StudyResults, b: StudyResults, **options: Any) -> StudyComparison:
     return compare(put(tmp_path / "a", a), put(tmp_path / "b", b), **{"draws": 200, **options})
 
 
@@ -35,7 +37,7 @@ def test_a_study_is_like_itself(tmp_path: Path) -> None:
     assert found.paired
     assert found.images == len(study.images)
     assert not found.warnings
-    assert (found.verdicts_differ, found.only_a_right, found.only_b_right) == (0, 0, 0)
+    assert (found.verdicts.verdicts_differ, found.verdicts.only_a_right, found.verdicts.only_b_right) == (0, 0, 0)
     for one in found.differences:
         assert (one.difference.low, one.difference.value, one.difference.high, one.b_better) == (0, 0, 0, 0.5)
 
@@ -57,10 +59,16 @@ def test_values_and_counts_are_those_computed_by_hand(tmp_path: Path) -> None:
     assert by_name["accuracy"].difference.value == pytest.approx(right[1].mean() - right[0].mean())
     areas = [reference.roc_auc_score(truth, [one[at][1] for at in range(truth.size)]) for one in said]
     assert by_name["auc"].difference.value == pytest.approx(areas[1] - areas[0])
-    assert found.only_a_right == (right[0] & ~right[1]).sum()
-    assert found.only_b_right == (right[1] & ~right[0]).sum()
-    assert found.both_right + found.both_wrong + found.only_a_right + found.only_b_right == truth.size
-    assert found.verdicts_differ == found.only_a_right + found.only_b_right
+    assert found.verdicts.only_a_right == (right[0] & ~right[1]).sum()
+    assert found.verdicts.only_b_right == (right[1] & ~right[0]).sum()
+    assert (
+        found.verdicts.both_right
+        + found.verdicts.both_wrong
+        + found.verdicts.only_a_right
+        + found.verdicts.only_b_right
+        == truth.size
+    )
+    assert found.verdicts.verdicts_differ == found.verdicts.only_a_right + found.verdicts.only_b_right
 
 
 def test_a_clear_winner_is_called_one(tmp_path: Path) -> None:
@@ -71,7 +79,7 @@ def test_a_clear_winner_is_called_one(tmp_path: Path) -> None:
     # Less is better: the difference is negative, and still B's.
     assert by_name["brier"].difference.high < 0
     assert by_name["brier"].b_better > 0.99
-    assert "By balanced accuracy B is better" in found.markdown
+    assert "By balanced accuracy B is better" in comparison.document(found).markdown
 
 
 def test_the_paired_bootstrap_is_the_one_done_by_hand(tmp_path: Path) -> None:
@@ -100,7 +108,13 @@ def test_other_repeats_are_compared_by_each_images_mean(tmp_path: Path) -> None:
     a, b = studies.study(repeats=3), studies.study(repeats=1)
     found = pair(tmp_path, a, b)
     assert not found.paired
-    assert found.both_right + found.both_wrong + found.only_a_right + found.only_b_right == len(a.images)
+    assert (
+        found.verdicts.both_right
+        + found.verdicts.both_wrong
+        + found.verdicts.only_a_right
+        + found.verdicts.only_b_right
+        == len(a.images)
+    )
     one = a.out_of_fold(a.candidates[0])
     logits = [one.scores.margin[one.image == at].mean() for at in range(len(a.images))]
     area = next(one for one in found.differences if one.measure == "auc")
@@ -163,13 +177,13 @@ def test_many_classes(tmp_path: Path) -> None:
 
 def test_it_is_shown_as_text_markdown_and_page(tmp_path: Path) -> None:
     found = pair(tmp_path, studies.study(candidates=WEAK), studies.study(candidates=STRONG))
-    lines = found.text.splitlines()
+    lines = comparison.text(found).splitlines()
     assert lines[0] == "A: a: weak"
     assert any(line.startswith("balanced accuracy") and "to" in line for line in lines)
     assert lines[-1] == "Research use only, not a diagnosis."
-    found.write(tmp_path / "out")
+    comparison.write(tmp_path / "out", found)
     written = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
     assert written == ["comparison.html", "comparison.md", "figures/differences.svg"]
     page = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
-    assert check_page(page).titles[0] == "Two studies side by side"
-    assert found.html == page
+    assert check_page(page).titles[0] == "Comparison of two studies"
+    assert comparison.document(found).html == page

@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredCandidate:
     """A candidate's out-of-fold predictions, measured; arrays are in the order of `found`.
 
     Attributes:
@@ -90,7 +90,7 @@ class Scored:
         return self.measures["balanced_accuracy"].value, second.value
 
 
-def score(results: StudyResults, candidate: Candidate, rule: ThresholdRule | None = None) -> Scored:
+def score(results: StudyResults, candidate: Candidate, rule: ThresholdRule | None = None) -> ScoredCandidate:
     """Measure a candidate.
 
     Args:
@@ -106,12 +106,12 @@ def score(results: StudyResults, candidate: Candidate, rule: ThresholdRule | Non
         raise ValueError(f"{candidate.name} gave logits that are not numbers: its training diverged.")
     if results.kind.binary:
         two = found.predictions(rule or candidate.options.threshold_rule)
-        return Scored(candidate, found, two, metrics.evaluate(two).measures)
+        return ScoredCandidate(candidate, found, two, metrics.evaluate(two).measures)
     many = ClassPredictions(
         found.labels, found.patients, found.scores.shares, found.scores.logits, found.probabilities()
     )
     measured = multiclass.evaluate(many)
-    return Scored(candidate, found, many, measured.measures, measured)
+    return ScoredCandidate(candidate, found, many, measured.measures, measured)
 
 
 def diverged(results: StudyResults, candidate: Candidate) -> bool:
@@ -119,6 +119,6 @@ def diverged(results: StudyResults, candidate: Candidate) -> bool:
     return not np.isfinite(results.out_of_fold(candidate).scores.logits).all()
 
 
-def best(scored: list[Scored]) -> Scored:
+def best(scored: list[ScoredCandidate]) -> ScoredCandidate:
     """The first of those with the highest `rank`."""
     return max(scored, key=lambda one: one.rank)
