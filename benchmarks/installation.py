@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from classifier import bundle, networks
-from tests.conftest import Stack
+from testing.stack import Stack
 
 _NO_RATE = "1000000/s"
 

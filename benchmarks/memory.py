@@ -19,7 +19,8 @@ from benchmarks import machine, processes
 from benchmarks.clients import Sent, Uploader, closed_loop
 from benchmarks.installation import installation, random_bundle, settings_option
 from benchmarks.watcher import Watcher
-from tests.conftest import Client, Stack, encode, noise
+from testing.images import encode, noise
+from testing.stack import Client, Stack
 
 _POINTS = (1, 100, 1000, 2500, 5000, 10_000, 20_000)
 _WATCHED = ("web", "inference", "sweep", "training", "redis")

@@ -19,7 +19,8 @@ from typing import Any
 
 import click
 
-from tests.conftest import Client, Stack, encode, noise
+from testing.images import encode, noise
+from testing.stack import Client, Stack
 
 POLL_SECONDS = 0.05
 

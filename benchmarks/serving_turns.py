@@ -24,7 +24,8 @@ from benchmarks.thesis_service import make_weights
 from benchmarks.watcher import Watcher
 from classifier import engine, networks
 from classifier.fused import fused
-from tests.conftest import ROOT, Stack
+from testing.paths import ROOT
+from testing.stack import Stack
 
 PATCHES = 15
 _TURNS = {"thesis": "the thesis's way", "bare": "the bare forward pass"}

@@ -17,7 +17,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from tests.conftest import ROOT, Stack
+from testing.paths import ROOT
+from testing.stack import Stack
 
 POLL_SECONDS = 0.02
 _MANY, _MANY_SECONDS = 16, 0.1

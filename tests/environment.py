@@ -1,6 +1,6 @@
-"""A pytest plugin, loaded before Django's settings: tests have a data folder of their own and touch no other.
+"""A pytest plugin, loaded before Django's settings, that gives each test process a data folder of its own.
 
-DATABASE_URL and REDIS_URL are used where they are set; they are never guessed.
+Tests use DATABASE_URL and REDIS_URL where they are set, and never guess them.
 """
 
 import atexit
@@ -15,7 +15,9 @@ atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 
 (Path(_folder) / "static").mkdir()  # else WhiteNoise warns that nothing was collected
 os.environ["PATCHVOTE_DATA"] = _folder
+# One thread for each process: pytest-xdist and the installations that tests start share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 for name in ("PATCHVOTE_HTTPS", "PATCHVOTE_DEBUG", "PATCHVOTE_HOST", "PORT"):
     os.environ.pop(name, None)
-# A shell's background job ignores Ctrl-C, and so would all that tests start and interrupt.
+# A background job of a shell ignores Ctrl-C, and the processes that tests start and interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -15,8 +15,8 @@ import dj_database_url
 import psycopg
 import pytest
 
-from tests.conftest import Stack
-from tests.postgres import MISSING, Postgres, _children, _running
+from testing.postgres import MISSING, Postgres, _children, _running
+from testing.stack import Stack
 
 ROOT = Path(__file__).parents[1]
 
@@ -110,7 +110,7 @@ def test_a_host_that_is_away_is_not_waited_for(query: str, timeout: str) -> None
 
 
 def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "tests.postgres", *words]
+    return [sys.executable, "-m", "testing.postgres", *words]
 
 
 @needs_a_server
@@ -145,7 +145,7 @@ def test_a_command_that_is_told_to_stop_takes_its_server_along() -> None:
 
 
 def test_where_no_server_is_installed_the_command_says_so(tmp_path: Path) -> None:
-    code = "import sys; from tests import postgres; postgres.ELSEWHERE = (); sys.exit(postgres.main(['--installed']))"
+    code = "import sys; from testing import postgres; postgres.ELSEWHERE = (); sys.exit(postgres.main(['--installed']))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PATH": str(tmp_path)},
         check=False, capture_output=True, text=True,

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import ROOT
+from testing.paths import ROOT
 
 
 def run(name: str, folder: Path, *options: str) -> tuple[str, Any]:

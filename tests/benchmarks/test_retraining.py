@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import retraining
-from tests.conftest import Stack
+from testing.stack import Stack
 from trainer.synthetic.dataset import write_tree
 
 

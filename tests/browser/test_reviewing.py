@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.conftest import encode, noise
+from testing.images import encode, noise
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -15,7 +15,7 @@ from patchvote.cases.polling import SLOWEST_POLL_SECONDS
 from patchvote.jobs import ledger
 from patchvote.jobs.models import Worker
 from patchvote.registry.models import ModelVersion
-from tests.conftest import encode, noise
+from testing.images import encode, noise
 
 
 @pytest.fixture

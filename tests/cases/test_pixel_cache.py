@@ -8,7 +8,7 @@ import pytest
 from django.core.files.storage import default_storage
 
 from patchvote.cases import pixel_cache
-from tests.conftest import noise
+from testing.images import noise
 
 
 @pytest.fixture(autouse=True)

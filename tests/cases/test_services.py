@@ -13,7 +13,7 @@ from patchvote.jobs import ledger
 from patchvote.jobs.models import State
 from patchvote.registry.models import Alias
 from patchvote.registry.services import NoChampionError
-from tests.conftest import encode, noise
+from testing.images import encode, noise
 
 
 @pytest.fixture

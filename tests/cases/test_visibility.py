@@ -91,7 +91,7 @@ def test_the_files_that_were_sent_are_served_nowhere(client: Client, owner: Any,
 def test_what_a_browser_gets_is_encoded_anew(client: Client, owner: Any, submit: Any, upload: Any) -> None:
     from PIL import Image as Picture
 
-    from tests.conftest import encode, noise
+    from testing.images import encode, noise
 
     exif = Picture.Exif()
     exif[0x010E] = "patient name"

@@ -11,7 +11,7 @@ from classifier import bundle
 from classifier.__main__ import main
 from classifier.bundle import Bundle
 from classifier.grid import PatchGrid
-from tests.conftest import encode, noise
+from testing.images import encode, noise
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from classifier.decode import Decoded, DecodeError, Limits, decode
-from tests.conftest import encode, noise
+from testing.images import encode, noise
 
 
 def refusal(data: bytes, limits: Limits | None = None) -> str:

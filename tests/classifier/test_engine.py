@@ -13,7 +13,7 @@ from classifier import engine
 from classifier.bundle import Bundle
 from classifier.engine import Engine, most_exact
 from classifier.predictor import Predictor
-from tests.conftest import noise
+from testing.images import noise
 
 CPU = torch.device("cpu")
 EXACT, HALF, BRAIN = (Engine(CPU, dtype) for dtype in (torch.float32, torch.float16, torch.bfloat16))

@@ -13,7 +13,7 @@ from torch import nn
 
 from classifier import networks
 from classifier.fused import FusedConvolution, fused
-from tests.conftest import ROOT
+from testing.paths import ROOT
 
 FEW = sorted(set(networks.NETWORKS) - {"vgg16", "resnet152"})
 

@@ -15,7 +15,7 @@ from classifier.engine import Engine
 from classifier.fused import FusedConvolution, fused
 from classifier.gpu import FULL, Gpu
 from classifier.predictor import Predictor
-from tests.conftest import noise
+from testing.images import noise
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 

@@ -8,7 +8,7 @@ import torch
 
 from classifier.grid import COVER, THESIS, PatchGrid
 from classifier.patches import cut
-from tests.conftest import noise
+from testing.images import noise
 
 
 def shape(boxes: list) -> tuple[int, int]:

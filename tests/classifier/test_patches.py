@@ -12,7 +12,7 @@ from torch import Tensor
 from classifier.grid import COVER, Box
 from classifier.normalisation import Normalisation
 from classifier.patches import cut, normalised_patches
-from tests.conftest import noise
+from testing.images import noise
 
 NORMALISATION = Normalisation(mean=(10, 120, 200), std=(3, 50, 70))
 GRID = COVER.boxes(width=700, height=460)

@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from classifier.decode import DecodeError, decode
 from classifier.png import decode_png
-from tests.conftest import encode, noise
+from testing.images import encode, noise
 
 RGB, RGBA, GREY = 2, 6, 0
 _CHANNELS = {RGB: 3, RGBA: 4, GREY: 1}

@@ -14,7 +14,7 @@ from classifier.decode import decode
 from classifier.engine import DeviceError, Engine
 from classifier.patches import cut
 from classifier.predictor import Predictor
-from tests.conftest import noise
+from testing.images import noise
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from patchvote.cases import services
 from patchvote.cases.models import Analysis
 from patchvote.core.log_formatters import ObjectFormatter, PlainFormatter
 from patchvote.jobs import ledger
-from tests.conftest import ROOT
+from testing.paths import ROOT
 
 
 def record(message: str = "Analysis stored", error: Any = None, **extra: Any) -> logging.LogRecord:

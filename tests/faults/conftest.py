@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from tests.conftest import Client
+from testing.stack import Client
 from tests.faults.installation import Installation
 from tests.faults.pictures import Pool
 
@@ -29,7 +29,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Iterat
 @pytest.fixture(scope="module")
 def on_postgres(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Iterator[Installation]:
     """The same on a PostgreSQL server of its own, where PostgreSQL is installed."""
-    from tests.postgres import MISSING, Postgres
+    from testing.postgres import MISSING, Postgres
 
     if not Postgres.installed():
         pytest.skip(MISSING)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.conftest import Client
+from testing.stack import Client
 from tests.faults.installation import Installation, pid_of
 
 

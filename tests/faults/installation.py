@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import redis as redis_client
 import requests
 
-from tests.conftest import ROOT, Client, Stack
+from testing.paths import ROOT
+from testing.stack import Client, Stack
 from tests.faults.database import Database
 
 QUICK = {

@@ -10,7 +10,7 @@ import torch
 from classifier import bundle, networks
 from classifier.grid import COVER
 from classifier.predictor import Predictor
-from tests.conftest import encode, noise
+from testing.images import encode, noise
 
 SIZE = 30
 SPREAD = 2.0

@@ -33,7 +33,7 @@ def main(minutes: float, cases: int, seed: int | None, postgres: bool, workers: 
         folder.mkdir(parents=True, exist_ok=True)
         server = None
         if postgres:
-            from tests.postgres import Postgres
+            from testing.postgres import Postgres
 
             server = stack.enter_context(Postgres(folder))
         pool = Pool(folder)

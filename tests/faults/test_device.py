@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT, Stack
+from testing.paths import ROOT
+from testing.stack import Stack
 from tests.faults.following import attempts, whole
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.conftest import Client, Stack, encode, noise
+from testing.images import encode, noise
+from testing.stack import Client, Stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Client, encode, noise
+from testing.images import encode, noise
+from testing.stack import Client
 from tests.faults.installation import Installation, kill, pid_of
 from tests.faults.pictures import Pool
 

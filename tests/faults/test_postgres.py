@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from tests.conftest import encode, noise
+from testing.images import encode, noise
 from tests.faults.following import steps, whole
 from tests.faults.injections import busy_worker, locked_database, restarted_database
 from tests.faults.installation import Installation

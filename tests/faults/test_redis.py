@@ -7,7 +7,8 @@ from random import Random
 
 import pytest
 
-from tests.conftest import Client, encode, noise
+from testing.images import encode, noise
+from testing.stack import Client
 from tests.faults.following import whole, works
 from tests.faults.injections import busy_worker, redis_away, redis_hangs
 from tests.faults.installation import Installation

@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from classifier.bundle import WEIGHTS_FILE
-from tests.conftest import Client, Stack
+from testing.stack import Client, Stack
 from tests.training.conftest import pack
 from trainer.synthetic.dataset import write_tree
 

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 import requests
 
-from tests.conftest import Client, encode
+from testing.images import encode
+from testing.stack import Client
 from tests.faults.audit import files_out_of_place
 from tests.faults.following import whole
 from tests.faults.injections import busy_worker, killed_web_master, killed_web_worker, locked_database

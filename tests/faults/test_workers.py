@@ -8,7 +8,8 @@ from random import Random
 
 import pytest
 
-from tests.conftest import Client, encode, noise
+from testing.images import encode, noise
+from testing.stack import Client
 from tests.faults.campaign import claimed_again
 from tests.faults.following import attempts, steps, whole, works
 from tests.faults.injections import busy_worker, clock_back, frozen_worker, killed_worker, step_clock

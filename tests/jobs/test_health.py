@@ -24,7 +24,7 @@ from patchvote.jobs import health as module
 from patchvote.jobs import heartbeat, ledger, storage_check
 from patchvote.jobs.management.commands import sweep
 from patchvote.jobs.models import Worker, workers_alive
-from tests.conftest import ROOT
+from testing.paths import ROOT
 
 pytestmark = pytest.mark.django_db
 

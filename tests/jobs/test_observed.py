@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import Client, Stack, encode, noise
+from testing.images import encode, noise
+from testing.stack import Client, Stack
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 

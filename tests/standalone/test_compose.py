@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from patchvote.standalone import processes
-from tests.conftest import ROOT
+from testing.paths import ROOT
 
 
 @pytest.fixture(scope="module")

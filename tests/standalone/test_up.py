@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, Stack
+from testing.paths import ROOT
+from testing.stack import Stack
 
 
 def test_environment_makes_a_secret_key_once(tmp_path: Path) -> None:

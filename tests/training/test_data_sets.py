@@ -15,7 +15,7 @@ from patchvote.jobs.models import State
 from patchvote.training import data_sets
 from patchvote.training.models import DataSet, Source
 from patchvote.training.overview import overview
-from tests.conftest import encode, noise
+from testing.images import encode, noise
 from tests.training.conftest import as_upload, pack
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -15,8 +15,8 @@ from patchvote.cases.inference import batches
 from patchvote.cases.models import Analysis
 from patchvote.jobs import ledger
 from patchvote.registry import services as registry
+from testing.images import encode, noise
 from tests.cases.inference.test_worker import states
-from tests.conftest import encode, noise
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from patchvote.cases.models import Analysis, Case
 from patchvote.jobs import ledger
 from patchvote.jobs.models import State, Worker
 from patchvote.registry import services as registry
-from tests.conftest import encode, noise
+from testing.images import encode, noise
 
 SMALL = encode(noise(230, 230))
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from patchvote.cases.models import Review
 from patchvote.cases.review import services as reviews
-from tests.conftest import encode, noise
+from testing.images import encode, noise
 
 
 @pytest.fixture

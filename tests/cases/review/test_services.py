@@ -9,7 +9,7 @@ from patchvote.cases import services
 from patchvote.cases.models import Analysis, Case, Review
 from patchvote.cases.review import services as reviews
 from patchvote.jobs import ledger
-from tests.conftest import encode, noise
+from testing.images import encode, noise
 
 
 def standing(case: Case) -> set[str]:

@@ -1,7 +1,7 @@
 """A private PostgreSQL server for tests, and a command that gives one to another command.
 
-    python -m tests.postgres python -m pytest tests/jobs
-    python -m tests.postgres --installed
+    python -m testing.postgres python -m pytest tests/jobs
+    python -m testing.postgres --installed
 
 It listens on a Unix socket in a folder of its own alone, so it meets no other server, and nobody else can reach it.
 """
