@@ -14,3 +14,7 @@ class ProblemsError(ValueError):
         """Keep all problems; the message holds one a line."""
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class OptionsError(ProblemsError):
+    """Options that cannot be used."""

@@ -17,7 +17,7 @@ from trainer.data.image_cache import PixelCache
 from trainer.data.records import SUBTYPES, DataSetError, from_breakhis_name
 from trainer.data.splits import Split, hold_out, make_splits, split_problems
 from trainer.data.tasks import TASKS
-from trainer.errors import ProblemsError
+from trainer.errors import OptionsError
 from trainer.evaluation.out_of_fold import Fitter
 from trainer.fitting import hardware
 from trainer.fitting.fitters import FinetuneFitter, FrozenFitter, TrainingData
@@ -29,10 +29,6 @@ BREAKHIS_CITATION = (
     "IEEE Transactions on Biomedical Engineering 63(7), 2016."
 )
 SYNTHETIC_CITATION = "Synthetic images made by trainer.synthetic: no patient is behind them."
-
-
-class OptionsError(ProblemsError):
-    """Options that cannot be used."""
 
 
 def option_problems(options: FitOptions) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from classifier import networks
 from trainer.data.datasets import ImageDataset
 from trainer.data.splits import PROTOCOL_NOTES, Split, make_splits, patients_by_class
+from trainer.errors import OptionsError
 from trainer.evaluation.fold_runner import FinishedFold, FoldStore, run_folds
 from trainer.evaluation.out_of_fold import diverged_fold
 from trainer.evaluation.results import (
@@ -24,7 +25,6 @@ from trainer.evaluation.results import (
     StudyResults,
 )
 from trainer.experiments import prepare
-from trainer.experiments.prepare import OptionsError
 from trainer.fitting.fitters import TrainingData
 from trainer.fitting.hardware import Hardware
 from trainer.options import MODES, FitOptions, Mode

@@ -14,7 +14,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from trainer.experiments.prepare import OptionsError
+from trainer.errors import OptionsError
 from trainer.utils.lock import alone_in
 
 Identity: TypeAlias = Mapping[str, Any]

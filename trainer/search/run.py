@@ -11,10 +11,10 @@ import optuna
 from tqdm import tqdm
 
 from trainer.data.splits import PROTOCOL_NOTES, Split, make_splits
+from trainer.errors import OptionsError
 from trainer.evaluation.out_of_fold import OutOfFold
 from trainer.evaluation.results import Run
 from trainer.experiments import prepare
-from trainer.experiments.prepare import OptionsError
 from trainer.fitting.fitters import TrainingData
 from trainer.fitting.hardware import Hardware
 from trainer.options import FitOptions

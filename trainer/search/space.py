@@ -15,7 +15,7 @@ from optuna.distributions import (
 )
 from pydantic import ValidationError
 
-from trainer.experiments.prepare import OptionsError
+from trainer.errors import OptionsError
 from trainer.options import FitOptions, Mode
 
 Space: TypeAlias = Mapping[str, BaseDistribution]

@@ -94,7 +94,9 @@ def sample(label: str, seed: int = 0, size: Size = SIZE, *, patient: int | None 
     return Image.fromarray(_photograph(canvas, patient_stain(seed if patient is None else patient)))
 
 
-def write_tree(out: Path, *, patients: int = 6, images: int = 4, seed: int = 0, progress: bool = False) -> int:
+def write_tree(
+    out: Path, *, patients: int = 6, images: int = 4, seed: int = 0, size: Size = SIZE, progress: bool = False
+) -> int:
     """Write a data set with the layout and the names of BreakHis, marked as synthetic.
 
     Args:
@@ -102,6 +104,7 @@ def write_tree(out: Path, *, patients: int = 6, images: int = 4, seed: int = 0, 
         patients: Of each class.
         images: Of each patient.
         seed: Of everything.
+        size: Width and height of each image, in pixels.
         progress: Show a progress bar.
 
     Returns:
@@ -124,7 +127,7 @@ def write_tree(out: Path, *, patients: int = 6, images: int = 4, seed: int = 0, 
         folder = out / "histology_slides" / "breast" / label / "SOB" / subtype / f"{stem}_14-{case}" / "40X"
         folder.mkdir(parents=True, exist_ok=True)
         stain, tissue = _seed(seed, case), _seed(seed, case, image)
-        micrograph = sample(label, tissue, patient=stain)
+        micrograph = sample(label, tissue, size, patient=stain)
         micrograph.save(folder / f"{stem}-14-{case}-40-{image + 1:03}.png", compress_level=1)
     return len(wanted)
 

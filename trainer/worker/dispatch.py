@@ -9,9 +9,6 @@ from typing import BinaryIO
 
 from trainer.schemas import FrozenModel
 from trainer.utils.progress import Stage, listening
-from trainer.worker.bundle import try_bundle
-from trainer.worker.check import check
-from trainer.worker.compare import compare
 from trainer.worker.event_writer import Teller
 from trainer.worker.failures import Names, failure
 from trainer.worker.protocol import (
@@ -24,7 +21,6 @@ from trainer.worker.protocol import (
     TrainOrder,
     read_order,
 )
-from trainer.worker.train import train
 
 logger = logging.getLogger(__name__)
 
@@ -53,17 +49,28 @@ def perform(folder: Path, output: BinaryIO) -> Outcome:
 
 
 def _work(order: Order, folder: Path, output: BinaryIO) -> FrozenModel:
-    """Do the order, telling of it."""
+    """Do the order and report its progress.
+
+    Each kind imports its own module, because PyTorch takes seconds to load and the check of a data set needs none.
+    """
     teller = Teller(output)
     with listening(teller):
         if isinstance(order, CheckOrder):
+            from trainer.worker.check import check
+
             teller.expect({Stage.UNPACKING: 1, Stage.READING: 3} if order.archive else {Stage.READING: 1})
             return check(order)
         if isinstance(order, TrainOrder):
+            from trainer.worker.train import train
+
             return train(order, folder, teller)
         if isinstance(order, CompareOrder):
+            from trainer.worker.compare import compare
+
             teller.expect({Stage.JUDGING: 1})
             return compare(order, folder)
+        from trainer.worker.bundle import try_bundle
+
         teller.expect({Stage.TRYING: 1})
         return try_bundle(order)
 

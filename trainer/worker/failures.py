@@ -12,8 +12,7 @@ from pydantic import ValidationError
 
 from classifier.decode import gettext_noop
 from trainer.data.records import DataSetError
-from trainer.errors import ProblemsError
-from trainer.experiments.prepare import OptionsError
+from trainer.errors import OptionsError, ProblemsError
 from trainer.worker.archives import ArchiveError
 from trainer.worker.protocol import Failed, FailureCode
 

@@ -33,15 +33,19 @@ CRASHED = gettext_noop("Something went wrong on the server. Tell an administrato
 DISK_FULL = gettext_noop("The disk is full. Make room, then start this again.")
 FILES_UNREADABLE = gettext_noop("Files that this needs cannot be read on the server. Tell an administrator.")
 
-_TICK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 _ETA_SPAN_SECONDS = 90
 _LEAST_ADVANCE = 1e-4
 _OUTAGES = (OperationalError, InterfaceError)
 """The database is away or locked, and will be back; any other error of it comes again each time."""
 
 
-def work() -> None:
-    """Work until nothing is due, or the process was told to stop."""
+def work(poll_seconds: float = _POLL_SECONDS) -> None:
+    """Work until no job is due or the process is asked to stop.
+
+    Args:
+        poll_seconds: Pause between two looks at the child processes and the queue.
+    """
     at_work: list[SupervisedJob] = []
     slots = [Slot(RUNS, at_work), Slot(SHORT, at_work)]
     with ledger.renewing(at_work):  # however long one step takes, no lease runs out
@@ -51,7 +55,7 @@ def work() -> None:
                 busy = [_step(slot) for slot in slots]
                 if not any(busy):
                     return
-                time.sleep(_TICK_SECONDS)
+                time.sleep(poll_seconds)
         finally:
             for slot in slots:
                 slot.stop()

@@ -17,9 +17,10 @@ from trainer.data.datasets import load
 from trainer.data.image_cache import decode_pixels
 from trainer.data.records import DataSetError
 from trainer.data.splits import make_splits
+from trainer.errors import OptionsError
 from trainer.experiments import prepare
 from trainer.experiments.fit import Fitted, fit
-from trainer.experiments.prepare import BREAKHIS_CITATION, SYNTHETIC_CITATION, OptionsError
+from trainer.experiments.prepare import BREAKHIS_CITATION, SYNTHETIC_CITATION
 from trainer.fitting.fitters import TrainingData
 from trainer.options import FitOptions
 from trainer.synthetic.dataset import write_tree

@@ -20,10 +20,10 @@ from classifier.networks import WeightsUnavailableError
 from trainer import report
 from trainer.data.records import DataSetError
 from trainer.data.splits import hold_out
+from trainer.errors import OptionsError
 from trainer.evaluation import fold_runner
 from trainer.evaluation.results import load
 from trainer.experiments import prepare
-from trainer.experiments.prepare import OptionsError
 from trainer.experiments.study import Planned, Study, plan, study
 from trainer.fitting.hardware import Hardware
 from trainer.options import THESIS, FitOptions

@@ -15,7 +15,7 @@ from optuna.distributions import FloatDistribution
 from tests.trainer.conftest import many
 from tests.trainer.searches import BASE, Fake, faking, run
 from trainer.data.splits import Split
-from trainer.experiments.prepare import OptionsError
+from trainer.errors import OptionsError
 from trainer.schemas import FoldResult
 
 

@@ -11,7 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from tests.trainer.conftest import many
 from tests.trainer.searches import BASE, TRAINED, Fake, faking, run
 from trainer.data.records import DataSetError
-from trainer.experiments.prepare import OptionsError
+from trainer.errors import OptionsError
 from trainer.options import FitOptions
 from trainer.search import space_for
 
