@@ -16,29 +16,21 @@ from testing.stack import Stack
 
 
 def test_environment_makes_a_secret_key_once(tmp_path: Path) -> None:
-    from patchvote.config import env
+    from patchvote.config import data_folder
 
-    key = env.secret_key(tmp_path)
+    key = data_folder.secret_key(tmp_path)
     assert len(key) >= 50
-    assert env.secret_key(tmp_path) == key
+    assert data_folder.secret_key(tmp_path) == key
     assert (tmp_path / "secret_key").stat().st_mode & 0o077 == 0
     assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
 
 
 def test_a_long_data_folder_still_has_a_socket(tmp_path: Path) -> None:
-    from patchvote.config import env
+    from patchvote.config import data_folder
 
     long = tmp_path / ("x" * 120)
-    assert len(str(env.private_redis_socket(long))) <= 100
-    assert env.private_redis_socket(Path("/d")) == Path("/d/run/redis.sock")
-
-
-def test_numbers_in_the_environment_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    from patchvote.config import env
-
-    monkeypatch.setenv("PORT", "eight thousand")
-    with pytest.raises(SystemExit, match="PORT must be a whole number"):
-        env.number("PORT", 8000)
+    assert len(str(data_folder.private_redis_socket(long))) <= 100
+    assert data_folder.private_redis_socket(Path("/d")) == Path("/d/run/redis.sock")
 
 
 def run_up(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -10,31 +10,36 @@ import django_stubs_ext
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
-from patchvote.config import env
+from patchvote.config import data_folder
+from patchvote.config.env import ROOT, Environment, unknown_variables
+
+_env = Environment.read()
+UNKNOWN_VARIABLES = unknown_variables()
+"""Environment variables that look like Patchvote's but that it does not read; a system check reports them."""
 
 # PyTorch's compiler would make a folder in the system's temporary one as soon as it is imported, matplotlib one in the
 # home folder.
-os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(env.data_folder() / "cache" / "torch"))
-os.environ.setdefault("MPLCONFIGDIR", str(env.data_folder() / "cache" / "matplotlib"))
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_env.data_folder / "cache" / "torch"))
+os.environ.setdefault("MPLCONFIGDIR", str(_env.data_folder / "cache" / "matplotlib"))
 
 django_stubs_ext.monkeypatch()  # Django's generic classes take their types at run time too
 
-BASE_DIR = env.ROOT
-DATA_DIR = env.data_folder()
+BASE_DIR = ROOT
+DATA_DIR = _env.data_folder
 FRONTEND_DIR = BASE_DIR / "frontend"
 
-DEBUG = env.flag("PATCHVOTE_DEBUG")
-SECRET_KEY = env.secret_key(DATA_DIR)
-HTTPS = env.flag("PATCHVOTE_HTTPS")
+DEBUG = _env.debug
+SECRET_KEY = _env.secret_key or data_folder.secret_key(DATA_DIR)
+HTTPS = _env.https
 """Set where people reach the server over HTTPS (a proxy in front): cookies are then sent over HTTPS alone."""
 
-PORT = env.number("PORT", 8000)
-HOST = env.text("PATCHVOTE_HOST", "127.0.0.1")
+PORT = _env.port
+HOST = _env.host
 AUTHORITY = f"{f'[{HOST}]' if ':' in HOST else HOST}:{PORT}"
 ADDRESS = f"http://{AUTHORITY}/"
-ALLOWED_HOSTS = [*env.words("PATCHVOTE_ALLOWED_HOSTS"), HOST, "localhost", "127.0.0.1", "[::1]"]
-WEB_WORKERS = env.number("PATCHVOTE_WEB_WORKERS", 2)
-CSRF_TRUSTED_ORIGINS = env.words("PATCHVOTE_TRUSTED_ORIGINS")
+ALLOWED_HOSTS = [*_env.allowed_hosts, HOST, "localhost", "127.0.0.1", "[::1]"]
+WEB_WORKERS = _env.web_workers
+CSRF_TRUSTED_ORIGINS = _env.trusted_origins
 
 INSTALLED_APPS = [
     "patchvote.accounts.apps.TokensConfig",  # first: our admin of tokens replaces its own
@@ -102,9 +107,9 @@ FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
 # --- database ---------------------------------------------------------------------------------------------------------
 
 DATABASES = {
-    "default": dj_database_url.parse(env.text("DATABASE_URL", "sqlite://"), conn_max_age=60, conn_health_checks=True)
+    "default": dj_database_url.parse(_env.database_url or "sqlite://", conn_max_age=60, conn_health_checks=True)
 }
-if not env.text("DATABASE_URL"):
+if not _env.database_url:
     DATABASES["default"]["NAME"] = str(DATA_DIR / "patchvote.sqlite3")  # as it is: a URL would have to quote it
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"]["OPTIONS"] = {
@@ -136,7 +141,7 @@ MODELS_DIR = DATA_DIR / "models"
 TRAINING_DIR = DATA_DIR / "training"
 CACHE_DIR = DATA_DIR / "cache"
 """Decoded images and computed features: may be emptied at any time."""
-DATA_ROOTS = env.folders("PATCHVOTE_DATA_ROOTS", DATA_DIR / "import")
+DATA_ROOTS = [DATA_DIR / "import"] if _env.data_roots is None else _env.data_roots
 """Data sets can be made from folders below these; they are read where they lie."""
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
@@ -148,16 +153,16 @@ STORAGES = {
 FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 # On the disk of the media: a large upload is moved to its place, not copied.
-FILE_UPLOAD_TEMP_DIR = env.upload_folder(DATA_DIR)
+FILE_UPLOAD_TEMP_DIR = data_folder.upload_folder(DATA_DIR)
 
-UPLOAD_MAX_BYTES = env.number("PATCHVOTE_UPLOAD_MAX_MB", 20) * 1024 * 1024
+UPLOAD_MAX_BYTES = _env.upload_max_mb * 1024 * 1024
 """Of one image."""
-UPLOAD_MAX_PIXELS = env.number("PATCHVOTE_UPLOAD_MAX_MEGAPIXELS", 50) * 1_000_000
-UPLOAD_MAX_IMAGES = env.number("PATCHVOTE_UPLOAD_MAX_IMAGES", 20)
+UPLOAD_MAX_PIXELS = _env.upload_max_megapixels * 1_000_000
+UPLOAD_MAX_IMAGES = _env.upload_max_images
 """Of one case."""
-DATA_SET_MAX_BYTES = env.number("PATCHVOTE_DATA_SET_MAX_MB", 8192) * 1024 * 1024
+DATA_SET_MAX_BYTES = _env.data_set_max_mb * 1024 * 1024
 """Of the zip of a data set."""
-BUNDLE_MAX_BYTES = env.number("PATCHVOTE_BUNDLE_MAX_MB", 2048) * 1024 * 1024
+BUNDLE_MAX_BYTES = _env.bundle_max_mb * 1024 * 1024
 """Of a model's bundle, packed and unpacked."""
 FILE_UPLOAD_HANDLERS = [
     "patchvote.core.upload_handlers.BoundedUploadHandler",
@@ -166,12 +171,14 @@ FILE_UPLOAD_HANDLERS = [
 ]
 DATA_UPLOAD_MAX_NUMBER_FILES = 100
 
-STORAGE_MARGIN_BYTES = env.number("PATCHVOTE_STORAGE_MARGIN_MB", 100) * 1024 * 1024
+STORAGE_MARGIN_BYTES = _env.storage_margin_mb * 1024 * 1024
 """Free bytes below which the disk counts as full."""
 
 # --- people -----------------------------------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"
+FIRST_ADMIN_PASSWORD = _env.admin_password
+"""The password of the account that the first start creates; empty for a random one."""
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
@@ -200,7 +207,7 @@ AXES_VERBOSE = False
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("es", _("Spanish"))]
 LOCALE_PATHS = [FRONTEND_DIR / "locale"]
-TIME_ZONE = env.text("PATCHVOTE_TIME_ZONE", "UTC")
+TIME_ZONE = _env.time_zone
 USE_TZ = True
 
 # --- safety -----------------------------------------------------------------------------------------------------------
@@ -228,7 +235,7 @@ if HTTPS:
     SECURE_SSL_REDIRECT = True
     SECURE_REDIRECT_EXEMPT = [r"^(api/v1/)?health/$"]
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-    SECURE_HSTS_SECONDS = env.number("PATCHVOTE_HSTS_SECONDS", 31_536_000)
+    SECURE_HSTS_SECONDS = _env.hsts_seconds
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True
 
@@ -253,15 +260,15 @@ REST_FRAMEWORK = {
     "PAGE_SIZE": 25,
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_THROTTLE_RATES": {
-        "sign-in": env.text("PATCHVOTE_RATE_SIGN_IN", "20/min"),
-        "submit": env.text("PATCHVOTE_RATE_SUBMIT", "600/min"),
-        "read": env.text("PATCHVOTE_RATE_READ", "6000/min"),
+        "sign-in": _env.rate_sign_in,
+        "submit": _env.rate_submit,
+        "read": _env.rate_read,
     },
     # Addresses that clients claim count for nothing unless so many proxies stand before the server.
-    "NUM_PROXIES": env.number("PATCHVOTE_PROXIES", 0),
+    "NUM_PROXIES": _env.proxies,
     "EXCEPTION_HANDLER": "patchvote.core.api_base.exception_handler",
 }
-REST_KNOX = {"TOKEN_TTL": timedelta(days=env.number("PATCHVOTE_TOKEN_DAYS", 90)), "AUTH_HEADER_PREFIX": "Token"}
+REST_KNOX = {"TOKEN_TTL": timedelta(days=_env.token_days), "AUTH_HEADER_PREFIX": "Token"}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Patchvote",
     "DESCRIPTION": "Send micrographs, read verdicts and patch votes. Research use only, not a diagnosis.",
@@ -281,9 +288,9 @@ SPECTACULAR_SETTINGS = {
 # --- Celery and Redis -------------------------------------------------------------------------------------------------
 
 PRIVATE_REDIS_SOCKET: Path | None = None
-REDIS_URL = env.text("REDIS_URL")
+REDIS_URL = _env.redis_url
 if not REDIS_URL:
-    PRIVATE_REDIS_SOCKET = env.private_redis_socket(DATA_DIR)
+    PRIVATE_REDIS_SOCKET = data_folder.private_redis_socket(DATA_DIR)
     REDIS_URL = f"unix://{quote(str(PRIVATE_REDIS_SOCKET))}"
 
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
@@ -315,51 +322,51 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 
 # --- the ledger -------------------------------------------------------------------------------------------------------
 
-JOB_LEASE = timedelta(seconds=env.number("PATCHVOTE_LEASE_SECONDS", 10, least=1))
+JOB_LEASE = timedelta(seconds=_env.lease_seconds)
 """How long a worker may be silent before its jobs go back to the queue; renewed three times as often."""
-JOB_MAX_ATTEMPTS = env.number("PATCHVOTE_MAX_ATTEMPTS", 4, least=1)
-JOB_RETRY = timedelta(seconds=env.number("PATCHVOTE_RETRY_SECONDS", 3, least=0))
+JOB_MAX_ATTEMPTS = _env.max_attempts
+JOB_RETRY = timedelta(seconds=_env.retry_seconds)
 """How long a job waits that was lost a second time; twice as long each time after that, up to `JOB_RETRY_LONGEST`."""
 JOB_RETRY_LONGEST = timedelta(minutes=1)
-JOB_SWEEP_SECONDS = env.number("PATCHVOTE_SWEEP_SECONDS", 2, least=1)
-CLEANING_SECONDS = env.number("PATCHVOTE_CLEANING_SECONDS", 600, least=1)
+JOB_SWEEP_SECONDS = _env.sweep_seconds
+CLEANING_SECONDS = _env.cleaning_seconds
 """Between two cleanings by the sweep."""
-ORPHAN_SECONDS = env.number("PATCHVOTE_ORPHAN_SECONDS", 3600, least=30)
+ORPHAN_SECONDS = _env.orphan_seconds
 """How long a file that belongs to no row is left alone: the request that brought it may be about to write its row."""
-INFERENCE_BATCH = env.number("PATCHVOTE_INFERENCE_BATCH", 64, least=1)
+INFERENCE_BATCH = _env.inference_batch
 """Analyses that an inference worker claims at once, at the most; it takes fewer where that many patches are enough."""
-INFERENCE_DEVICE = env.text("PATCHVOTE_DEVICE", "auto")
-INFERENCE_PRECISION = env.choice("PATCHVOTE_PRECISION", "auto", "float32", "float16", "bfloat16")
-INFERENCE_NICENESS = env.number("PATCHVOTE_INFERENCE_NICENESS", 10, least=0)
+INFERENCE_DEVICE = _env.device
+INFERENCE_PRECISION = _env.precision
+INFERENCE_NICENESS = _env.inference_niceness
 """Of inference processes: web pages and uploads on the same machine go first."""
-INFERENCE_STALL = timedelta(seconds=env.number("PATCHVOTE_STALL_SECONDS", 120, least=60))
+INFERENCE_STALL = timedelta(seconds=_env.stall_seconds)
 """An inference worker whose forward pass comes no further for so long ends itself; another one takes over."""
-TRAINING_DEVICE = env.text("PATCHVOTE_TRAINING_DEVICE", INFERENCE_DEVICE)
-TRAINING_MAX_ATTEMPTS = env.number("PATCHVOTE_TRAINING_MAX_ATTEMPTS", 12)
+TRAINING_DEVICE = _env.training_device or INFERENCE_DEVICE
+TRAINING_MAX_ATTEMPTS = _env.training_max_attempts
 """In a row, each of which came no further than those before it."""
-TRAINING_NICENESS = env.number("PATCHVOTE_TRAINING_NICENESS", 19)
+TRAINING_NICENESS = _env.training_niceness
 """Of training processes: inference on the same machine goes first."""
 
 # --- the champion -----------------------------------------------------------------------------------------------------
 
-PROMOTION_SENSITIVITY_LOSS = env.share("PATCHVOTE_PROMOTION_SENSITIVITY_LOSS", 0.02)
+PROMOTION_SENSITIVITY_LOSS = _env.promotion_sensitivity_loss
 """How much less sensitive than the champion a model may be in a comparison without a reason being asked for."""
-PROMOTION_FEWEST_PATIENTS = env.number("PATCHVOTE_PROMOTION_FEWEST_PATIENTS", 5)
+PROMOTION_FEWEST_PATIENTS = _env.promotion_fewest_patients
 """Patients below which a comparison says little."""
 
 # --- logs -------------------------------------------------------------------------------------------------------------
 
-LOG_FORMAT = env.choice("PATCHVOTE_LOG_FORMAT", "plain", "json")
+LOG_FORMAT = _env.log_format
 LOGGING_CONFIG = "patchvote.core.log_formatters.configure"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
         "plain": {"()": "patchvote.core.log_formatters.PlainFormatter"},
-        "json": {"()": "patchvote.core.log_formatters.ObjectFormatter"},
+        "json": {"()": "patchvote.core.log_formatters.ObjectFormatter", "process_name": _env.process},
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
-    "root": {"handlers": ["console"], "level": env.text("PATCHVOTE_LOG_LEVEL", "INFO")},
+    "root": {"handlers": ["console"], "level": _env.log_level},
     "loggers": {
         "django": {"handlers": ["console"], "level": "WARNING", "propagate": False},
         "celery": {"level": "WARNING"},

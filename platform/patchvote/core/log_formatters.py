@@ -8,15 +8,11 @@ from __future__ import annotations
 import json
 import logging
 import logging.config
-import os
 import re
 from typing import Any
 
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
-
-PROCESS = os.environ.get("PATCHVOTE_PROCESS", "manage")
-"""What this process is: web, inference, training, sweep, else a command; its supervisor says so."""
 
 _NOT_FIELDS = frozenset({*RESERVED_ATTRS, "asctime", "message", "request", "data"})
 """Python's own attributes of a record, and those of Django and Celery that say the message again, or too much."""
@@ -38,11 +34,16 @@ class PlainFormatter(logging.Formatter):
 class ObjectFormatter(JsonFormatter):
     """One JSON object a line: time (UTC), level, logger, message, process, pid, and what it is about."""
 
-    def __init__(self) -> None:
+    def __init__(self, process_name: str = "manage") -> None:
+        """Set the fields.
+
+        Args:
+            process_name: The role of this process: web, inference, training, sweep or manage.
+        """
         super().__init__(
             ["levelname", "name", "message", "process"],
             rename_fields={"levelname": "level", "name": "logger", "process": "pid"},
-            static_fields={"process_name": PROCESS},
+            static_fields={"process_name": process_name},
             timestamp="time",
             reserved_attrs=list(_NOT_FIELDS),
         )

@@ -7,3 +7,7 @@ class StandaloneConfig(AppConfig):
     """Everything on one machine."""
 
     name = "patchvote.standalone"
+
+    def ready(self) -> None:
+        """Register the system checks."""
+        from patchvote.standalone import checks  # noqa: F401

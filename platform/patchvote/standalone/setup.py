@@ -18,7 +18,6 @@ from django.db.models import Q
 from classifier import bundle
 from patchvote.accounts.models import User
 from patchvote.accounts.roles import ADMIN
-from patchvote.config import env
 from patchvote.registry import services as registry
 from patchvote.registry.models import Alias, Origin
 
@@ -81,7 +80,7 @@ def make_first_admin() -> FirstAdmin | None:
     # A person of that name whom somebody made a superuser no longer stays what he or she is.
     if User.objects.filter(Q(is_superuser=True) | Q(username=FIRST_ADMIN)).exists():
         return None
-    given = env.text("PATCHVOTE_ADMIN_PASSWORD")
+    given = settings.FIRST_ADMIN_PASSWORD
     password = given or secrets.token_urlsafe(12)
     user = User.objects.create_superuser(FIRST_ADMIN, password=password)
     user.groups.add(Group.objects.get(name=ADMIN))

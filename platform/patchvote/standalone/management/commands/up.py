@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 
 from patchvote.standalone import processes, supervision
+from patchvote.standalone.checks import check_environment
 
 SLOW_START_SECONDS = 60
 
@@ -34,6 +35,8 @@ class Command(BaseCommand):
         for number in ending:
             signal.signal(number, lambda *_: stop.set())
         try:
+            for warning in check_environment():
+                self.stderr.write(f"{warning.msg} {warning.hint}")
             with supervision.lock():
                 self._check_port()
                 self._set_up(stop)
