@@ -11,7 +11,7 @@ from unittest import mock
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from classifier.normalisation import Normalisation
+from classifier.imaging.normalisation import Normalisation
 from trainer.fitting import finetune
 from trainer.fitting.patch_sampler import PatchPool
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.decode import decode
+from classifier.imaging.decode import decode
 
 Pixels = NDArray[np.uint8]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import clock
-from classifier.fused import fused
+from classifier.engine.fusion import fuse
 from trainer.fitting.cpu import keep_freed_memory
 
 PRECISIONS = {
@@ -34,7 +34,7 @@ class Way:
         precision: A key of `PRECISIONS`.
         channels_last: The memory layout.
         compiled: Whether it goes through `torch.compile`.
-        fused: Whether it goes through `classifier.fused`, as it serves.
+        fused: Whether it goes through `classifier.engine.fusion`, as it serves.
     """
 
     precision: str
@@ -57,7 +57,7 @@ class Forward:
         if torch.device(device).type == "cpu":
             keep_freed_memory()  # as a worker does
         self._layout = torch.channels_last if way.channels_last else torch.contiguous_format
-        chosen = fused(module.eval(), PATCH) if way.fused else copy.deepcopy(module).eval()
+        chosen = fuse(module.eval(), PATCH) if way.fused else copy.deepcopy(module).eval()
         prepared = chosen.to(device, PRECISIONS[way.precision])
         prepared = prepared.to(memory_format=self._layout)  # type: ignore[call-overload]  # PyTorch's own types
         self._module: Any = torch.compile(prepared, dynamic=False) if way.compiled else prepared

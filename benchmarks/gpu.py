@@ -116,7 +116,7 @@ def _bare(network: str, device: str, plan: dict[str, Any]) -> list[dict[str, Any
 def _predictor(folder: Path, network: str, device: str, plan: dict[str, Any], best: float) -> dict[str, Any]:
     from benchmarks.installation import random_bundle
     from benchmarks.load import Load
-    from classifier.decode import decode
+    from classifier.imaging.decode import decode
     from classifier.predictor import Predictor
 
     predictor = Predictor(random_bundle(folder / "bundle", network), device=device)

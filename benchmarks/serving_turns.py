@@ -22,8 +22,9 @@ from benchmarks.forward import PATCH, Forward, Way
 from benchmarks.installation import installation, random_bundle
 from benchmarks.thesis_service import make_weights
 from benchmarks.watcher import Watcher
-from classifier import engine, networks
-from classifier.fused import fused
+from classifier import networks
+from classifier.engine import devices
+from classifier.engine.fusion import fuse
 from testing.paths import ROOT
 from testing.stack import Stack
 
@@ -95,7 +96,7 @@ class Turns:
         self._warm_up, self._seconds = warm_up, seconds
         module = networks.create(network).eval()
         # A format that a worker would not choose is no ceiling, and where the processor lacks it takes minutes.
-        chosen = engine.choose(fused(module, PATCH), torch.device(device)).dtype
+        chosen = devices.choose(fuse(module, PATCH), torch.device(device)).dtype
         formats = dict.fromkeys(str(dtype).removeprefix("torch.") for dtype in (torch.float32, chosen))
         self._bare = {name: Forward(module, device, Way(name)) for name in formats}
 

@@ -125,12 +125,12 @@ def main(  # noqa: PLR0917 (click passes by name)
 
 
 def _ways(bundle: Any, device: str, precisions: Sequence[Any]) -> dict[str, Way]:
-    from classifier import engine
+    from classifier.engine import devices
     from classifier.predictor import Predictor
 
     with _unfused():
         plain = Predictor(bundle, device="cpu", precision="float32")
-    usual = [str(dtype).removeprefix("torch.") for dtype in engine.formats(engine.find(device))]
+    usual = [str(dtype).removeprefix("torch.") for dtype in devices.formats(devices.find(device))]
     return {"as trained, float32": Way(plain)} | {
         f"as it serves, {precision}": Way(Predictor(bundle, device=device, precision=precision))
         for precision in precisions or usual
@@ -139,7 +139,7 @@ def _ways(bundle: Any, device: str, precisions: Sequence[Any]) -> dict[str, Way]
 
 @contextmanager
 def _unfused() -> Iterator[None]:
-    with mock.patch("classifier.predictor.fused", lambda module, _side: module):
+    with mock.patch("classifier.predictor.fuse", lambda module, _side: module):
         yield
 
 

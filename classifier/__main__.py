@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from classifier.bundle import INTENDED_USE, SHIPPED, Bundle, BundleError, unpack
-from classifier.decode import Decoded, DecodeError, Limits, decode
+from classifier.imaging.decode import Decoded, DecodeError, Limits, decode
 
 IMAGES_AT_ONCE = 8
 
@@ -43,7 +43,7 @@ def main(images: tuple[Path, ...], bundle_path: Path, as_json: bool, device: str
 
     Research use only, not a diagnosis.
     """
-    from classifier.engine import DeviceError
+    from classifier.engine.devices import DeviceError
     from classifier.predictor import Predictor
 
     try:

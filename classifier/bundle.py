@@ -17,8 +17,8 @@ from typing import IO, TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from classifier import archive
-from classifier.metadata import (
+from classifier import bundle_archive as archive
+from classifier.bundle_metadata import (
     INTENDED_USE,
     MODEL_NAME,
     BundleMetadata,

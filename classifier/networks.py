@@ -16,7 +16,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.shufflenetv2 import InvertedResidual
 
-from classifier.normalisation import Normalisation
+from classifier.imaging.normalisation import Normalisation
 
 Weights = Literal["imagenet"] | None
 

@@ -16,13 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from classifier import engine, votes
+from classifier import votes
 from classifier.bundle import Bundle, BundleMetadata
-from classifier.cores import Cores, Results
-from classifier.fused import fused
-from classifier.gpu import Gpu
+from classifier.engine import devices
+from classifier.engine.cores import Cores, Results
+from classifier.engine.fusion import fuse
+from classifier.engine.gpu import Gpu
 from classifier.grid import Box
-from classifier.patches import mirrored, normalised_patches
+from classifier.imaging.patches import mirrored, normalised_patches
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ class Predictor:
         bundle: Bundle,
         *,
         device: str = "auto",
-        precision: engine.Precision = "auto",
+        precision: devices.Precision = "auto",
         batch_size: int | None = None,
     ) -> None:
         """Load the network.
@@ -119,15 +120,15 @@ class Predictor:
             BundleError: If the weights do not fit.
             DeviceError: If the device is not there, or does not compute.
         """
-        found = engine.find(device)
+        found = devices.find(device)
         side = bundle.metadata.grid.size
-        module = fused(bundle.module(), side)
+        module = fuse(bundle.module(), side)
         self.bundle = bundle
         try:
-            self.engine = engine.choose(module, found, precision=precision, patch=side)
+            self.engine = devices.choose(module, found, precision=precision, patch=side)
             self._module = self.engine.prepare(module)
         except RuntimeError:
-            engine.check(found)  # or it is the device's
+            devices.check(found)  # or it is the device's
             raise
         self.batch_size = batch_size or DEFAULT_BATCH.get(found.type, 64)
         self._processor = Cores() if found.type == "cpu" else Gpu(found)

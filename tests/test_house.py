@@ -26,7 +26,7 @@ def test_no_migration_is_missing() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["classifier.decode", "classifier.grid", "classifier.votes", "patchvote.config.urls"]
+    "module", ["classifier.imaging.decode", "classifier.grid", "classifier.votes", "patchvote.config.urls"]
 )
 def test_a_web_server_does_not_load_pytorch(module: str) -> None:
     code = f"""

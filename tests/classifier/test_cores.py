@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from classifier.cores import MOST_PATCHES, Cores
+from classifier.engine.cores import MOST_PATCHES, Cores
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifier.decode import Decoded, DecodeError, Limits, decode
+from classifier.imaging.decode import Decoded, DecodeError, Limits, decode
 from testing.images import encode, noise
 
 

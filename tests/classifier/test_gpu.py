@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from classifier import engine, networks
+from classifier import networks
 from classifier.bundle import Bundle
-from classifier.engine import Engine
-from classifier.fused import FusedConvolution, fused
-from classifier.gpu import FULL, Gpu
+from classifier.engine import devices
+from classifier.engine.devices import Engine
+from classifier.engine.fusion import FusedConvolution, fuse
+from classifier.engine.gpu import FULL, Gpu
 from classifier.predictor import Predictor
 from testing.images import noise
 
@@ -83,14 +84,14 @@ def test_one_patch_too_many_is_an_error(gpu: Gpu) -> None:
 
 def test_a_fused_network_can_be_moved_to_a_gpu() -> None:
     """A GPU's convolution refuses weights that were made in inference mode, a CPU's does not."""
-    module = fused(networks.create("resnet18").eval(), 225)
+    module = fuse(networks.create("resnet18").eval(), 225)
     assert [layer for layer in module.modules() if isinstance(layer, FusedConvolution)]
     assert not [name for name, weights in module.state_dict(keep_vars=True).items() if weights.is_inference()]
 
 
 def test_to_move_a_fused_network_does_not_move_the_one_it_was_made_of() -> None:
     module = networks.create("resnet18").eval()
-    fused(module, 225).to("meta")
+    fuse(module, 225).to("meta")
     assert {weights.device.type for weights in module.state_dict().values()} == {"cpu"}
 
 
@@ -101,7 +102,7 @@ def test_a_gpu_says_what_the_cpu_says(name: str, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     module = networks.create(name).eval()
     batch = torch.randn(5, 3, 225, 225)
-    faster = fused(module, 225).to("cuda", dtype).to(memory_format=torch.channels_last)
+    faster = fuse(module, 225).to("cuda", dtype).to(memory_format=torch.channels_last)
     with torch.inference_mode():
         found = faster(batch.to("cuda", dtype).contiguous(memory_format=torch.channels_last)).float().cpu()
         expected = module(batch)
@@ -112,9 +113,9 @@ def test_a_gpu_says_what_the_cpu_says(name: str, dtype: torch.dtype) -> None:
 
 @needs_gpu
 def test_all_formats_of_a_gpu_are_tried() -> None:
-    module = fused(networks.create("resnet18").eval(), 225)
-    engines = [Engine(torch.device("cuda"), dtype) for dtype in engine.formats(torch.device("cuda"))]
-    assert list(engine._forward_seconds(module, engines, (5, 3, 225, 225))) == engines
+    module = fuse(networks.create("resnet18").eval(), 225)
+    engines = [Engine(torch.device("cuda"), dtype) for dtype in devices.formats(torch.device("cuda"))]
+    assert list(devices._forward_seconds(module, engines, (5, 3, 225, 225))) == engines
 
 
 @needs_gpu

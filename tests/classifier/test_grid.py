@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from classifier.grid import COVER, THESIS, PatchGrid
-from classifier.patches import cut
+from classifier.imaging.patches import cut
 from testing.images import noise
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from classifier.grid import COVER, Box
-from classifier.normalisation import Normalisation
-from classifier.patches import cut, normalised_patches
+from classifier.imaging.normalisation import Normalisation
+from classifier.imaging.patches import cut, normalised_patches
 from testing.images import noise
 
 NORMALISATION = Normalisation(mean=(10, 120, 200), std=(3, 50, 70))

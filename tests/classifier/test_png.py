@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from classifier.decode import DecodeError, decode
-from classifier.png import decode_png
+from classifier.imaging.decode import DecodeError, decode
+from classifier.imaging.png import decode_png
 from testing.images import encode, noise
 
 RGB, RGBA, GREY = 2, 6, 0

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from classifier.pooling import MaxPoolOfPositive
+from classifier.engine.pooling import MaxPoolOfPositive
 
 LAYERS = [
     nn.MaxPool2d(kernel, stride, padding)

@@ -8,11 +8,12 @@ import pytest
 import torch
 from scipy.special import logit
 
-from classifier import bundle, networks, patches, votes
+from classifier import bundle, networks, votes
 from classifier.bundle import SHIPPED, Bundle, BundleError
-from classifier.decode import decode
-from classifier.engine import DeviceError, Engine
-from classifier.patches import cut
+from classifier.engine.devices import DeviceError, Engine
+from classifier.imaging import patches
+from classifier.imaging.decode import decode
+from classifier.imaging.patches import cut
 from classifier.predictor import Predictor
 from testing.images import noise
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.decode import DecodeError
+from classifier.imaging.decode import DecodeError
 from trainer.data.image_cache import PixelCache
 from trainer.data.records import DataSetError, LabelledImage, read_records
 from trainer.data.tasks import TASKS, Task

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.decode import decode
+from classifier.imaging.decode import decode
 from trainer.data.records import DataSetError, LabelledImage
 from trainer.utils.files import write_atomically
 

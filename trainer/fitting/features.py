@@ -13,7 +13,7 @@ from PIL import Image
 
 from classifier import networks
 from classifier.grid import PatchGrid
-from classifier.patches import cut, mirrored
+from classifier.imaging.patches import cut, mirrored
 from trainer.data.datasets import ImageDataset
 from trainer.data.image_cache import decode_pixels, load_array, store_array
 from trainer.data.records import LabelledImage

@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from classifier.engine import DeviceError, find
+from classifier.engine.devices import DeviceError, find
 
 Precision = Literal["auto", "float32", "bfloat16"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from classifier.grid import PatchGrid
-from classifier.patches import cut
+from classifier.imaging.patches import cut
 
 
 class PatchPool:

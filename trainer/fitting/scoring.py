@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from classifier import networks
-from classifier.patches import mirrored
+from classifier.imaging.patches import mirrored
 from trainer.fitting.hardware import Hardware
 from trainer.fitting.patch_sampler import PatchPool
 from trainer.options import FitOptions

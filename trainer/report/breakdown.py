@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from classifier.decode import DecodeError, decode
+from classifier.imaging.decode import DecodeError, decode
 from trainer.evaluation.candidates import ScoredCandidate
 from trainer.evaluation.results import ImageRecord, StudyResults
 from trainer.report.document import Entry, Gallery, Group, Table, Thumbnail

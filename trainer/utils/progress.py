@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tqdm import tqdm
 
-from classifier.decode import gettext_noop
+from classifier.imaging.decode import gettext_noop
 from trainer.schemas import Epoch, FoldResult
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from classifier.archive import ENCRYPTED, METHODS, Sparing, shown
+from classifier.bundle_archive import ENCRYPTED, METHODS, Sparing, shown
 from trainer.data.records import CLASSES, MANIFEST_NAME
 from trainer.errors import ProblemsError
 from trainer.utils.progress import Bar, Stage

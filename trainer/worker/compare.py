@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from classifier import votes
 from classifier.bundle import Bundle, BundleError
-from classifier.decode import DecodeError, decode
+from classifier.imaging.decode import DecodeError, decode
 from classifier.predictor import Predictor
 from trainer.data.records import CLASSES, DataSetError
 from trainer.evaluation.comparison import ContingencyTable, MetricDifference, differences

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from classifier.decode import gettext_noop
+from classifier.imaging.decode import gettext_noop
 from trainer.data.records import DataSetError
 from trainer.errors import OptionsError, ProblemsError
 from trainer.worker.archives import ArchiveError

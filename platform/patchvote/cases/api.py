@@ -20,7 +20,7 @@ from rest_framework.reverse import reverse
 from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
-from classifier.decode import DecodeError
+from classifier.imaging.decode import DecodeError
 from patchvote.cases import polling, services, thumbnails
 from patchvote.cases.filters import CaseFilter
 from patchvote.cases.models import Analysis, Case, Image

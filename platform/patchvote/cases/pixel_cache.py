@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
-from classifier.decode import Limits, decode, pixel_hash
+from classifier.imaging.decode import Limits, decode, pixel_hash
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,7 +15,7 @@ from django.core.files.storage import default_storage
 from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 from django.utils.translation import gettext as _
 
-from classifier.decode import DecodeError, Limits, decode
+from classifier.imaging.decode import DecodeError, Limits, decode
 from patchvote.accounts import audit
 from patchvote.cases import pixel_cache, search
 from patchvote.cases.models import Analysis, Case, Image

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from classifier.decode import Limits
+from classifier.imaging.decode import Limits
 
 
 def submit_options(limits: Limits) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from celery.exceptions import WorkerShutdown
 
-from classifier import engine
-from classifier.engine import DeviceError
+from classifier.engine import devices
+from classifier.engine.devices import DeviceError
 from patchvote.cases.inference import model_cache, worker
 from patchvote.cases.models import Analysis, Case
 from patchvote.jobs import heartbeat
@@ -123,7 +123,7 @@ def test_a_device_that_breaks_while_a_network_is_loaded_fails_no_image(
 
     def prepare(*_: Any) -> Any:
         if error:
-            monkeypatch.setattr(engine, "check", fail)
+            monkeypatch.setattr(devices, "check", fail)
         raise error or RuntimeError("no room for it")
 
     def fail(_device: torch.device) -> None:
@@ -131,7 +131,7 @@ def test_a_device_that_breaks_while_a_network_is_loaded_fails_no_image(
 
     submit(ana)
     model_cache._loaded.clear()
-    monkeypatch.setattr(engine.Engine, "prepare", prepare)
+    monkeypatch.setattr(devices.Engine, "prepare", prepare)
     if error:
         with pytest.raises(WorkerShutdown):
             work()
@@ -151,6 +151,6 @@ def test_a_network_that_finds_no_device_is_not_to_blame(submit: Any, ana: Any, w
 
 
 def test_a_device_that_does_not_compute_says_why() -> None:
-    engine.check(torch.device("cpu"))
+    devices.check(torch.device("cpu"))
     with pytest.raises(DeviceError, match="The device meta does not compute: "):
-        engine.check(GONE)
+        devices.check(GONE)

@@ -10,7 +10,7 @@ import torch
 
 from classifier import networks
 from classifier.grid import PatchGrid
-from classifier.patches import cut
+from classifier.imaging.patches import cut
 from trainer.data.datasets import ImageDataset, load
 from trainer.data.image_cache import decode_pixels
 from trainer.fitting import features

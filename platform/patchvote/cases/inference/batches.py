@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from django.utils.translation import gettext_noop
 
-from classifier.decode import DecodeError
+from classifier.imaging.decode import DecodeError
 from patchvote.cases import pixel_cache
 from patchvote.cases.inference import model_cache
 from patchvote.cases.models import Analysis, Image

@@ -21,7 +21,7 @@ from django.db import Error as DatabaseFailure
 from django.utils.translation import gettext_noop
 
 from classifier.bundle import BundleError
-from classifier.engine import DeviceError, check
+from classifier.engine.devices import DeviceError, check
 from patchvote.cases import services, thumbnails
 from patchvote.cases.inference import model_cache
 from patchvote.cases.inference.batches import DECODERS, Batch, readable, split_into_batches

@@ -14,7 +14,7 @@ from django.urls import path
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext_lazy as _
 
-from classifier.decode import DecodeError, decode
+from classifier.imaging.decode import DecodeError, decode
 from patchvote.accounts.models import current_user
 from patchvote.cases.pixel_cache import STORED
 from patchvote.cases.services import DECODING

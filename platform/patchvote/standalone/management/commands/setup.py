@@ -50,9 +50,9 @@ def _find_device() -> None:
     """
     if settings.INFERENCE_DEVICE in {"auto", "cpu"}:
         return  # they are there: PyTorch, which takes seconds to load, need not be asked
-    from classifier import engine
+    from classifier.engine import devices
 
     try:
-        engine.find(settings.INFERENCE_DEVICE)
-    except engine.DeviceError as error:
+        devices.find(settings.INFERENCE_DEVICE)
+    except devices.DeviceError as error:
         raise CommandError(f"PATCHVOTE_DEVICE={settings.INFERENCE_DEVICE}: {error}") from error

@@ -23,7 +23,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from classifier.pooling import MaxPoolOfPositive
+from classifier.engine.pooling import MaxPoolOfPositive
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class FusedConvolution(nn.Module):
         return functional.pad(batch, sides), [0, 0]
 
 
-def fused(module: nn.Module, patch: int) -> nn.Module:
+def fuse(module: nn.Module, patch: int) -> nn.Module:
     """The network as it serves, or itself where that cannot be had.
 
     Args:

@@ -186,7 +186,7 @@ def _forward_seconds(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Have a CPU compute in this thread alone, as each of `classifier.cores` does.
+    """Have a CPU compute in this thread alone, as each of `classifier.engine.cores` does.
 
     PyTorch lets a thread whose first use of it falls into this keep one thread, too. In a worker the cores' own do with
     one; `Cores` that were made in such a thread would be a single core.

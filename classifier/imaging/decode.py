@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageMode, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
-from classifier.png import decode_png
+from classifier.imaging.png import decode_png
 
 # Pillow's own bound on pixels would warn or raise, by its own numbers: `_check_header` refuses before any is decoded.
 Image.MAX_IMAGE_PIXELS = None

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from classifier.decode import gettext_noop
+from classifier.imaging.decode import gettext_noop
 
 MAX_BYTES = 2 * 2**30
 """Of all files together, unless a caller says otherwise."""

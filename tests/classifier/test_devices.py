@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from classifier import engine
 from classifier.bundle import Bundle
-from classifier.engine import Engine, most_exact
+from classifier.engine import devices
+from classifier.engine.devices import Engine, most_exact
 from classifier.predictor import Predictor
 from testing.images import noise
 
@@ -49,7 +49,7 @@ class Network(nn.Module):
 
 
 def tried(network: Network) -> set[Engine]:
-    seconds = engine._forward_seconds(network.eval(), [EXACT, HALF, BRAIN], (4, 3, 16, 16))
+    seconds = devices._forward_seconds(network.eval(), [EXACT, HALF, BRAIN], (4, 3, 16, 16))
     assert all(0 < each < math.inf for each in seconds.values())
     return set(seconds)
 
@@ -68,7 +68,7 @@ def test_what_else_uses_the_cores_does_not_make_a_format_slow() -> None:
             time.sleep(0.2)  # as where others have the core
             return super().forward(batch)
 
-    [seconds] = engine._forward_seconds(Waiting(), [EXACT], (4, 3, 16, 16)).values()
+    [seconds] = devices._forward_seconds(Waiting(), [EXACT], (4, 3, 16, 16)).values()
     assert seconds < 0.1
     assert set(threads) == {1}
 
@@ -119,7 +119,7 @@ def test_where_memory_is_short_fewer_patches_are_tried() -> None:
                 raise torch.OutOfMemoryError("CUDA out of memory.")
             return super().forward(batch)
 
-    assert engine.choose(Large().eval(), CPU, patch=16).device == CPU
+    assert devices.choose(Large().eval(), CPU, patch=16).device == CPU
 
 
 def test_a_device_that_breaks_meanwhile_is_no_format_that_it_does_not_have() -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from classifier import networks
-from classifier.fused import FusedConvolution, fused
+from classifier.engine.fusion import FusedConvolution, fuse
 from testing.paths import ROOT
 
 FEW = sorted(set(networks.NETWORKS) - {"vgg16", "resnet152"})
@@ -41,7 +41,7 @@ def logits(module: nn.Module, side: int, dtype: torch.dtype = torch.float32) -> 
 def test_every_network_keeps_its_logits(name: str) -> None:
     module = trained(name)
     before = copy.deepcopy(module.state_dict())
-    faster = fused(module, 225)
+    faster = fuse(module, 225)
     assert faster is not module
     assert not [layer for layer in faster.modules() if isinstance(layer, nn.BatchNorm2d | nn.Conv2d)]
     torch.testing.assert_close(logits(faster, 225), logits(module, 225), rtol=1e-4, atol=1e-4)
@@ -51,19 +51,19 @@ def test_every_network_keeps_its_logits(name: str) -> None:
 @pytest.mark.parametrize("side", [224, 225, 96, 131])
 def test_the_odd_pixel_of_the_padding_is_where_it_was(side: int) -> None:
     module = trained("efficientnet_lite0")
-    torch.testing.assert_close(logits(fused(module, side), side), logits(module, side), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits(fuse(module, side), side), logits(module, side), rtol=1e-4, atol=1e-4)
 
 
 def test_averaged_networks_are_fused_too() -> None:
     module = trained("squeezenet", members=2)
-    faster = fused(module, 225)
+    faster = fuse(module, 225)
     assert faster is not module
     torch.testing.assert_close(logits(faster, 225), logits(module, 225), rtol=1e-4, atol=1e-4)
 
 
 def test_it_can_be_copied_and_moved_to_another_format_after_use() -> None:
     module = trained("resnet18")
-    faster = fused(module, 225)
+    faster = fuse(module, 225)
     exact = logits(faster, 225)
     rounded = logits(copy.deepcopy(faster.to(torch.float32)), 225, torch.bfloat16)
     assert 0 < (rounded - exact).abs().max() < 0.05
@@ -72,7 +72,7 @@ def test_it_can_be_copied_and_moved_to_another_format_after_use() -> None:
 
 def test_a_batch_of_another_size_and_shape_is_no_trouble() -> None:
     module = trained("resnet18")
-    faster = fused(module, 225)
+    faster = fuse(module, 225)
     for side in (225, 64, 225):
         torch.testing.assert_close(logits(faster, side), logits(module, side), rtol=1e-4, atol=1e-4)
 
@@ -99,23 +99,24 @@ class Branching(nn.Module):
 
 def test_what_cannot_be_fused_serves_as_it_is(caplog: Any) -> None:
     module = Branching().eval()
-    assert fused(module, 225) is module
+    assert fuse(module, 225) is module
     assert "serves as it is" in caplog.text
 
 
 def test_what_would_say_something_else_serves_as_it_is(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     monkeypatch.setattr(FusedConvolution, "fold", lambda *_: None)
     module = trained("resnet18")
-    assert fused(module, 225) is module
+    assert fuse(module, 225) is module
     assert "differs" in caplog.text
 
 
 OLD_PROCESSOR = """
 import torch
-from classifier import engine, networks
-from classifier.fused import fused
-module = fused(networks.create("squeezenet"), 225)
-print(engine.choose(module, torch.device("cpu")))
+from classifier import networks
+from classifier.engine import devices
+from classifier.engine.fusion import fuse
+module = fuse(networks.create("squeezenet"), 225)
+print(devices.choose(module, torch.device("cpu")))
 batch = torch.randn(2, 3, 225, 225)
 with torch.inference_mode():
     exact = module(batch)
@@ -135,7 +136,7 @@ def test_a_processor_without_bfloat16_computes_too() -> None:
 
 
 def test_a_network_is_fused_while_another_one_computes() -> None:
-    computing = fused(trained("squeezenet"), 64)
+    computing = fuse(trained("squeezenet"), 64)
     next_one = trained("resnet18")
     failures: list[Exception] = []
     fusing = threading.Event()
@@ -150,7 +151,7 @@ def test_a_network_is_fused_while_another_one_computes() -> None:
     thread = threading.Thread(target=compute)
     thread.start()
     for _ in range(3):
-        assert fused(next_one, 64) is not next_one
+        assert fuse(next_one, 64) is not next_one
     fusing.set()
     thread.join()
     assert failures == []

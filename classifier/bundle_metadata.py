@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from classifier.grid import PatchGrid
-from classifier.normalisation import Normalisation
+from classifier.imaging.normalisation import Normalisation
 
 MODEL_NAME = "[a-z0-9][a-z0-9._-]{0,63}"
 """What a model may be called: a regular expression that the whole name matches."""

@@ -1,0 +1,1 @@
+"""Running networks fast: devices and number formats, fused convolutions, CPU threads and GPU streams."""

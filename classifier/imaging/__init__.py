@@ -1,0 +1,1 @@
+"""From bytes to tensors: decoding uploads, cutting patches and normalising pixels. `decode` needs no PyTorch."""
