@@ -20,7 +20,7 @@ from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from patchvote.cases.review import services as reviews
+from patchvote.cases.review import export
 from patchvote.jobs import ledger
 from patchvote.jobs.models import State
 from patchvote.jobs.signals import wake_up
@@ -87,7 +87,7 @@ def add_reviews(data_set: DataSet, selection: dict[str, Any]) -> None:
 
     Args:
         data_set: Not stored yet.
-        selection: Arguments of `patchvote.cases.review.services.reviewed_images`, as plain data.
+        selection: Arguments of `patchvote.cases.review.export.reviewed_images`, as plain data.
     """
     data_set.source, data_set.selection = Source.REVIEWS, selection
     _create(data_set)
@@ -242,7 +242,7 @@ def _plain(name: str | None) -> str:
 
 def _export_reviews(data_set: DataSet) -> None:
     """Copy the reviewed images beside a manifest, completely or not at all."""
-    chosen = reviews.reviewed_images(**_moments(data_set.selection))
+    chosen = export.reviewed_images(**_moments(data_set.selection))
     if not chosen.images:
         raise RefusedError("nothing_reviewed", NOTHING_REVIEWED)
     data_set.folder.mkdir(parents=True, exist_ok=True, mode=0o700)

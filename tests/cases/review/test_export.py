@@ -7,6 +7,7 @@ import pytest
 from django.utils import timezone
 
 from patchvote.cases.models import Review
+from patchvote.cases.review import export
 from patchvote.cases.review import services as reviews
 from testing.images import encode, noise
 
@@ -26,12 +27,12 @@ def add(submit: Any, upload: Any, ana: Any, rita: Any, give_verdicts: Any) -> An
 
 
 def labels(**options: Any) -> dict[Any, str]:
-    return {one.image.pk: one.label for one in reviews.reviewed_images(**options).images}
+    return {one.image.pk: one.label for one in export.reviewed_images(**options).images}
 
 
 def test_reviewed_images_have_label_patient_and_reviewer(add: Any, rita: Any) -> None:
     said = add(1, "corrected", reference="  b-2026  17 ", magnification="100X")
-    [one] = reviews.reviewed_images().images
+    [one] = export.reviewed_images().images
     assert (one.image, one.label, one.patient, one.magnification) == (said.image, "benign", "b-2026 17", "100X")
     assert (one.reviewer, one.reviewed_at) == (rita, said.created_at)
 
@@ -40,16 +41,16 @@ def test_references_are_compared_without_capitals_and_cases_without_one_are_thei
     add(1, "confirmed", reference="B-1")
     add(2, "confirmed", reference=" b-1")
     nameless = [add(3, "confirmed"), add(4, "confirmed", reference="  ")]
-    found = reviews.reviewed_images()
+    found = export.reviewed_images()
     assert {one.patient for one in found.images} == {"b-1", *(str(said.image.case_id) for said in nameless)}
-    assert found.notes == ["2 cases have no reference: each is taken for a patient of its own."]
+    assert found.notes == ["2 cases have no reference: each counts as a patient of its own."]
 
 
 def test_unfit_and_synthetic_images_are_left_out_and_counted(add: Any) -> None:
     kept = add(1, "confirmed", reference="B-1")
     add(2, "unfit", reference="B-2")
     add(3, "confirmed", reference="B-3", synthetic=True)
-    found = reviews.reviewed_images()
+    found = export.reviewed_images()
     assert [one.image for one in found.images] == [kept.image]
     assert found.notes == [
         "1 image was left out: it was marked as unfit.",
@@ -62,8 +63,8 @@ def test_of_equal_pictures_the_newest_review_counts(add: Any) -> None:
     newest = add(1, "corrected", reference="B-2")
     add(1, "corrected", reference="B-3", days_ago=1)
     assert labels() == {newest.image_id: "benign"}
-    assert reviews.reviewed_images().notes == [
-        "2 reviews were left out: the same pictures have newer ones.",
+    assert export.reviewed_images().notes == [
+        "2 reviews were left out: images with the same pixels have newer ones.",
         "1 of them says another class than the newer one, which counts.",
     ]
 
@@ -95,4 +96,4 @@ def test_reviewed_images_need_one_query_however_many(add: Any, django_assert_num
     for seed in range(4):
         add(seed, "confirmed", reference=f"B-{seed}")
     with django_assert_num_queries(2):
-        assert len(reviews.reviewed_images().images) == 4
+        assert len(export.reviewed_images().images) == 4
