@@ -20,7 +20,7 @@ from patchvote.accounts.models import User
 from patchvote.accounts.roles import REVIEWER, SUBMITTER
 from patchvote.cases.models import Analysis, Case, Decision, Image, Review
 from patchvote.cases.review.services import other
-from patchvote.cases.search import folded
+from patchvote.cases.search import normalise
 from patchvote.jobs.models import State
 from patchvote.registry.models import ModelVersion
 from patchvote.standalone.setup import register_shipped_model
@@ -76,7 +76,7 @@ class _Maker:
         cases = [self._case(age) for age in ages]
         images = [image for age, case in zip(ages, cases, strict=True) for image in self._images(age, case)]
         for case, of_case in groupby(images, key=attrgetter("case")):
-            case.search_text = folded(case.reference, case.notes, *(image.filename for image in of_case))
+            case.search_text = normalise(case.reference, case.notes, *(image.filename for image in of_case))
         analyses = [self._analysis(image) for image in images]
         for case, analysis in zip((image.case for image in images), analyses, strict=True):
             case.verdict = max(case.verdict, analysis.verdict)  # "malignant" comes after "benign"

@@ -135,9 +135,9 @@ def upload(png: bytes) -> Any:
 @pytest.fixture
 def submit(tiny_champion: Any, upload: Any) -> Any:
     """Stores cases: `submit(user)`, `submit(user, file, file, reference="B-1")`."""
-    from patchvote.cases import services
+    from patchvote.cases import submissions
 
-    return lambda user, *files, **fields: services.submit(user, files or [upload()], **fields).case
+    return lambda user, *files, **fields: submissions.submit(user, files or [upload()], **fields).case
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_what_is_no_orphan_any_more_starts_anew(
     settings.ORPHAN_SECONDS = 100
     case = submit(ana)
     image = case.images.get()
-    pixel_cache.forget(image)
+    pixel_cache.discard(image)
     cleaner = cleaning.Cleaner()
     assert cleaner.clean() == 0
     now = 200.0
@@ -119,7 +119,7 @@ def test_an_upload_that_still_arrives_is_left_alone(
 def test_what_was_not_written_to_its_end_goes(submit: Any, ana: Any, places: tuple[Path, ...], settings: Any) -> None:
     settings.ORPHAN_SECONDS = 0
     image = submit(ana).images.get()
-    pixel_cache.forget(image)
+    pixel_cache.discard(image)
     default_storage.save(f"previews/{image.pk.hex[:2]}/{image.pk.hex}-full.jpg", ContentFile(b"whole"))
     half = Path(image.file.path).with_name(f"{image.pk.hex}.12345678.draft")
     half.write_bytes(b"half")

@@ -28,10 +28,10 @@ def kept() -> list[Path]:
 def test_the_worker_takes_what_the_web_server_decoded(image: Any) -> None:
     assert len(kept()) == 1
     default_storage.delete(image.file.name)
-    assert (pixel_cache.take(image) == noise()).all()
+    assert (pixel_cache.pop(image) == noise()).all()
     assert kept() == []
     with pytest.raises(FileNotFoundError):
-        pixel_cache.take(image)
+        pixel_cache.pop(image)
 
 
 @pytest.mark.parametrize("content", [b"", b"no array", b"other"])
@@ -42,11 +42,11 @@ def test_what_is_damaged_is_decoded_from_the_file(image: Any, content: bytes) ->
             np.save(file, noise(seed=7))
     else:
         path.write_bytes(content)
-    assert (pixel_cache.take(image) == noise()).all()
+    assert (pixel_cache.pop(image) == noise()).all()
 
 
 def test_what_is_refused_leaves_nothing(submit: Any, ana: Any, upload: Any) -> None:
-    from patchvote.cases.services import SubmissionError
+    from patchvote.cases.submissions import SubmissionError
 
     with pytest.raises(SubmissionError):
         submit(ana, upload(), upload(b"no image"))
@@ -54,12 +54,12 @@ def test_what_is_refused_leaves_nothing(submit: Any, ana: Any, upload: Any) -> N
 
 
 def test_the_space_is_bounded(submit: Any, ana: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixel_cache, "MOST_FILES", 2)
+    monkeypatch.setattr(pixel_cache, "MAX_FILES", 2)
     for _ in range(3):
         submit(ana)
     assert len(kept()) == 2
-    monkeypatch.setattr(pixel_cache, "LARGEST", 1000)
-    monkeypatch.setattr(pixel_cache, "MOST_FILES", 9)
+    monkeypatch.setattr(pixel_cache, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(pixel_cache, "MAX_FILES", 9)
     submit(ana)
     assert len(kept()) == 2
 
@@ -68,4 +68,4 @@ def test_a_folder_that_takes_nothing_refuses_no_upload(submit: Any, ana: Any, se
     settings.CACHE_DIR = tmp_path / "file"
     settings.CACHE_DIR.write_text("no folder")
     image = submit(ana).images.get()
-    assert (pixel_cache.take(image) == noise()).all()
+    assert (pixel_cache.pop(image) == noise()).all()

@@ -60,7 +60,7 @@ def cases(submit: Any, upload: Any, ana: Any, rita: Any) -> dict[str, Case]:
 )
 @pytest.mark.usefixtures("way")
 def test_parts_are_found(cases: dict[str, Case], part: str, found: set[str]) -> None:
-    matching = set(search.matching(Case.objects.all(), part))
+    matching = set(search.filter_by_text(Case.objects.all(), part))
     assert {name for name, case in cases.items() if case in matching} == found
     assert len(matching) == len(found)
 
@@ -98,23 +98,23 @@ def test_a_search_that_finds_nothing_asks_no_more_often_than_one_that_finds_all(
 def test_cases_that_were_there_before_are_found(cases: dict[str, Case]) -> None:
     texts = dict(Case.objects.values_list("pk", "search_text"))
     Case.objects.update(search_text="")
-    assert not search.matching(Case.objects.all(), "2041").exists()
+    assert not search.filter_by_text(Case.objects.all(), "2041").exists()
     import_module("patchvote.cases.migrations.0007_search_text").fold(apps, None)
     assert dict(Case.objects.values_list("pk", "search_text")) == texts
-    assert search.matching(Case.objects.all(), "2041").get() == cases["plain"]
+    assert search.filter_by_text(Case.objects.all(), "2041").get() == cases["plain"]
 
 
 @sqlite_alone
 def test_the_index_is_used_follows_and_is_mended(cases: dict[str, Case]) -> None:
-    assert search.among_few("204") == [cases["plain"].pk, cases["rita's"].pk]
+    assert search.find_in_index("204") == [cases["plain"].pk, cases["rita's"].pk]
     Case.objects.filter(pk=cases["plain"].pk).update(search_text="other words")
-    assert search.among_few("2041") == []
-    assert search.among_few("other") == [cases["plain"].pk]
+    assert search.find_in_index("2041") == []
+    assert search.find_in_index("other") == [cases["plain"].pk]
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM cases_search")
-    assert search.among_few("2042") == []
+    assert search.find_in_index("2042") == []
     call_command("migrate", verbosity=0)
-    assert search.among_few("2042") == [cases["rita's"].pk]
+    assert search.find_in_index("2042") == [cases["rita's"].pk]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -123,9 +123,9 @@ def test_an_installation_goes_back_to_an_earlier_version_and_forward_again(cases
         call_command("migrate", "cases", "0005", verbosity=0)
     finally:
         call_command("migrate", verbosity=0)
-    assert set(search.matching(Case.objects.all(), "slide-")) == {cases["plain"], cases["rita's"]}
+    assert set(search.filter_by_text(Case.objects.all(), "slide-")) == {cases["plain"], cases["rita's"]}
     if connection.vendor == "sqlite":
-        assert search.among_few("2041") == [cases["plain"].pk]
+        assert search.find_in_index("2041") == [cases["plain"].pk]
 
 
 @sqlite_alone
@@ -134,10 +134,10 @@ def test_without_the_index_texts_are_read(cases: dict[str, Case]) -> None:
         for name in ("insert", "update", "delete"):
             cursor.execute(f"DROP TRIGGER cases_search_{name}")
         cursor.execute("DROP TABLE cases_search")
-    assert search.among_few("2041") is None
-    assert search.matching(Case.objects.all(), "2041").get() == cases["plain"]
-    search.make_index("default")
-    assert search.among_few("2041") == [cases["plain"].pk]
+    assert search.find_in_index("2041") is None
+    assert search.filter_by_text(Case.objects.all(), "2041").get() == cases["plain"]
+    search.create_index("default")
+    assert search.find_in_index("2041") == [cases["plain"].pk]
 
 
 def test_a_database_that_can_have_no_index_is_no_error(
@@ -146,16 +146,16 @@ def test_a_database_that_can_have_no_index_is_no_error(
     broken = ("CREATE VIRTUAL TABLE cases_other USING no_such_module(text)",)
     monkeypatch.setattr(search, "_SQLITE", broken)
     monkeypatch.setattr(search, "_POSTGRESQL", broken)
-    search.make_index("default")
+    search.create_index("default")
     assert "searches read all texts" in caplog.text
-    assert search.matching(Case.objects.all(), "2041").get() == cases["plain"]
+    assert search.filter_by_text(Case.objects.all(), "2041").get() == cases["plain"]
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite's index is another one")
 def test_postgresql_finds_parts_by_its_index(cases: dict[str, Case]) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
-    assert "cases_search" in search.matching(Case.objects.order_by(), "B-2041").explain()
+    assert "cases_search" in search.filter_by_text(Case.objects.order_by(), "B-2041").explain()
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL's index is another one")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.core.files.storage import default_storage
 
-from patchvote.cases import pixel_cache, services
+from patchvote.cases import pixel_cache, services, submissions
 from patchvote.cases.inference import model_cache
 from patchvote.cases.models import Analysis, Case, Image
 from patchvote.jobs import ledger
@@ -49,7 +49,7 @@ def test_one_bad_file_refuses_all_and_stores_nothing(submit: Any, upload: Any, u
         upload(b"text", "notes.txt"),
         upload(encode(noise(100, 100)), "small.png"),
     ]
-    with pytest.raises(services.SubmissionError) as caught:
+    with pytest.raises(submissions.SubmissionError) as caught:
         submit(user, *bad)
     assert [(r.filename, r.code) for r in caught.value.refusals] == [
         ("empty.png", "empty"),
@@ -62,7 +62,7 @@ def test_one_bad_file_refuses_all_and_stores_nothing(submit: Any, upload: Any, u
 
 def test_too_many_images_are_refused(submit: Any, upload: Any, user: Any, settings: Any) -> None:
     settings.UPLOAD_MAX_IMAGES = 2
-    with pytest.raises(services.SubmissionError, match="at most 2"):
+    with pytest.raises(submissions.SubmissionError, match="at most 2"):
         submit(user, *(upload() for _ in range(3)))
 
 
@@ -99,17 +99,17 @@ def test_a_full_disk_leaves_no_part_of_a_file(
 
 def test_without_a_champion_nothing_is_stored(user: Any, upload: Any, media: Path) -> None:
     with pytest.raises(NoChampionError, match="register_bundle"):
-        services.submit(user, [upload()])
+        submissions.submit(user, [upload()])
     assert files_in(media) == []
 
 
 def test_the_same_key_gives_the_same_case(submit: Any, upload: Any, user: Any, make_user: Any, media: Path) -> None:
     first = submit(user, idempotency_key="k")
     stored = files_in(media)
-    again = services.submit(user, [upload()], idempotency_key="k")
+    again = submissions.submit(user, [upload()], idempotency_key="k")
     assert (again.case, again.repeated) == (first, True)
     assert files_in(media) == stored
-    with pytest.raises(services.KeyReusedError):
+    with pytest.raises(submissions.KeyReusedError):
         submit(user, upload(encode(noise(seed=9))), idempotency_key="k")
     assert submit(make_user("ben"), idempotency_key="k") != first  # a key is a person's own
     assert submit(user) != submit(user)  # no key: two cases
@@ -156,7 +156,7 @@ def test_a_vanished_file_fails_its_image_alone(submit: Any, upload: Any, user: A
     case = submit(user, upload(), upload())
     first, second = case.images.all()
     default_storage.delete(first.file.name)
-    pixel_cache.forget(first)
+    pixel_cache.discard(first)
     work()
     assert (first.analysis.state, first.analysis.error_code) == (State.FAILED, "file_gone")
     assert second.analysis.state == State.SUCCEEDED
@@ -169,7 +169,7 @@ def test_lower_bounds_for_new_images_leave_stored_ones_readable(
 
     case = submit(user)
     settings.UPLOAD_MAX_PIXELS = settings.UPLOAD_MAX_BYTES = 1000
-    with pytest.raises(services.SubmissionError):
+    with pytest.raises(submissions.SubmissionError):
         submit(user, upload())
     work()
     image = case.images.get()
@@ -189,7 +189,7 @@ def test_an_image_smaller_than_the_models_patches_is_refused(
         registry.register(bundle.save(tmp_path / "wide", tiny_bundle.module().state_dict(), metadata).folder),
         gate=False,
     )
-    with pytest.raises(services.SubmissionError, match="at least 300"):
+    with pytest.raises(submissions.SubmissionError, match="at least 300"):
         submit(user, upload(encode(noise(400, 299))))
     assert submit(user, upload(encode(noise(400, 300))))
 
@@ -291,7 +291,7 @@ def test_file_names_become_harmless_text(given: str, kept: str) -> None:
 
     file = ContentFile(b"")
     file.name = given
-    assert services.file_name(file) == kept
+    assert submissions.file_name(file) == kept
 
 
 def test_with_images_needs_a_constant_number_of_queries(

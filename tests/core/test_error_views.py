@@ -10,7 +10,7 @@ import pytest
 from django.db import InterfaceError, OperationalError
 from django.test import Client
 
-from patchvote.cases import services
+from patchvote.cases import submissions
 from patchvote.cases.models import Case
 from patchvote.core.storage import DurableFileSystemStorage
 
@@ -48,7 +48,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Any:
 def nothing_is_stored(media: Path, error: Exception) -> bool:
     files = any(path.is_file() for path in media.rglob("*"))
     # Where a commit may have gone through, files wait for the sweep.
-    return not Case.objects.exists() and (not files or services._may_be_stored(error))
+    return not Case.objects.exists() and (not files or submissions._may_be_stored(error))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_where_a_commit_may_have_gone_through_files_are_kept(
     client_of_the_api: Any, upload: Any, media: Path, broken: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PostgreSQL's answer to a commit can be lost on its way; the sweep removes the files if there is no row."""
-    monkeypatch.setattr(services, "_may_be_stored", lambda _error: True)
+    monkeypatch.setattr(submissions, "_may_be_stored", lambda _error: True)
     broken(OperationalError("server closed the connection unexpectedly"), Case)
     assert client_of_the_api.post("/api/v1/cases/", {"images": upload()}).status_code == 503
     assert len([path for path in media.rglob("*") if path.is_file()]) == 1

@@ -1,4 +1,4 @@
-"""Cases in the admin: everything to look at, what a person may do, and nothing editable that must not change."""
+"""Admin pages of cases, images, analyses and reviews: read-only, with actions to cancel and to analyse again."""
 
 from __future__ import annotations
 
@@ -56,24 +56,25 @@ class ImageInline(admin.TabularInline[Image, Case]):
     def analyses(self, image: Image) -> SafeString:
         rows = image.analyses.select_related("model_version")
         return format_html_join(
-            mark_safe("<br>"), "{} ({})", ((_link("cases_analysis", a, _said(a)), a.model_version) for a in rows)
+            mark_safe("<br>"),
+            "{} ({})",
+            ((_link("cases_analysis", a, _verdict_or_state(a)), a.model_version) for a in rows),
         )
 
 
-def _said(analysis: Analysis) -> str:
-    """An analysis in a word or two."""
+def _verdict_or_state(analysis: Analysis) -> str:
     return str(analysis.get_verdict_display() or analysis.get_state_display())
 
 
-def _reviews(reviews: QuerySet[Review], **of: Any) -> SafeString:
-    """How many, with a link to their list."""
-    query = urlencode({f"{name}__id__exact": target.pk for name, target in of.items()})
+def _link_to_reviews(reviews: QuerySet[Review], **filters: Any) -> SafeString:
+    """Return the number of reviews as a link to the filtered change list."""
+    query = urlencode({f"{name}__id__exact": target.pk for name, target in filters.items()})
     return format_html('<a href="{}?{}">{}</a>', reverse("admin:cases_review_changelist"), query, reviews.count())
 
 
 @admin.register(Case)
 class CaseAdmin(ReadOnlyAdmin):
-    """Cases, with their images and analyses."""
+    """The admin of cases, with their images and analyses."""
 
     list_display = ["__str__", "submitter", "created_at", "state", "verdict", "image_count", "magnification", "page"]
     list_filter = ["state", "verdict", "magnification", "synthetic", "created_at"]
@@ -112,21 +113,22 @@ class CaseAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("reviews"))
     def reviews(self, case: Case) -> SafeString:
-        return _reviews(Review.objects.filter(image__case=case), image__case=case)
+        return _link_to_reviews(Review.objects.filter(image__case=case), image__case=case)
 
     @admin.action(description=_("Cancel what has not ended"), permissions=["view"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Case]) -> None:
-        self._each(request, queryset, services.cancel)
+        self._apply(services.cancel, request, queryset)
 
     @admin.action(description=_("Analyse again with the champion"), permissions=["view"])
     def analyse_again(self, request: HttpRequest, queryset: QuerySet[Case]) -> None:
-        self._each(request, queryset, services.analyse_again)
+        self._apply(services.analyse_again, request, queryset)
 
-    def _each(self, request: HttpRequest, queryset: QuerySet[Case], act: Any) -> None:
+    def _apply(self, operation: Any, request: HttpRequest, queryset: QuerySet[Case]) -> None:
+        """Apply an operation to each case; warn about the cases whose state does not allow it."""
         done = 0
         for case in queryset:
             try:
-                act(case)
+                operation(case)
                 done += 1
             except (services.StateError, NoChampionError) as error:
                 messages.warning(request, f"{case}: {error}")
@@ -136,7 +138,7 @@ class CaseAdmin(ReadOnlyAdmin):
 
 @admin.register(Image)
 class ImageAdmin(ReadOnlyAdmin):
-    """Images, wherever they were sent."""
+    """The admin of images; reached from the page of a case."""
 
     list_display = ["filename", "picture", "case_link", "width", "height", "format", "sha256"]
     list_select_related = ["case"]
@@ -146,7 +148,7 @@ class ImageAdmin(ReadOnlyAdmin):
     show_full_result_count = False
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """Reached from its case."""
+        """Hide images from the admin's index."""
         return False
 
     @admin.display(description=_("image"))
@@ -159,12 +161,12 @@ class ImageAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("reviews"))
     def reviews(self, image: Image) -> SafeString:
-        return _reviews(image.reviews.all(), image=image)
+        return _link_to_reviews(image.reviews.all(), image=image)
 
 
 @admin.register(Analysis)
 class AnalysisAdmin(ReadOnlyAdmin):
-    """Analyses: which model version said what of which image, and how the job went."""
+    """The admin of analyses: the result of a model version for an image, and the state of the job."""
 
     list_display = [
         "__str__", "case_link", "state", "verdict", "share", "model_link", "attempts", "queued_at",
@@ -207,7 +209,7 @@ class AnalysisAdmin(ReadOnlyAdmin):
 
 @admin.register(Review)
 class ReviewAdmin(ReadOnlyAdmin):
-    """Reviews: who said what of which verdict."""
+    """The admin of reviews."""
 
     list_display = ["created_at", "reviewer", "decision", "label", "case_link", "image_link", "model_link", "comment"]
     list_filter = [
@@ -224,7 +226,7 @@ class ReviewAdmin(ReadOnlyAdmin):
     show_full_result_count = False
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """The links from a case and an image as well."""
+        """Also allow the filters that the pages of cases and images link to."""
         return lookup in {"image__case__id__exact", "image__id__exact"} or super().lookup_allowed(
             lookup, value, request
         )

@@ -1,4 +1,4 @@
-"""Cases over REST: the contract that clients rely on (docs/api.md)."""
+"""The REST API of cases and images; clients rely on docs/api.md."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
 from classifier.imaging.decode import DecodeError
-from patchvote.cases import polling, services, thumbnails
+from patchvote.cases import polling, services, submissions, thumbnails
 from patchvote.cases.filters import CaseFilter
 from patchvote.cases.models import Analysis, Case, Image
 from patchvote.cases.review.services import MAY_REVIEW
@@ -41,14 +41,14 @@ KEY_LENGTH = 200
 
 
 class NoModel(exceptions.APIException):
-    """503: nothing serves yet."""
+    """503: no model version is champion yet."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_code = "no_model"
 
 
 class LengthRequired(exceptions.APIException):
-    """411: a body of unknown length, of which Django would read nothing."""
+    """411: the body has no declared length; Django would read nothing of it."""
 
     status_code = status.HTTP_411_LENGTH_REQUIRED
     default_code = "length_required"
@@ -56,28 +56,28 @@ class LengthRequired(exceptions.APIException):
 
 
 class RefusedFiles(exceptions.APIException):
-    """400, or 413 where size alone is wrong: every refused file with its name, sentence and code."""
+    """400, or 413 if size is the only problem: every refused file with its name, message and code."""
 
-    def __init__(self, error: services.SubmissionError) -> None:
-        """Keep the refusals."""
+    def __init__(self, error: submissions.SubmissionError) -> None:
+        """Store the refusals."""
         super().__init__(error.refusals[0].message, error.refusals[0].code)
         self.refusals = error.refusals
         self.status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE if error.too_large else status.HTTP_400_BAD_REQUEST
 
     def get_full_details(self) -> Any:
-        """In DRF's shape for a field, with the file names that DRF has no place for."""
+        """Return the refusals in DRF's format for a field, with the file name added to each."""
         return {"images": [{"message": r.message, "code": r.code, "filename": r.filename} for r in self.refusals]}
 
 
 class SubmitThrottle(UserRateThrottle):
-    """The rate for sending cases."""
+    """The throttle for requests that create work."""
 
     scope = "submit"
 
 
 @extend_schema(tags=["cases"])
 class CaseViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Case]):
-    """Cases: one's own, or all for reviewers and admins."""
+    """Cases: your own, or all of them for reviewers and admins."""
 
     queryset = Case.objects.none()
     serializer_class = CaseSerializer
@@ -85,20 +85,20 @@ class CaseViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
     ordering_fields = ["created_at", "state", "verdict", "reference"]
 
     def get_queryset(self) -> Any:
-        """Only what this person may see; anything else is 404."""
+        """Return the cases that the user may see; other cases answer 404."""
         user = self.request.user
-        if not user.is_authenticated:  # the schema is made without a person
+        if not user.is_authenticated:  # the schema is generated without a user
             return Case.objects.none()
         return Case.objects.visible_to(user).with_images()
 
     def get_throttles(self) -> list[Any]:
-        """Sending is bounded more tightly than reading."""
+        """Use a stricter throttle for requests that create work than for reading."""
         return [SubmitThrottle() if self.action in {"create", "reanalyse"} else ReadThrottle()]
 
     def get_parsers(self) -> list[Any]:
-        """Images come as multipart forms."""
-        sending = self.request and self.request.method == "POST" and self.action_map.get("post") == "create"
-        return [MultiPartParser()] if sending else super().get_parsers()
+        """Accept multipart forms only when a case is submitted."""
+        submitting = self.request and self.request.method == "POST" and self.action_map.get("post") == "create"
+        return [MultiPartParser()] if submitting else super().get_parsers()
 
     @extend_schema(
         request={"multipart/form-data": SubmissionSerializer},
@@ -107,12 +107,12 @@ class CaseViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
             OpenApiParameter(
                 "Idempotency-Key",
                 location=OpenApiParameter.HEADER,
-                description="A new unique text for each case: a repeated request with it answers with the first case.",
+                description="A unique text for each case. A repeated request with the same key returns the first case.",
             )
         ],
     )
     def create(self, request: Request) -> Response:
-        """Send one or more images; they are analysed in the background."""
+        """Submit a case with one or more images; they are analysed in the background."""
         if not request.headers.get("Content-Length"):
             raise LengthRequired
         fields = SubmissionSerializer(data=request.data)
@@ -122,7 +122,7 @@ class CaseViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
             raise exceptions.ValidationError({"Idempotency-Key": [_("At most 200 characters.")]}, code="max_length")
         given = fields.validated_data
         try:
-            submission = services.submit(
+            submission = submissions.submit(
                 request.user,  # type: ignore[arg-type]
                 given["images"],
                 reference=given["reference"],
@@ -130,17 +130,13 @@ class CaseViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
                 magnification=given["magnification"],
                 idempotency_key=key or None,
             )
-        except services.SubmissionError as error:
+        except submissions.SubmissionError as error:
             raise RefusedFiles(error) from error
-        except services.KeyReusedError as error:
+        except submissions.KeyReusedError as error:
             raise Conflict(str(error), code="idempotency_key_reused") from error
         except NoChampionError as error:
             raise NoModel(str(error)) from error
-        if submission.repeated:
-            response = self._answer(submission.case, status.HTTP_202_ACCEPTED)
-        else:
-            submission.case.remember(submission.analyses)
-            response = self._answer_known(submission.case, status.HTTP_202_ACCEPTED)
+        response = self._respond(submission.case, status.HTTP_202_ACCEPTED)
         response["Location"] = reverse("api:case-detail", args=[submission.case.pk], request=request)
         if submission.repeated:
             response["Idempotent-Replayed"] = "true"
@@ -150,36 +146,36 @@ class CaseViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
         responses={200: CaseSerializer, 304: None},
         parameters=[OpenApiParameter("If-None-Match", location=OpenApiParameter.HEADER, description="An ETag.")],
     )
-    def retrieve(  # type: ignore[override]  # an empty 304 is none of DRF's
+    def retrieve(  # type: ignore[override]  # an empty 304 is not a DRF response
         self, request: Request, *args: Any, **kwargs: Any
     ) -> HttpResponseBase:
-        """One case; poll it as `Retry-After` says until that header is gone.
+        """Return one case. While the response has a `Retry-After` header, poll again after that many seconds.
 
-        Send the answer's `ETag` as `If-None-Match`, and while nothing has changed the answer is an empty 304.
+        With the last `ETag` as `If-None-Match`, the response is an empty 304 while nothing has changed.
         """
         del args
-        case = polling.visible(request.user, kwargs["pk"])  # type: ignore[arg-type]
-        answer = polling.unchanged(request._request, self._etag(case))  # noqa: SLF001 (Django's own request)
-        return self._polled(case, answer) if answer else self._answer(case, status.HTTP_200_OK)
+        case = polling.get_case(request.user, kwargs["pk"])  # type: ignore[arg-type]
+        not_modified = polling.not_modified(request._request, self._etag(case))  # noqa: SLF001 (Django's own request)
+        return self._add_headers(case, not_modified) if not_modified else self._respond(case, status.HTTP_200_OK)
 
     @extend_schema(request=None, responses={200: CaseSerializer})
     @action(detail=True, methods=["post"], filterset_class=None)
     def cancel(self, request: Request, pk: str | None = None) -> Response:
-        """Cancel the analyses that have not ended; 409 if all have."""
+        """Cancel the analyses that have not ended; 409 if all of them have."""
         del request, pk
         case = self.get_object()
         try:
             services.cancel(case)
         except services.StateError as error:
             raise Conflict(str(error), code="already_ended") from error
-        return self._answer(case, status.HTTP_200_OK)
+        return self._respond(case, status.HTTP_200_OK)
 
     @extend_schema(request=AgainSerializer, responses={202: CaseSerializer})
     @action(detail=True, methods=["post"], filterset_class=None)
     def reanalyse(self, request: Request, pk: str | None = None) -> Response:
-        """Analyse all images again with the present champion or the model that is named; 409 while analyses are open.
+        """Analyse all images again with the current champion or the given model; 409 while an analysis is running.
 
-        Reviewers and admins alone may name a model.
+        Only reviewers and admins may give a model.
         """
         del pk
         case = self.get_object()
@@ -195,29 +191,26 @@ class CaseViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
             raise Conflict(str(error), code="not_ended") from error
         except NoChampionError as error:
             raise NoModel(str(error)) from error
-        return self._answer(case, status.HTTP_202_ACCEPTED)
+        return self._respond(case, status.HTTP_202_ACCEPTED)
 
     @extend_schema(responses={200: PastAnalysisSerializer(many=True)})
     @action(detail=True, filterset_class=None, ordering_fields=[])
     def analyses(self, request: Request, pk: str | None = None) -> Response:
-        """All analyses of a case's images, the replaced ones too, newest first."""
+        """List all analyses of a case's images, including the ones that newer analyses replaced, newest first."""
         del request, pk
         rows = Analysis.objects.filter(image__case=self.get_object()).select_related("model_version")
         page: Any = self.paginate_queryset(rows.order_by("-queued_at", "pk"))  # type: ignore[arg-type]
         return self.get_paginated_response(PastAnalysisSerializer(page, many=True).data)
 
-    def _answer(self, case: Case, status_code: int) -> Response:
-        return self._answer_known(Case.objects.with_images().get(pk=case.pk), status_code)
-
-    def _answer_known(self, case: Case, status_code: int) -> Response:
-        """Of a case with its images."""
-        return self._polled(case, Response(self.get_serializer(case).data, status=status_code))
+    def _respond(self, case: Case, status_code: int) -> Response:
+        case = Case.objects.with_images().get(pk=case.pk)
+        return self._add_headers(case, Response(self.get_serializer(case).data, status=status_code))
 
     def _etag(self, case: Case) -> str:
         return polling.etag(case, self.request.get_host())
 
-    def _polled(self, case: Case, response: Answer) -> Answer:
-        """What helps who asks again."""
+    def _add_headers(self, case: Case, response: Answer) -> Answer:
+        """Add the headers that polling clients use."""
         response["ETag"] = self._etag(case)
         if not case.ended:
             response["Retry-After"] = str(RETRY_AFTER_SECONDS)
@@ -226,17 +219,17 @@ class CaseViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
 
 
 class ImageView(APIView):
-    """The picture of an image, for those who may see its case."""
+    """The re-encoded copy of an image, for users who may see its case."""
 
     throttle_classes = [ReadThrottle]
 
     @extend_schema(
         tags=["cases"],
-        parameters=[OpenApiParameter("size", enum=list(thumbnails.SIZES), description="full unless said")],
+        parameters=[OpenApiParameter("size", enum=list(thumbnails.SIZES), description="full by default")],
         responses={(200, thumbnails.CONTENT_TYPE): OpenApiTypes.BINARY},
     )
     def get(self, request: Request, pk: str) -> HttpResponse:
-        """Re-encoded as JPEG, without metadata; the sender's file itself is never served."""
+        """Return a JPEG without metadata; the uploaded file itself is never served."""
         image = get_object_or_404(Image.objects.visible_to(request.user), pk=pk)  # type: ignore[arg-type]
         size = request.query_params.get("size", "full")
         if size not in thumbnails.SIZES:

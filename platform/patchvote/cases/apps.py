@@ -11,5 +11,5 @@ class CasesConfig(AppConfig):
     verbose_name = _("Cases")
 
     def ready(self) -> None:
-        """Listen to the ledger."""
+        """Connect the signal receivers."""
         from patchvote.cases import receivers  # noqa: F401

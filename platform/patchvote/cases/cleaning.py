@@ -1,7 +1,7 @@
-"""Removes files that belong to no row: of uploads that were cut off, and of cases that are gone.
+"""Remove orphaned files: files of interrupted uploads and of deleted cases, which no row refers to.
 
-A file is written before its row is, so a file without a row may only be early. Therefore it is removed only after it
-was seen without a row for `ORPHAN_SECONDS`, by this process's own clock, which no step of the machine's clock moves.
+A file is written before its row, so a file without a row may still get one. Therefore a file is removed only after it
+had no row for `ORPHAN_SECONDS`, measured with the monotonic clock of this process.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from patchvote.core.storage import is_draft
 logger = logging.getLogger(__name__)
 
 SECONDS_AT_ONCE = 2.0
-"""After these a cleaning stops; the next one goes on from there."""
+"""Time after which a call of `Cleaner.clean` stops; the next call continues from there."""
 
 _HEX = 32
 _AT_ONCE = 1000
-"""Names in one query."""
+"""Number of file names in one query."""
 
 
 class Folder(Protocol):
@@ -37,23 +37,23 @@ class Folder(Protocol):
 
     @property
     def path(self) -> str | Path:
-        """Where it is."""
+        """The path of the folder."""
 
     def orphans(self) -> dict[str, object]:
-        """The names of files that belong to no row, as things stand; with each what tells that it has changed."""
+        """Return the names of files without a row, each with a value that changes when the file changes."""
 
     def remove(self, name: str) -> None:
-        """Delete one of them."""
+        """Delete a file."""
 
 
 @dataclass(frozen=True)
 class StoredFolder:
-    """A folder of the storage, whose files bear the ids of their images: originals and previews."""
+    """A folder of the storage whose file names start with the id of an image: originals and previews."""
 
     path: str
 
     def orphans(self) -> dict[str, object]:
-        """Those whose image is not in the database, and what was not written to its end."""
+        """Return the files whose image is not in the database, and incomplete files."""
         found: dict[str, object] = {}
         everything = default_storage.listdir(self.path)[1]
         for start in range(0, len(everything), _AT_ONCE):
@@ -64,43 +64,43 @@ class StoredFolder:
         return found
 
     def remove(self, name: str) -> None:
-        """Delete it from the storage."""
+        """Delete a file from the storage."""
         default_storage.delete(f"{self.path}/{name}")
 
 
 @dataclass(frozen=True)
-class PassingFolder:
-    """A folder in which no file stays for long: uploads that arrive, pixels on their way to a worker."""
+class TemporaryFolder:
+    """A folder in which no file stays for long: incoming uploads, or cached pixels."""
 
     path: Path
 
     def orphans(self) -> dict[str, object]:
-        """All of them, as long as they do not grow."""
+        """Return all files, each with its size and modification time."""
         found: dict[str, object] = {}
         for entry in self.path.iterdir() if self.path.is_dir() else ():
-            with suppress(FileNotFoundError):  # it has just passed
+            with suppress(FileNotFoundError):  # it was removed just now
                 status = entry.stat()
                 found[entry.name] = (status.st_size, status.st_mtime_ns)
         return found
 
     def remove(self, name: str) -> None:
-        """Delete it."""
+        """Delete a file."""
         (self.path / name).unlink(missing_ok=True)
 
 
 class Cleaner:
-    """Goes round all folders, some of them each time."""
+    """A cleaner that visits all folders in turn, some of them in each call."""
 
     def __init__(self) -> None:
-        """Start with the first folder."""
+        """Start at the first folder."""
         self._round: Iterator[Folder] = iter(())
         self._seen: dict[Folder, dict[tuple[str, object], float]] = {}
 
     def clean(self) -> int:
-        """Go on for a moment, or until every folder was looked at.
+        """Clean for `SECONDS_AT_ONCE`, or until every folder was visited.
 
         Returns:
-            How many files were removed.
+            The number of removed files.
         """
         removed, began, rounds = 0, time.monotonic(), 0
         while time.monotonic() - began < SECONDS_AT_ONCE:
@@ -118,7 +118,7 @@ class Cleaner:
         seen = {file: before.get(file, now) for file in folder.orphans().items()}
         old = {file for file, since in seen.items() if now - since >= settings.ORPHAN_SECONDS}
         for name, _state in old:
-            logger.warning("%s of %s belongs to no image: removed", name, folder.path)
+            logger.warning("removed %s from %s: it belongs to no image", name, folder.path)
             folder.remove(name)
         if young := {file: since for file, since in seen.items() if file not in old}:
             self._seen[folder] = young
@@ -126,8 +126,8 @@ class Cleaner:
 
 
 def _folders() -> Iterator[Folder]:
-    yield PassingFolder(Path(settings.FILE_UPLOAD_TEMP_DIR))
-    yield PassingFolder(pixel_cache.folder())
+    yield TemporaryFolder(Path(settings.FILE_UPLOAD_TEMP_DIR))
+    yield TemporaryFolder(pixel_cache.folder())
     for kind in ("originals", "previews"):
         if default_storage.exists(kind):
             for name in sorted(default_storage.listdir(kind)[0]):
@@ -135,7 +135,7 @@ def _folders() -> Iterator[Folder]:
 
 
 def _owner(name: str) -> UUID | None:
-    """The image of which a file bears the id; None for a name that is none of ours."""
+    """Return the image id at the start of a file name; None for any other name."""
     try:
         return UUID(hex=name[:_HEX])
     except ValueError:

@@ -1,4 +1,4 @@
-"""Searching the history: the same for pages and API."""
+"""Filters of the case list, shared by the pages and the API."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from patchvote.jobs.models import State
 
 
 class MomentField(IsoDateTimeField):
-    """A moment in ISO 8601, or a day: then its beginning, or with `end_of_day` the beginning of the next."""
+    """A field for an ISO 8601 time or date; a date means its start, or with `end_of_day` the start of the next day."""
 
     def __init__(self, *args: Any, end_of_day: bool = False, **kwargs: Any) -> None:
-        """Keep how a day is meant."""
+        """Store `end_of_day`."""
         super().__init__(*args, **kwargs)
         self._end_of_day = end_of_day
 
     def to_python(self, value: Any) -> datetime | None:
-        """Refuse what no calendar has."""
+        """Return an aware time; refuse dates that do not exist."""
         try:
             day = parse_date(value) if isinstance(value, str) else None
             if day is not None:
                 midnight = datetime.combine(day, time.min) + timedelta(days=1 if self._end_of_day else 0)
                 return timezone.make_aware(midnight)
             moment: datetime | None = super().to_python(value)
-            return moment and moment.astimezone(UTC)  # the ends of the calendar overflow here
+            return moment and moment.astimezone(UTC)  # overflows at the first and last day of the calendar
         except (ValueError, OverflowError):
             raise ValidationError(
                 _("Give a date such as 2026-11-23 or a time such as 2026-11-23T10:00:00Z."), "invalid"
@@ -43,7 +43,7 @@ class MomentField(IsoDateTimeField):
 
 
 class MomentFilter(django_filters.IsoDateTimeFilter):
-    """Filters by a `MomentField`."""
+    """A filter that uses a `MomentField`."""
 
     field_class = MomentField
 
@@ -56,7 +56,7 @@ REVIEW_CHOICES = [
 
 
 class CaseFilter(django_filters.FilterSet):
-    """Filters of cases; `reference` and `q` match parts, whatever their case of letters."""
+    """The filters of cases; `reference` and `q` match substrings, ignoring upper and lower case."""
 
     q = django_filters.CharFilter(method="by_texts", label=_("Reference, notes or file name"))
     reference = django_filters.CharFilter(method="by_reference", label=_("Reference"))
@@ -74,16 +74,16 @@ class CaseFilter(django_filters.FilterSet):
         fields: list[str] = []
 
     def by_texts(self, queryset: QuerySet[Case], name: str, value: str) -> QuerySet[Case]:
-        """One box for what people remember."""
+        """Search references, notes and file names."""
         del name
-        return search.matching(queryset, value)
+        return search.filter_by_text(queryset, value)
 
     def by_reference(self, queryset: QuerySet[Case], name: str, value: str) -> QuerySet[Case]:
-        """A part of the reference alone."""
+        """Search references only."""
         del name
-        return search.with_reference(queryset, value)
+        return search.filter_by_reference(queryset, value)
 
     def by_review(self, queryset: CaseQuerySet, name: str, value: str) -> CaseQuerySet:
-        """What waits for a review, what has it, and where the reviewer says another class than the model."""
+        """Filter by review status: waiting for a review, reviewed, or a reviewer disagrees with the verdict."""
         del name
         return queryset.filter(**{REVIEW_STATUS_COLUMNS[value]: True})

@@ -1,4 +1,4 @@
-"""The form that sends a case."""
+"""Forms of the pages of cases and reviews."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ class ImagesInput(forms.ClearableFileInput):
 
 
 class ImagesField(forms.FileField):
-    """One or more files; what they hold is checked by `patchvote.cases.services.submit`."""
+    """A field for one or more files; `patchvote.cases.submissions.submit` checks their content."""
 
     widget = ImagesInput
 
     def clean(self, data: Any, initial: Any = None) -> list[Any]:
-        """A list, whatever came."""
+        """Return a list of files, also for a single file."""
         files = data if isinstance(data, list | tuple) else [data]
         return [super(ImagesField, self).clean(file, initial) for file in files or [None]]
 
 
 class CaseForm(forms.ModelForm[Case]):
-    """A new case."""
+    """The form that submits a case."""
 
     images = ImagesField(
         label=_("Images"),
-        allow_empty_file=True,  # the decoder has the better sentence
+        allow_empty_file=True,  # the decoder's message is better
         error_messages={"required": _("Choose at least one image.")},
         widget=ImagesInput(attrs={"accept": ACCEPT}),
     )
@@ -47,7 +47,7 @@ class CaseForm(forms.ModelForm[Case]):
 
 
 class ReviewForm(forms.ModelForm[Review]):
-    """A reviewer's word on an image; the buttons that send it hold the decision."""
+    """The form that reviews an image; its submit buttons carry the decision."""
 
     decision = forms.ChoiceField(
         choices=Decision.choices, error_messages={"required": _("Say it with one of the buttons.")}
@@ -61,7 +61,7 @@ class ReviewForm(forms.ModelForm[Review]):
         widgets = {"comment": forms.Textarea(attrs={"rows": 2})}
 
     def __init__(self, image: Image, **kwargs: Any) -> None:
-        """Fields of one image among several of a page."""
+        """Give the fields ids that are unique on a page with several images."""
         super().__init__(auto_id=f"review-{image.pk}-%s", **kwargs)
         self.image = image
         if image.analysis:
@@ -69,7 +69,7 @@ class ReviewForm(forms.ModelForm[Review]):
 
 
 class AnalyseAgainForm(forms.Form):
-    """Which model version shall read the images again."""
+    """The form that chooses the model version for a new analysis."""
 
     NOT_THERE = _("This model version is not there, or its files are gone.")
 
@@ -82,7 +82,7 @@ class AnalyseAgainForm(forms.Form):
     )
 
     def clean_version(self) -> ModelVersion | None:
-        """Refuse one whose files are gone; asked here, not for every version each time that the page is shown."""
+        """Refuse a version without files; checked here because a check of all versions would slow the page down."""
         version: ModelVersion | None = self.cleaned_data["version"]
         if version is not None and not version.folder.exists():
             raise forms.ValidationError(self.NOT_THERE, code="invalid_choice")
@@ -90,7 +90,7 @@ class AnalyseAgainForm(forms.Form):
 
 
 class SpanForm(forms.Form):
-    """Which reviews the page of agreement counts."""
+    """The form that chooses the reviews that the agreement page counts."""
 
     SPANS = [
         ("quarter", _("the last 13 weeks, by week")),

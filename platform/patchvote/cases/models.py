@@ -1,4 +1,4 @@
-"""What a person submits, and what the models say of it."""
+"""Cases, their images, the analyses by model versions, and the reviews."""
 
 from __future__ import annotations
 
@@ -17,20 +17,18 @@ from patchvote.jobs.models import Job, State
 from patchvote.registry.models import ModelVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from patchvote.accounts.models import User
 
 
 class Verdict(models.TextChoices):
-    """A model's call on an image, and on a case: the gravest of its images'. In order of gravity."""
+    """The class of an image, or the gravest class among the images of a case; in increasing order of gravity."""
 
     BENIGN = "benign", _("benign")
     MALIGNANT = "malignant", _("malignant")
 
 
 class Magnification(models.TextChoices):
-    """Of the microscope's objective and eyepiece together, in BreakHis's notation."""
+    """The total magnification of a microscope (objective times eyepiece), in BreakHis's notation."""
 
     X40 = "40X", "40X"
     X100 = "100X", "100X"
@@ -39,7 +37,7 @@ class Magnification(models.TextChoices):
 
 
 class Decision(models.TextChoices):
-    """A reviewer's word on an image."""
+    """A reviewer's decision about an image."""
 
     CONFIRMED = "confirmed", _("confirmed")
     CORRECTED = "corrected", _("corrected")
@@ -47,10 +45,10 @@ class Decision(models.TextChoices):
 
 
 class CaseQuerySet(models.QuerySet["Case"]):
-    """Cases."""
+    """A query set of cases."""
 
     def visible_to(self, user: User) -> CaseQuerySet:
-        """Own cases; all for reviewers and admins."""
+        """Filter the cases that a user may see: their own, or all for reviewers and admins."""
         return self if user.sees_all_cases else self.filter(submitter=user)
 
     def update_and_bump_revision(self, **fields: Any) -> int:
@@ -58,11 +56,11 @@ class CaseQuerySet(models.QuerySet["Case"]):
         return self.update(revision=F("revision") + 1, **fields)
 
     def with_images(self, *, votes: bool = True, earlier: bool = False) -> CaseQuerySet:
-        """With images, their reviews, their current analyses and the models', in a constant number of queries.
+        """Prefetch images, reviews, current analyses and model versions, in a constant number of queries.
 
         Args:
-            votes: Whether the votes are read as well, thousands of them for a large image.
-            earlier: Whether the analyses that newer ones replaced are read as well, without their votes.
+            votes: Whether to read the votes; a large image has thousands.
+            earlier: Whether to read the analyses that newer ones replaced, without their votes.
         """
         analyses = Analysis.objects.select_related("model_version")
         current = analyses.filter(current=True)
@@ -78,10 +76,10 @@ class CaseQuerySet(models.QuerySet["Case"]):
 
 
 class Case(models.Model):
-    """What a person submits: one or more images of one biopsy.
+    """One or more images of one biopsy, as a user submitted them.
 
-    `state` and `verdict` sum up the current analyses, the three columns of `patchvote.cases.summaries` the reviews;
-    they are written in the transaction that changes analyses or reviews.
+    `state` and `verdict` summarise the current analyses; `awaits_review`, `is_reviewed` and `is_disputed` summarise the
+    reviews. `patchvote.cases.summaries` writes them in the transaction that changes the analyses or reviews.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -100,9 +98,9 @@ class Case(models.Model):
     is_reviewed = models.BooleanField(default=False, editable=False)
     is_disputed = models.BooleanField(default=False, editable=False)
     revision = models.PositiveIntegerField(default=0, editable=False)
-    """Grows with all that changes in what people see of the case: who has the same has seen the same."""
+    """Incremented by every change that users can see: a client that has this revision is up to date."""
     search_text = models.TextField(blank=True, editable=False)
-    """Reference, notes and file names, as `patchvote.cases.search` folds them."""
+    """Reference, notes and file names, normalised by `patchvote.cases.search`."""
     idempotency_key = models.CharField(max_length=200, null=True, editable=False)  # noqa: DJ001 (NULL: none given)
     fingerprint = models.CharField(max_length=64, blank=True, editable=False)
     created_at = models.DateTimeField(_("submitted at"), default=timezone.now, editable=False)
@@ -135,44 +133,30 @@ class Case(models.Model):
         return self.reference or str(self.id)[:8]
 
     def get_absolute_url(self) -> str:
-        """Its page."""
+        """Return the URL of the result page."""
         return reverse("cases:detail", args=[self.pk])
-
-    def remember(self, analyses: Sequence[Analysis]) -> None:
-        """Know what `with_images` would read of a case that was just stored: these analyses, of an image each."""
-        for analysis in analyses:
-            analysis.image.current_analyses = [analysis]
-            _remember(analysis.image, "reviews", Review.objects.none())
-        known = Image.objects.all()
-        known._result_cache = [analysis.image for analysis in analyses]  # noqa: SLF001 (as Django's own prefetching)
-        _remember(self, "images", known)
 
     @property
     def ended(self) -> bool:
-        """True once all its current analyses have ended."""
+        """Whether all current analyses have ended."""
         return self.state not in {State.QUEUED, State.RUNNING}
 
 
-def _remember(row: models.Model, relation: str, rows: models.QuerySet[Any]) -> None:
-    """Where Django keeps what `prefetch_related` read."""
-    row._prefetched_objects_cache = {relation: rows}  # type: ignore[attr-defined]  # noqa: SLF001
-
-
 def _stored_under(image: Image, _filename: str) -> str:
-    """A path that says nothing and holds nothing of the sender's file name."""
+    """Return a storage path that reveals nothing of the uploaded file's name."""
     return f"originals/{image.pk.hex[:2]}/{image.pk.hex}"
 
 
 class ImageQuerySet(models.QuerySet["Image"]):
-    """Images."""
+    """A query set of images."""
 
     def visible_to(self, user: User) -> ImageQuerySet:
-        """Those of the cases that a person may see."""
+        """Filter the images of cases that a user may see."""
         return self if user.sees_all_cases else self.filter(case__submitter=user)
 
 
 class Image(models.Model):
-    """One micrograph. The file is kept as it was sent and never given to a browser; browsers get a re-encoded copy."""
+    """One micrograph. The uploaded file is kept unchanged and never served; browsers get a re-encoded copy."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="images", verbose_name=_("case"))
@@ -188,7 +172,7 @@ class Image(models.Model):
 
     current_analyses: list[Analysis]
     earlier: list[Analysis]
-    """Newest first; both are there only where `Case.objects.with_images()` was asked for them."""
+    """The replaced analyses, newest first. Both attributes exist only on images that `with_images()` prefetched."""
 
     class Meta:
         ordering = ["case", "position"]
@@ -200,22 +184,22 @@ class Image(models.Model):
         return self.filename
 
     def get_absolute_url(self) -> str:
-        """Where its re-encoded copy is served, to those who may see it."""
+        """Return the URL of the re-encoded copy."""
         return reverse("api:image", args=[self.pk])
 
     @property
     def review(self) -> Review | None:
-        """The latest, which counts."""
+        """The latest review, which is the one that counts; None without a review."""
         return next(iter(self.reviews.all()), None)
 
     @property
     def label(self) -> str:
-        """What it shows, by the latest review; empty without one, and if the image is unfit."""
+        """The class that the latest review gives; empty without a review and for an unfit image."""
         return self.review.label if self.review else ""
 
     @property
     def analysis(self) -> Analysis | None:
-        """The current analysis: from `Case.objects.with_images()` where it comes from there, else looked up."""
+        """The current analysis: prefetched if the image comes from `with_images()`, else queried."""
         prefetched: list[Analysis] | None = getattr(self, "current_analyses", None)
         if prefetched is None:
             return self.analyses.filter(current=True).select_related("model_version").first()
@@ -223,10 +207,10 @@ class Image(models.Model):
 
 
 class Analysis(Job):
-    """One model version reads one image.
+    """The job in which one model version analyses one image, and its result.
 
-    `votes` is a list, one entry for each patch, in the shape of the API: row, column, x, y, width, height,
-    malignant_probability, vote.
+    `votes` has one entry per patch, in the format of the API: row, column, x, y, width, height, malignant_probability,
+    vote.
     """
 
     LOST_MESSAGE = gettext_noop(
@@ -258,8 +242,8 @@ class Analysis(Job):
         ]
         indexes = [
             *Job.indexes("analysis"),
-            # Failures are counted by code at each look at the metrics: it holds failed analyses alone. With the state
-            # in it too, SQLite reads nothing else.
+            # The metrics count failures by code on each request: the partial index holds failed analyses only. It
+            # includes the state so that SQLite can answer from the index alone.
             models.Index("error_code", "state", name="analysis_failed", condition=Q(state=State.FAILED)),
         ]
 
@@ -268,30 +252,30 @@ class Analysis(Job):
 
     @property
     def log_fields(self) -> dict[str, str]:
-        """With its case and its image."""
+        """The fields of a job's log lines, with the case and the image."""
         return {"case": str(self.image.case_id), "image": str(self.image_id), **super().log_fields}
 
     @property
     def malignant_votes(self) -> int:
-        """Number of patches that voted malignant."""
+        """The number of patches that voted malignant."""
         return sum(vote["vote"] == Verdict.MALIGNANT for vote in self.votes)
 
 
 class ReviewQuerySet(models.QuerySet["Review"]):
-    """Reviews."""
+    """A query set of reviews."""
 
     def with_authors(self) -> ReviewQuerySet:
-        """With what is shown of them: who, and on which model version's word."""
+        """Join the reviewer and the model version whose analysis was reviewed."""
         return self.select_related("reviewer", "analysis__model_version").defer("analysis__votes")
 
     def latest_of_each_image(self) -> ReviewQuerySet:
-        """Those that no newer review supersedes."""
+        """Filter the reviews that no newer review of the same image supersedes."""
         later = Q(created_at__gt=OuterRef("created_at")) | Q(created_at=OuterRef("created_at"), pk__gt=OuterRef("pk"))
         return self.filter(~Exists(Review.objects.filter(later, image=OuterRef("image"))))
 
 
 class Review(models.Model):
-    """A reviewer's word on an image, on what the then current analysis said of it.
+    """A reviewer's decision about an image and the analysis that was current at that time.
 
     Rows are added and never changed: a newer review of the same image supersedes the older ones, and all are kept.
     `patchvote.cases.review.services.review` adds them.
@@ -334,10 +318,10 @@ class Review(models.Model):
         return " ".join(str(word) for word in (self.get_decision_display(), self.get_label_display()) if word)
 
     def save(self, **options: Any) -> None:
-        """Add it.
+        """Insert the row.
 
         Raises:
-            TypeError: If it was added before.
+            TypeError: If the row exists already.
         """
         if not self._state.adding:
             raise TypeError("A review never changes: add a new one.")
@@ -349,10 +333,10 @@ class Review(models.Model):
 
 
 class ReviewTally(models.Model):
-    """How many images' reviews of one day said so of one model version: what agreement is summed up from.
+    """The number of images that were reviewed on one day with one decision and label, for one model version.
 
-    An image counts once for each model version, by its latest review; synthetic samples do not count.
-    `patchvote.cases.review.agreement.count` keeps it in line, in the transaction that adds a review.
+    An image counts once per model version, by its latest review; synthetic samples do not count. Agreement is computed
+    from these rows. `patchvote.cases.review.agreement.update_tally` updates them when a review is added.
     """
 
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")

@@ -1,4 +1,4 @@
-"""Answers to those who ask again and again whether a case has changed: from the case's own row, without its images."""
+"""Polling of a case: ETags and delays, computed from the case's own row without reading its images."""
 
 from __future__ import annotations
 
@@ -21,47 +21,47 @@ SLOWEST_POLL_SECONDS = 15.0
 POLL_GROWTH = 1.4
 
 
-def visible(user: User, pk: Any) -> Case:
-    """A case as its own row knows it: state and revision.
+def get_case(user: User, pk: Any) -> Case:
+    """Return a case with its state and revision only.
 
     Raises:
-        Http404: If there is no such case, or it is not this person's to see.
+        Http404: If the case does not exist or the user may not see it.
     """
     try:
         return Case.objects.visible_to(user).only("state", "revision").get(pk=pk)
-    except (Case.DoesNotExist, ValidationError):  # unknown, or no id at all
+    except (Case.DoesNotExist, ValidationError):  # unknown, or not a UUID
         raise Http404 from None
 
 
 def etag(case: Case, *also: object) -> str:
-    """Of what people see of a case.
+    """Return the ETag of what users see of a case.
 
     Args:
-        case: With its revision.
-        also: What else the answer depends on, besides the language.
+        case: The case, with its revision.
+        also: Other values that the response depends on; the language is always included.
     """
     return quote_etag("-".join(str(part) for part in (case.revision, get_language(), *also)))
 
 
-def unchanged(request: HttpRequest, etag: str) -> HttpResponseNotModified | None:
-    """304 for who has seen just this; None for who has not."""
+def not_modified(request: HttpRequest, etag: str) -> HttpResponseNotModified | None:
+    """Return a 304 response if the client has the version with this ETag, else None."""
     answer = get_conditional_response(request, etag=etag)
     return answer if isinstance(answer, HttpResponseNotModified) else None
 
 
-def delayed(case: Case) -> bool:
-    """True if the case waits for nothing that would come by itself: no worker is there, or none can be told."""
+def is_delayed(case: Case) -> bool:
+    """Return whether the case is waiting although no worker is alive or the broker does not answer."""
     return not case.ended and not (workers_alive()["inference"] and broker_answers())
 
 
 def next_delay(previous: str) -> float:
-    """Seconds until a page asks again: longer each time, up to a bound.
+    """Return the seconds until a page polls again: the delay grows with each poll, up to `SLOWEST_POLL_SECONDS`.
 
     Args:
-        previous: The delay before this time, as the page sent it; empty at the first.
+        previous: The previous delay as the page sent it; empty for the first poll.
 
     Raises:
-        Http404: If it is no number.
+        Http404: If `previous` is not a number.
     """
     if not previous:
         return FIRST_POLL_SECONDS

@@ -1,4 +1,4 @@
-"""What the result page shows of an image: its analyses, and the votes drawn over it."""
+"""Presenters of the result page: an image with one of its analyses, and the votes drawn over it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from patchvote.cases.review.services import other
 from patchvote.registry.models import ModelVersion
 
 FINEST_LABELLED_GRID = 12
-"""Rows or columns from which on the tiles are too small to write in."""
+"""The number of rows or columns from which the tiles are too small for a label."""
 
 _FAINTEST, _STRONGEST = 0.18, 0.5
-"""Opacity of a tile whose patch was undecided, and of one that was certain: the tissue stays visible below both."""
+"""The opacity of a tile with probability 0.5, and with probability 0 or 1; the tissue stays visible below both."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One patch as it is drawn. Patches overlap, so each colours its own share of the picture; `vote` has its place."""
+    """The rectangle that shows one vote. Patches overlap, tiles do not; `vote` has the position of the patch itself."""
 
     vote: dict[str, Any]
     x: int
@@ -31,39 +31,46 @@ class Tile:
 
     @property
     def number(self) -> str:
-        """Row and column, counted from one."""
+        """The row and column, counted from 1."""
         return f"{self.vote['row'] + 1}-{self.vote['column'] + 1}"
 
     @property
     def middle(self) -> tuple[int, int]:
-        """Where the label goes."""
+        """The position of the label."""
         return self.x + self.width // 2, self.y + self.height // 2
 
     @property
     def letters(self) -> int:
-        """Height of the label's letters, in the image's pixels."""
+        """The font size of the label, in pixels of the image."""
         return round(min(self.width, self.height) * 0.22)
 
     @property
     def percent(self) -> float:
-        """Malignant probability."""
+        """The malignant probability in percent."""
         return 100 * float(self.vote["malignant_probability"])
 
     @property
     def opacity(self) -> str:
-        """The surer the patch, the stronger its colour. Text, so that no language writes it with a comma."""
+        """The opacity, which grows with the certainty of the vote. A string, so that it is not localised."""
         certainty = abs(self.percent - 50) / 50
         return f"{_FAINTEST + (_STRONGEST - _FAINTEST) * certainty:.2f}"
 
     @property
     def malignant(self) -> bool:
-        """How it voted."""
+        """Whether the patch voted malignant."""
         return bool(self.vote["vote"] == Verdict.MALIGNANT)
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An image as one of its analyses sees it, with all that the page says of it."""
+class ImagePresenter:
+    """An image with one of its analyses, prepared for the templates.
+
+    Attributes:
+        image: The image.
+        analysis: The analysis that is shown; None if there is none.
+        duplicates: Images with equal pixels that the user may see.
+        review_form: The form for reviewers; None for other users and while the case is being analysed.
+    """
 
     image: Image
     analysis: Analysis | None
@@ -72,28 +79,28 @@ class Picture:
 
     @property
     def other_class(self) -> str:
-        """What the verdict would be corrected to."""
+        """The name of the class that a correction of the verdict would give."""
         return str(other(self.analysis.verdict).label) if self.analysis and self.analysis.verdict else ""
 
     @property
-    def twins(self) -> list[Image]:
-        """Equal images of the same case."""
+    def duplicates_in_case(self) -> list[Image]:
+        """The equal images of the same case."""
         return [image for image in self.duplicates if image.case_id == self.image.case_id]
 
     @property
     def other_cases(self) -> list[Case]:
-        """Other cases with an equal image, each once."""
+        """The other cases with an equal image, each once."""
         return list(dict.fromkeys(image.case for image in self.duplicates if image.case_id != self.image.case_id))
 
     @property
     def comparable(self) -> bool:
-        """True if there are several verdicts to look at side by side."""
+        """Whether the image has more than one analysis with a verdict."""
         analyses = [*self.image.earlier, *self.image.current_analyses]
         return sum(bool(analysis.verdict) for analysis in analyses) > 1
 
     @cached_property
     def tiles(self) -> list[Tile]:
-        """A regular tiling of the picture, one tile for each vote."""
+        """A regular tiling of the image, one tile per vote."""
         votes = self.analysis.votes if self.analysis else []
         columns, rows = self._grid
         tiles = []
@@ -105,32 +112,32 @@ class Picture:
 
     @property
     def labelled(self) -> bool:
-        """True where the tiles are large enough to write in."""
+        """Whether the tiles are large enough for labels."""
         return max(self._grid) < FINEST_LABELLED_GRID
 
     @property
     def outline(self) -> int:
-        """Width of the line around a patch, in the image's pixels."""
+        """The width of the line around a patch, in pixels of the image."""
         return max(2, round(max(self.image.width, self.image.height) / 200))
 
     @property
     def share_percent(self) -> float:
-        """Malignant share."""
+        """The malignant share in percent."""
         return _percent(self.analysis.malignant_share if self.analysis else None)
 
     @property
     def threshold_percent(self) -> float:
-        """Share above which the verdict is malignant."""
+        """The threshold of the malignant share in percent."""
         return _percent(self.analysis.threshold if self.analysis else None)
 
     @property
     def probability_percent(self) -> float:
-        """Calibrated malignant probability."""
+        """The calibrated malignant probability in percent."""
         return _percent(self.analysis.malignant_probability if self.analysis else None)
 
     @property
     def outside_training(self) -> bool:
-        """True if the model was not made for the case's magnification."""
+        """Whether the model version was not trained for the case's magnification."""
         if self.analysis is None:
             return False
         known = self.analysis.model_version.magnifications
@@ -145,7 +152,7 @@ class Picture:
 
 
 def model_versions(case: Case) -> list[ModelVersion]:
-    """Those of the current analyses of a case, each once: several only where images were read at different times."""
+    """Return the model versions of a case's current analyses, each once."""
     analyses = [image.analysis for image in case.images.all()]
     return list(dict.fromkeys(analysis.model_version for analysis in analyses if analysis))
 

@@ -62,7 +62,7 @@ def inference_worker_beating(queue: str, **_: Any) -> None:
 @receiver(post_migrate, sender=apps.get_app_config("cases"))
 def cases_migrated(using: str, **_: Any) -> None:
     """Create the search index, which migrations cannot maintain."""
-    search.make_index(using)
+    search.create_index(using)
 
 
 @receiver(cleaning)

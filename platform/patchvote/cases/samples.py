@@ -1,4 +1,4 @@
-"""A synthetic image for people who have none at hand."""
+"""Synthetic samples, for users who have no image at hand."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ LABELS: tuple[Literal["benign", "malignant"], ...] = ("benign", "malignant")
 
 
 def synthetic_png() -> tuple[str, bytes]:
-    """A new synthetic micrograph of random architecture.
+    """Draw a synthetic micrograph of a random class and seed.
 
     Returns:
-        A file name that says what it is, and the PNG file.
+        A file name with the class and the seed, and the PNG data.
     """
     from trainer.synthetic import dataset
 

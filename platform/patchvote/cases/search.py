@@ -1,8 +1,8 @@
-"""Finding cases by what people remember: a part of the reference, of the notes or of a file name.
+"""Substring search over the references, notes and file names of cases.
 
-`Case.search_text` holds all of them, folded. Where few cases match, an index of trigrams finds them: on SQLite a table
-of FTS5, on PostgreSQL an index of pg_trgm. Where many match, where the text is too short, or where the database has
-neither, the texts themselves are read.
+`Case.search_text` holds these texts in normalised form. A trigram index finds the cases if few match: an FTS5 table on
+SQLite, a pg_trgm index on PostgreSQL. If many match, if the search text is too short, or if the database supports
+neither, the texts themselves are scanned.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from patchvote.cases.models import Case
 logger = logging.getLogger(__name__)
 
 FEW = 1000
-"""Matches: of more, reading the texts finds a page sooner than the index does."""
+"""Maximum number of matches for which the index is used; with more, a scan of the texts fills a page sooner."""
 
 _TRIGRAM = 3
 
@@ -35,7 +35,7 @@ _SQLITE = (
     CREATE TRIGGER IF NOT EXISTS cases_search_insert AFTER INSERT ON cases_case
     BEGIN INSERT INTO cases_search(text, case_id) VALUES (new.search_text, new.id); END
     """,
-    # These two look through the whole index; the product itself never changes or deletes a case's texts.
+    # These two triggers scan the whole index; the application itself never changes or deletes a case's texts.
     """
     CREATE TRIGGER IF NOT EXISTS cases_search_update AFTER UPDATE OF search_text ON cases_case
     BEGIN UPDATE cases_search SET text = new.search_text WHERE case_id = old.id; END
@@ -47,8 +47,8 @@ _SQLITE = (
 )
 
 _SQLITE_TEXTS = ("CREATE INDEX IF NOT EXISTS cases_search_texts ON cases_case (submitter_id, search_text)",)
-"""Who reads all texts, as counting many matches does, reads this instead of all there is of each case. PostgreSQL could
-not hold long texts in such an index, and has another way."""
+"""A covering index: a scan of all texts, as for counting many matches, reads it instead of the complete rows.
+PostgreSQL cannot index long texts like this, and does not need to."""
 
 _POSTGRESQL = (
     "CREATE EXTENSION IF NOT EXISTS pg_trgm",
@@ -56,25 +56,25 @@ _POSTGRESQL = (
 )
 
 
-def folded(*texts: str) -> str:
-    """Texts as they are searched: without regard to capitals, and however their accents are written."""
+def normalise(*texts: str) -> str:
+    """Join texts for searching: case-folded, in Unicode normal form C."""
     return unicodedata.normalize("NFC", "\n".join(texts)).casefold()
 
 
-def matching(cases: QuerySet[Case], part: str) -> QuerySet[Case]:
-    """Those of some cases that have a part in their reference, notes or file names."""
-    found = among_few(part)
-    return cases.filter(search_text__contains=folded(part)) if found is None else cases.filter(pk__in=found)
+def filter_by_text(cases: QuerySet[Case], part: str) -> QuerySet[Case]:
+    """Filter the cases whose reference, notes or file names contain a text."""
+    found = find_in_index(part)
+    return cases.filter(search_text__contains=normalise(part)) if found is None else cases.filter(pk__in=found)
 
 
-def with_reference(cases: QuerySet[Case], part: str) -> QuerySet[Case]:
-    """Those of some cases that have a part in their reference."""
-    return matching(cases, part).filter(reference__icontains=part)
+def filter_by_reference(cases: QuerySet[Case], part: str) -> QuerySet[Case]:
+    """Filter the cases whose reference contains a text."""
+    return filter_by_text(cases, part).filter(reference__icontains=part)
 
 
-def among_few(part: str) -> list[UUID] | None:
-    """All cases that match, from SQLite's index; None if they are many, or it cannot tell."""
-    text = folded(part)
+def find_in_index(part: str) -> list[UUID] | None:
+    """Return the ids of all matching cases from SQLite's index; None if there are many or the index cannot be used."""
+    text = normalise(part)
     if connection.vendor != "sqlite" or len(text) < _TRIGRAM:
         return None
     quoted = '"{}"'.format(text.replace('"', '""'))
@@ -87,21 +87,21 @@ def among_few(part: str) -> list[UUID] | None:
     return [UUID(pk) for (pk,) in found] if len(found) <= FEW else None
 
 
-def make_index(using: str) -> None:
-    """Have the index in a database, complete, where it can be had.
+def create_index(using: str) -> None:
+    """Create and fill the index of a database that supports one.
 
-    After each migration, for Django knows neither index: on SQLite it may make the table of cases anew, which drops the
-    triggers.
+    This runs after each migration, because Django does not know the index: on SQLite, a migration may recreate the
+    table of cases, which drops the triggers.
     """
     database = connections[using]
     if database.vendor == "sqlite":
-        _make(database, _SQLITE_TEXTS)
-        _make(database, _SQLITE, _complete)
+        _execute(database, _SQLITE_TEXTS)
+        _execute(database, _SQLITE, _fill_index)
     else:
-        _make(database, _POSTGRESQL)
+        _execute(database, _POSTGRESQL)
 
 
-def _make(
+def _execute(
     database: BaseDatabaseWrapper, statements: Sequence[str], then: Callable[[CursorWrapper], None] | None = None
 ) -> None:
     try:
@@ -111,13 +111,13 @@ def _make(
             if then:
                 then(cursor)
     except DatabaseError as error:
-        logger.warning("searches read all texts, for there can be no index of them: %s", error)
+        logger.warning("the search index cannot be created, searches scan all texts: %s", error)
 
 
-def _complete(cursor: CursorWrapper) -> None:
-    """Fill SQLite's index anew if it does not hold each case.
+def _fill_index(cursor: CursorWrapper) -> None:
+    """Refill SQLite's index if it does not have one entry per case.
 
-    A migration that makes the table anew and then changes texts has to empty the index: it holds each case then, too.
+    A migration that recreates the table and then changes texts must empty the index: the counts would match.
     """
     cursor.execute("SELECT (SELECT COUNT(*) FROM cases_case), (SELECT COUNT(*) FROM cases_search)")
     cases, indexed = cursor.fetchone()

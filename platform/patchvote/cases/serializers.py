@@ -1,4 +1,4 @@
-"""Cases, images, analyses and reviews in the shape of the REST API (docs/api.md)."""
+"""Serializers of cases, images, analyses and reviews for the REST API (docs/api.md)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from patchvote.registry.models import ModelVersion
 
 
 class ErrorSerializer(serializers.Serializer[Any]):
-    """Why a job failed."""
+    """The reason why a job failed."""
 
     code = serializers.CharField()
     message = serializers.CharField()
 
 
 class VoteSerializer(serializers.Serializer[Any]):
-    """One patch: its place, in pixels, its probability and its vote."""
+    """The vote of a patch, with its position in pixels and its malignant probability."""
 
     row = serializers.IntegerField()
     column = serializers.IntegerField()
@@ -32,7 +32,7 @@ class VoteSerializer(serializers.Serializer[Any]):
 
 
 class ModelReferenceSerializer(serializers.ModelSerializer[ModelVersion]):
-    """Which model version."""
+    """The identity of a model version."""
 
     class Meta:
         model = ModelVersion
@@ -40,7 +40,7 @@ class ModelReferenceSerializer(serializers.ModelSerializer[ModelVersion]):
 
 
 class AnalysisSerializer(serializers.ModelSerializer[Analysis]):
-    """What one model version says of one image."""
+    """An analysis of an image by a model version."""
 
     verdict = serializers.SerializerMethodField()
     model = ModelReferenceSerializer(source="model_version")
@@ -56,12 +56,12 @@ class AnalysisSerializer(serializers.ModelSerializer[Analysis]):
 
     @extend_schema_field(serializers.ChoiceField(choices=Verdict.choices, allow_null=True))
     def get_verdict(self, analysis: Analysis) -> str | None:
-        """Null until there is one."""
+        """Return the verdict; null until there is one."""
         return analysis.verdict or None
 
     @extend_schema_field(ErrorSerializer(allow_null=True))
     def get_error(self, analysis: Analysis) -> dict[str, str] | None:
-        """Null unless it failed."""
+        """Return the error; null unless the analysis failed."""
         if not analysis.error_code:
             return None
         return {"code": analysis.error_code, "message": analysis.error}
@@ -77,7 +77,7 @@ class PastAnalysisSerializer(AnalysisSerializer):
 
 
 class ReviewSerializer(serializers.ModelSerializer[Review]):
-    """A reviewer's word on an image: on what one analysis said of it."""
+    """A reviewer's decision about an image and one of its analyses."""
 
     label = serializers.SerializerMethodField()  # type: ignore[assignment]  # a field, as DRF collects them
     reviewer = serializers.CharField(source="reviewer.username", read_only=True)
@@ -90,12 +90,12 @@ class ReviewSerializer(serializers.ModelSerializer[Review]):
 
     @extend_schema_field(serializers.ChoiceField(choices=Verdict.choices, allow_null=True))
     def get_label(self, review: Review) -> str | None:
-        """What the image shows; null if it is unfit."""
+        """Return the class that the image shows; null if the image is unfit."""
         return review.label or None
 
 
 class ImageSerializer(serializers.ModelSerializer[Image]):
-    """One image with its current analysis, its reviews (latest first) and the label that the latest gives it."""
+    """An image with its current analysis, its reviews (latest first) and the label of the latest review."""
 
     url = serializers.HyperlinkedIdentityField(view_name="api:image")
     analysis = AnalysisSerializer()
@@ -108,7 +108,7 @@ class ImageSerializer(serializers.ModelSerializer[Image]):
 
     @extend_schema_field(serializers.ChoiceField(choices=Verdict.choices, allow_null=True))
     def get_label(self, image: Image) -> str | None:
-        """Null without a review, and if the image is unfit."""
+        """Return the label; null without a review and for an unfit image."""
         return image.label or None
 
 
@@ -127,22 +127,22 @@ class CaseSerializer(serializers.ModelSerializer[Case]):
 
     @extend_schema_field(serializers.ChoiceField(choices=Verdict.choices, allow_null=True))
     def get_verdict(self, case: Case) -> str | None:
-        """Null until the case succeeded."""
+        """Return the verdict; null until the case has succeeded."""
         return case.verdict or None
 
 
 class AgainSerializer(serializers.Serializer[Any]):
-    """What a client may send to analyse again."""
+    """A request for a new analysis."""
 
     model = serializers.PrimaryKeyRelatedField(
         queryset=ModelVersion.objects.all(),
         required=False,
-        help_text="The model version that shall read the images, for reviewers and admins; the champion unless said.",
+        help_text="The model version to use, for reviewers and admins only; the champion by default.",
     )
 
 
 class SubmissionSerializer(serializers.Serializer[Any]):
-    """What a client sends."""
+    """A new case."""
 
     images = serializers.ListField(child=serializers.FileField(allow_empty_file=True), allow_empty=False)
     reference = serializers.CharField(required=False, allow_blank=True, max_length=100, default="")

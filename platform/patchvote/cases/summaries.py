@@ -1,8 +1,8 @@
-"""What a case's row says of its analyses and reviews: columns, so that a hundred thousand cases are searched at once.
+"""Columns of a case that summarise its analyses and reviews, so that filtering a hundred thousand cases is fast.
 
-A case *awaits* a review when it has ended and an image has a verdict and no review (synthetic samples need none). It is
-*reviewed* when there are reviews and it awaits none, and *disputed* where the latest review of an image says another
-class than its current verdict; a case may be disputed and either of the others as well.
+A case *awaits a review* when it has ended and an image has a verdict but no review (synthetic samples need none). It is
+*reviewed* when it has reviews and awaits none. It is *disputed* when the latest review of an image gives another class
+than the image's current verdict; a disputed case may also await a review or be reviewed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ REVIEW_STATUS_COLUMNS = {"awaiting": "awaits_review", "reviewed": "is_reviewed",
 
 
 class _Summary(NamedTuple):
-    """The columns."""
+    """The values of the summary columns of a case."""
 
     state: State
     verdict: str
@@ -29,7 +29,7 @@ class _Summary(NamedTuple):
 
 
 class _Analysed(NamedTuple):
-    """An image's current analysis."""
+    """The current analysis of an image."""
 
     image: Any
     state: str
@@ -37,11 +37,11 @@ class _Analysed(NamedTuple):
 
 
 def summarise(case_ids: Iterable[Any]) -> None:
-    """Bring cases in line with their current analyses and their reviews; within a transaction.
+    """Update the summary columns of cases from their current analyses and reviews. Requires a transaction.
 
-    The cases are locked first, in one order everywhere, and read afterwards: of two workers that end the last two
-    analyses of a case at the same moment, the second sees what the first one did. The number of queries does not grow
-    with the cases, but for those that end up different.
+    The cases are locked first, always in the same order, and read afterwards: if two workers end the last two analyses
+    of a case at the same time, the second one sees the result of the first. The number of queries grows with the number
+    of different summaries, not with the number of cases.
     """
     locked = Case.objects.select_for_update().filter(pk__in=set(case_ids)).order_by("pk")
     synthetic = dict(locked.values_list("pk", "synthetic"))
@@ -50,18 +50,24 @@ def summarise(case_ids: Iterable[Any]) -> None:
     for pk, image, state, verdict in current.values_list("image__case", "image", "state", "verdict"):
         analyses[pk].append(_Analysed(image, state, verdict))
     labels: dict[Any, dict[Any, str]] = defaultdict(dict)
-    said = Review.objects.filter(image__case__in=list(synthetic)).order_by("created_at", "pk")
-    for pk, image, label in said.values_list("image__case", "image", "label"):
-        labels[pk][image] = label  # the latest remains
-    alike: dict[_Summary, list[Any]] = defaultdict(list)
+    reviews = Review.objects.filter(image__case__in=list(synthetic)).order_by("created_at", "pk")
+    for pk, image, label in reviews.values_list("image__case", "image", "label"):
+        labels[pk][image] = label  # the latest one remains
+    ids_by_summary: dict[_Summary, list[Any]] = defaultdict(list)
     for pk in synthetic:
-        alike[_summary(analyses[pk], labels[pk], synthetic=synthetic[pk])].append(pk)
-    for summary, ids in alike.items():
+        ids_by_summary[_summary(analyses[pk], labels[pk], synthetic=synthetic[pk])].append(pk)
+    for summary, ids in ids_by_summary.items():
         Case.objects.filter(pk__in=ids).update_and_bump_revision(**summary._asdict())
 
 
 def _summary(analyses: Sequence[_Analysed], labels: Mapping[Any, str], *, synthetic: bool) -> _Summary:
-    """Of one case, from its current analyses and the label that the latest review of each image gave (empty: unfit)."""
+    """Summarise a case.
+
+    Args:
+        analyses: The current analyses.
+        labels: The label of the latest review, by image; empty for an unfit image.
+        synthetic: Whether the case is a synthetic sample.
+    """
     state = _state({analysed.state for analysed in analyses})
     succeeded = [analysed for analysed in analyses if analysed.state == State.SUCCEEDED]
     unreviewed = any(analysed.image not in labels for analysed in succeeded)

@@ -7,7 +7,7 @@ from patchvote.celery import app
 
 @app.task(name="patchvote.cases.analyse_due")
 def analyse_due() -> None:
-    """Analyse until nothing is due."""
+    """Analyse until the queue is empty."""
     from patchvote.cases.inference import worker
 
     worker.work()

@@ -1,6 +1,6 @@
-"""What a browser gets of an image: re-encoded pixels, without metadata, never the bytes that were sent.
+"""Previews of images for browsers: re-encoded copies without metadata; the uploaded bytes are never served.
 
-The inference worker makes them while it has the pixels at hand; a browser that comes earlier has them made on the spot.
+The inference worker creates them from the pixels that it has decoded; an earlier request creates them on demand.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
 from patchvote.cases import pixel_cache
+from patchvote.cases.decoding import DECODING
 from patchvote.cases.models import Image
-from patchvote.cases.services import DECODING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,21 +24,21 @@ logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "image/jpeg"
 SIZES = {"full": 4096, "thumbnail": 240}
-"""Longest side in pixels, by name."""
+"""The longest side of a preview in pixels, by the name of its size."""
 
 _QUALITY = 92
 
 
 def preview(image: Image, size: str) -> bytes:
-    """The re-encoded picture, made at its first request and kept.
+    """Return a preview as a JPEG; create and store it at the first request.
 
     Args:
-        image: Whose picture.
+        image: The image.
         size: A key of `SIZES`.
 
     Raises:
         OSError: If the stored file cannot be read.
-        DecodeError: If it was damaged.
+        DecodeError: If the stored file is damaged.
     """
     try:
         with default_storage.open(_name(image, size)) as file:
@@ -46,33 +46,33 @@ def preview(image: Image, size: str) -> bytes:
     except FileNotFoundError:
         pass
     with DECODING:
-        return _make(image, size, pixel_cache.read(image))
+        return _create(image, size, pixel_cache.decode_stored(image))
 
 
-def make(image: Image, decoded: NDArray[np.uint8]) -> None:
-    """Make all previews of an image whose pixels are at hand; what fails now is made when it is asked for."""
+def create_previews(image: Image, pixels: NDArray[np.uint8]) -> None:
+    """Create all previews of an image from its decoded pixels. After a failure, a later request creates them."""
     try:
         for size in SIZES:
             if not default_storage.exists(_name(image, size)):
-                _make(image, size, decoded)
+                _create(image, size, pixels)
     except Exception:
-        logger.exception("no previews were made", extra={"image": str(image.pk)})
+        logger.exception("the previews could not be created", extra={"image": str(image.pk)})
 
 
-def _make(image: Image, size: str, decoded: NDArray[np.uint8]) -> bytes:
-    from PIL import Image as Picture
+def _create(image: Image, size: str, pixels: NDArray[np.uint8]) -> bytes:
+    from PIL import Image as PillowImage
 
-    picture = Picture.fromarray(decoded)
-    picture.thumbnail((SIZES[size], SIZES[size]), Picture.Resampling.LANCZOS, reducing_gap=1.0)
+    copy = PillowImage.fromarray(pixels)
+    copy.thumbnail((SIZES[size], SIZES[size]), PillowImage.Resampling.LANCZOS, reducing_gap=1.0)
     encoded = io.BytesIO()
-    picture.save(encoded, "JPEG", quality=_QUALITY, subsampling=0)
+    copy.save(encoded, "JPEG", quality=_QUALITY, subsampling=0)
     data = encoded.getvalue()
-    # Two requests at the same moment: the second finds it there, or saves the same once more under another name.
+    # With two requests at the same time, the second finds the file or saves the same data under another name.
     if not default_storage.exists(_name(image, size)):
         try:
             default_storage.save(_name(image, size), ContentFile(data))
-        except OSError:  # a full disk takes no picture away from who looks at it
-            logger.exception("a preview could not be kept", extra={"image": str(image.pk)})
+        except OSError:  # a full disk: the user still gets the preview
+            logger.exception("the preview could not be stored", extra={"image": str(image.pk)})
     return data
 
 

@@ -1,4 +1,4 @@
-"""Pages of cases."""
+"""URLs of the pages of cases and reviews."""
 
 from django.urls import path
 

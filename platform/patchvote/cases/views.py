@@ -1,4 +1,4 @@
-"""Pages: submitting, a case, the history."""
+"""Pages: the case list, the form that submits a case, and the result page."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from django.views.generic import FormView
 from django_filters.views import FilterView
 
 from patchvote.accounts.models import current_user
-from patchvote.cases import polling, samples, services
+from patchvote.cases import polling, samples, services, submissions
+from patchvote.cases.decoding import upload_limits
 from patchvote.cases.filters import CaseFilter
 from patchvote.cases.forms import AnalyseAgainForm, CaseForm, ReviewForm
 from patchvote.cases.models import Case, Image
-from patchvote.cases.presenters import Picture, model_versions
+from patchvote.cases.presenters import ImagePresenter, model_versions
 from patchvote.cases.review import services as reviews
 from patchvote.cases.submit_options import submit_options
 from patchvote.core.pagination import BoundedPaginator
@@ -38,12 +39,12 @@ class CaseList(LoginRequiredMixin, FilterView):
     paginate_by = 25
 
     def get_queryset(self) -> Any:
-        """With what a row shows."""
+        """Return the visible cases with all that a row of the list shows."""
         visible = Case.objects.visible_to(current_user(self.request))
         return visible.select_related("submitter").with_images(votes=False)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Keep the filters in the links between pages; know the cases whose verdicts mean nothing."""
+        """Add the query string for the links between pages, the cases by synthetic models, and the review status."""
         query = self.request.GET.copy()
         query.pop("page", None)
         context: dict[str, Any] = super().get_context_data(
@@ -58,31 +59,31 @@ class CaseList(LoginRequiredMixin, FilterView):
 
 
 class Submit(LoginRequiredMixin, FormView[CaseForm]):
-    """The form that sends a case."""
+    """The page with the form that submits a case."""
 
     template_name = "cases/submit.html"
     form_class = CaseForm
 
     def form_valid(self, form: CaseForm) -> HttpResponse:
-        """Store the case and show it, or say of each file why not."""
+        """Store the case and redirect to it, or show why each file was refused."""
         given = form.cleaned_data
         return self._submit(
             form, given["images"], given["reference"], notes=given["notes"], magnification=given["magnification"]
         )
 
     def form_invalid(self, form: CaseForm) -> HttpResponse:
-        """400, so that scripts and caches know."""
+        """Respond with status 400, so that scripts and caches notice the error."""
         return self.render_to_response(self.get_context_data(form=form), status=400)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Which model will read the images, and what it takes."""
+        """Add the champion, which will analyse the images, and the upload limits."""
         try:
-            reader = champion()
+            version = champion()
         except NoChampionError:
-            reader = None
-        limits = services.limits(reader)
+            version = None
+        limits = upload_limits(version)
         return super().get_context_data(
-            champion=reader,
+            champion=version,
             limits=limits,
             max_images=settings.UPLOAD_MAX_IMAGES,
             submit_options=submit_options(limits),
@@ -91,8 +92,8 @@ class Submit(LoginRequiredMixin, FormView[CaseForm]):
 
     def _submit(self, form: CaseForm, files: list[File[bytes]], reference: str, **options: Any) -> HttpResponse:
         try:
-            case = services.submit(current_user(self.request), files, reference=reference, **options).case
-        except services.SubmissionError as error:
+            case = submissions.submit(current_user(self.request), files, reference=reference, **options).case
+        except submissions.SubmissionError as error:
             for refusal in error.refusals:
                 name = f"{refusal.filename}: " if refusal.filename else ""
                 form.add_error("images", f"{name}{refusal.message}")
@@ -104,12 +105,12 @@ class Submit(LoginRequiredMixin, FormView[CaseForm]):
 
 
 class SubmitSample(Submit):
-    """Sends a synthetic image, for trying things without one's own; the case says so for ever."""
+    """Submits a synthetic sample; its case stays marked as synthetic."""
 
     http_method_names = ["post"]
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Make a sample and submit it."""
+        """Create a sample and submit it."""
         del request, args, kwargs
         name, data = samples.synthetic_png()
         sample = ContentFile(data, name)
@@ -117,10 +118,10 @@ class SubmitSample(Submit):
 
 
 class CaseView(LoginRequiredMixin, View):
-    """What pages of one case share: others' cases are not found."""
+    """The base view of the pages of one case; cases that the user may not see answer 404."""
 
     def case(self, pk: Any) -> Case:
-        """The case with all that its page shows."""
+        """Return the case with all that its page shows."""
         visible = Case.objects.visible_to(current_user(self.request)).select_related("submitter")
         return get_object_or_404(visible.with_images(earlier=True), pk=pk)
 
@@ -131,42 +132,42 @@ class Detail(CaseView):
     template_name = "cases/detail.html"
 
     def get(self, request: HttpRequest, pk: Any) -> HttpResponse:
-        """The page, or with htmx the part of it that changes."""
+        """Show the case."""
         del request
         return self.page(self.case(pk))
 
     def page(self, case: Case, *, refused: ReviewForm | None = None, status: int = 200) -> HttpResponse:
-        """Show the case.
+        """Render the case.
 
         Args:
             case: The case.
-            refused: What a reviewer sent of one of its images and has to send again.
-            status: Of the answer.
+            refused: The invalid review form of one of its images.
+            status: The status code of the response.
         """
         response = render(self.request, self.template_name, self.context(case, refused), status=status)
         add_never_cache_headers(response)
         return response
 
     def context(self, case: Case, refused: ReviewForm | None = None) -> dict[str, Any]:
-        """The case, and when to ask again."""
-        delayed = polling.delayed(case)
+        """Return the context of the template: the case, its images, and when to poll again."""
+        delayed = polling.is_delayed(case)
         images = list(case.images.all())
         versions = model_versions(case)
         user = current_user(self.request)
         may_review = user.has_perm(reviews.MAY_REVIEW)
 
-        def picture(image: Image) -> Picture:
-            # Not before the case has ended: polling would take away what somebody writes.
+        def present(image: Image) -> ImagePresenter:
+            # Only after the case has ended: polling would overwrite what a reviewer types.
             form = ReviewForm(image) if may_review and case.ended else None
             if refused and refused.image == image:
                 form = refused
-            return Picture(image, image.analysis, services.duplicates_of(image, user), form)
+            return ImagePresenter(image, image.analysis, services.duplicates_of(image, user), form)
 
         return {
             "case": case,
             "model_versions": versions,
             "synthetic_model": any(version.synthetic for version in versions),
-            "pictures": [picture(image) for image in images],
+            "pictures": [present(image) for image in images],
             "ended_images": sum(image.analysis is not None and image.analysis.ended for image in images),
             "poll_seconds": polling.next_delay(self.request.GET.get("after", "")),
             "etag": polling.etag(case, delayed),
@@ -178,23 +179,23 @@ class Detail(CaseView):
 
 
 class Status(Detail):
-    """The part of the result page that changes, for polling: 304 as long as it does not."""
+    """The part of the result page that polling replaces; 304 while it has not changed."""
 
     template_name = "cases/_status.html"
 
     def get(self, request: HttpRequest, pk: Any) -> HttpResponse:
-        """Nothing for who has seen this state of the case; the part of the page for others."""
-        case = polling.visible(current_user(request), pk)
-        etag = polling.etag(case, polling.delayed(case))
-        answer: HttpResponse = polling.unchanged(request, etag) or super().get(request, pk)
-        answer["ETag"] = etag
-        answer["Retry-After"] = str(polling.next_delay(request.GET.get("after", "")))
-        add_never_cache_headers(answer)
-        return answer
+        """Return 304 if the client has the current state of the case, else the part of the page."""
+        case = polling.get_case(current_user(request), pk)
+        etag = polling.etag(case, polling.is_delayed(case))
+        response: HttpResponse = polling.not_modified(request, etag) or super().get(request, pk)
+        response["ETag"] = etag
+        response["Retry-After"] = str(polling.next_delay(request.GET.get("after", "")))
+        add_never_cache_headers(response)
+        return response
 
 
 class Cancel(CaseView):
-    """Cancel what has not ended."""
+    """Cancels the analyses of a case that have not ended."""
 
     http_method_names = ["post"]
 
@@ -209,7 +210,7 @@ class Cancel(CaseView):
 
 
 class AnalyseAgain(CaseView):
-    """Let the present champion read all images again; reviewers and admins may name another version."""
+    """Analyses all images again with the champion; reviewers and admins may choose another version."""
 
     http_method_names = ["post"]
 
@@ -230,18 +231,18 @@ class AnalyseAgain(CaseView):
 
 
 class SideBySide(LoginRequiredMixin, View):
-    """What several analyses say of one image, each with its votes."""
+    """The page that compares several analyses of one image, each with its votes."""
 
     AT_ONCE = 4
 
     def get(self, request: HttpRequest, pk: Any, image_pk: Any) -> HttpResponse:
-        """The analyses that were chosen, or the newest two."""
+        """Show the chosen analyses, or the newest two."""
         visible = Image.objects.visible_to(current_user(request)).select_related("case")
         image = get_object_or_404(visible, pk=image_pk, case=pk)
         done = image.analyses.exclude(verdict="").select_related("model_version")
         choice = list(done.defer("votes"))
-        asked = set(request.GET.getlist("analysis"))
-        shown = [one.pk for one in choice if str(one.pk) in asked][: self.AT_ONCE] or [one.pk for one in choice[:2]]
-        pictures = [Picture(image, analysis) for analysis in done.filter(pk__in=shown)]
+        wanted = set(request.GET.getlist("analysis"))
+        shown = [one.pk for one in choice if str(one.pk) in wanted][: self.AT_ONCE] or [one.pk for one in choice[:2]]
+        pictures = [ImagePresenter(image, analysis) for analysis in done.filter(pk__in=shown)]
         context = {"case": image.case, "image": image, "choice": choice, "shown": shown, "pictures": pictures}
         return render(request, "cases/side_by_side.html", context | {"at_once": self.AT_ONCE})

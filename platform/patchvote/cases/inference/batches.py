@@ -116,4 +116,4 @@ def readable(batch: Batch) -> Iterator[Readable]:
 
 def _decode(image: Image) -> NDArray[np.uint8]:
     with stats.stage("decode"):
-        return pixel_cache.take(image)
+        return pixel_cache.pop(image)

@@ -215,7 +215,7 @@ class InferenceRun:
             )
         logger.info("batch done", extra={"images": len(predictions), "model": predictor.bundle.metadata.name})
         for analysis, decoded in batch.readable:
-            self._pool.submit(thumbnails.make, analysis.image, decoded)
+            self._pool.submit(thumbnails.create_previews, analysis.image, decoded)
 
     def _after_failure(self, batch: Batch, failure: ForwardFailed) -> None:
         """Fail the analysis of a single image; retry the images of a larger batch one by one to find the bad one."""

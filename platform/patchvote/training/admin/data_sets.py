@@ -16,8 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from classifier.imaging.decode import DecodeError, decode
 from patchvote.accounts.models import current_user
-from patchvote.cases.pixel_cache import STORED
-from patchvote.cases.services import DECODING
+from patchvote.cases.decoding import DECODING, STORED_LIMITS
 from patchvote.jobs.models import OPEN_STATES, State
 from patchvote.jobs.supervised_admin import SupervisedJobAdmin
 from patchvote.training.data_sets import DataSetRefusedError, remove_files
@@ -127,8 +126,8 @@ def _small(data_set: DataSet, image: DataSetImage) -> bytes:
     from PIL import Image
 
     with DECODING, (data_set.root / image.path).open("rb") as file:
-        picture = Image.fromarray(decode(file, STORED).pixels)
-    picture.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
+        copy = Image.fromarray(decode(file, STORED_LIMITS).pixels)
+    copy.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
     encoded = io.BytesIO()
-    picture.save(encoded, "JPEG", quality=85)
+    copy.save(encoded, "JPEG", quality=85)
     return encoded.getvalue()
