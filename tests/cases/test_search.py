@@ -147,7 +147,7 @@ def test_a_database_that_can_have_no_index_is_no_error(
     monkeypatch.setattr(search, "_SQLITE", broken)
     monkeypatch.setattr(search, "_POSTGRESQL", broken)
     search.create_index("default")
-    assert "searches read all texts" in caplog.text
+    assert "searches scan all texts" in caplog.text
     assert search.filter_by_text(Case.objects.all(), "2041").get() == cases["plain"]
 
 

@@ -301,5 +301,5 @@ def test_with_images_needs_a_constant_number_of_queries(
         submit(user, upload(), upload())
     with django_assert_num_queries(4):
         for case in Case.objects.with_images():
-            assert all(image.analysis.model_version.name and not image.label for image in case.images.all())
+            assert all(image.analysis.model_version.name and not image.label for image in case.all_images)
     assert Image.objects.count() == 8

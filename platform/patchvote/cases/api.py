@@ -136,7 +136,8 @@ class CaseViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
             raise Conflict(str(error), code="idempotency_key_reused") from error
         except NoChampionError as error:
             raise NoModel(str(error)) from error
-        response = self._respond(submission.case, status.HTTP_202_ACCEPTED)
+        respond = self._respond if submission.repeated else self._respond_loaded
+        response = respond(submission.case, status.HTTP_202_ACCEPTED)
         response["Location"] = reverse("api:case-detail", args=[submission.case.pk], request=request)
         if submission.repeated:
             response["Idempotent-Replayed"] = "true"
@@ -203,7 +204,10 @@ class CaseViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
         return self.get_paginated_response(PastAnalysisSerializer(page, many=True).data)
 
     def _respond(self, case: Case, status_code: int) -> Response:
-        case = Case.objects.with_images().get(pk=case.pk)
+        return self._respond_loaded(Case.objects.with_images().get(pk=case.pk), status_code)
+
+    def _respond_loaded(self, case: Case, status_code: int) -> Response:
+        """Return a case whose images are loaded already."""
         return self._add_headers(case, Response(self.get_serializer(case).data, status=status_code))
 
     def _etag(self, case: Case) -> str:

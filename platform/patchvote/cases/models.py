@@ -66,13 +66,17 @@ class CaseQuerySet(models.QuerySet["Case"]):
         current = analyses.filter(current=True)
         if not votes:
             current = current.defer("votes")
-        read: list[models.Prefetch[Any]] = [models.Prefetch("analyses", current, to_attr="current_analyses")]
+        related: list[models.Prefetch[Any]] = [
+            models.Prefetch("analyses", current, to_attr="current_analyses"),
+            models.Prefetch("reviews", Review.objects.with_authors(), to_attr="loaded_reviews"),
+        ]
         if earlier:
-            read.append(models.Prefetch("analyses", analyses.filter(current=False).defer("votes"), to_attr="earlier"))
-        return self.prefetch_related(
-            models.Prefetch("images", Image.objects.prefetch_related(*read)),
-            models.Prefetch("images__reviews", Review.objects.with_authors()),
+            replaced = analyses.filter(current=False).defer("votes")
+            related.append(models.Prefetch("analyses", replaced, to_attr="earlier"))
+        images: models.Prefetch[Any] = models.Prefetch(
+            "images", Image.objects.prefetch_related(*related), to_attr="loaded_images"
         )
+        return self.prefetch_related(images)
 
 
 class Case(models.Model):
@@ -107,6 +111,9 @@ class Case(models.Model):
 
     objects = CaseQuerySet.as_manager()
 
+    loaded_images: list[Image]
+    """The images in their order, if `with_images()` or `submissions.submit()` loaded them; else not set."""
+
     class Meta:
         ordering = ["-created_at", "-id"]
         verbose_name = _("case")
@@ -135,6 +142,12 @@ class Case(models.Model):
     def get_absolute_url(self) -> str:
         """Return the URL of the result page."""
         return reverse("cases:detail", args=[self.pk])
+
+    @property
+    def all_images(self) -> list[Image]:
+        """The images in their order: the loaded ones, else queried."""
+        loaded: list[Image] | None = getattr(self, "loaded_images", None)
+        return list(self.images.all()) if loaded is None else loaded
 
     @property
     def ended(self) -> bool:
@@ -171,8 +184,11 @@ class Image(models.Model):
     objects = ImageQuerySet.as_manager()
 
     current_analyses: list[Analysis]
+    """The current analysis, if there is one. Like the two attributes below, set only on `Case.loaded_images`."""
+    loaded_reviews: list[Review]
+    """The reviews, newest first."""
     earlier: list[Analysis]
-    """The replaced analyses, newest first. Both attributes exist only on images that `with_images()` prefetched."""
+    """The replaced analyses, newest first; set only by `with_images(earlier=True)`."""
 
     class Meta:
         ordering = ["case", "position"]
@@ -188,9 +204,15 @@ class Image(models.Model):
         return reverse("api:image", args=[self.pk])
 
     @property
+    def all_reviews(self) -> list[Review]:
+        """The reviews, newest first: the loaded ones, else queried."""
+        loaded: list[Review] | None = getattr(self, "loaded_reviews", None)
+        return list(self.reviews.all()) if loaded is None else loaded
+
+    @property
     def review(self) -> Review | None:
         """The latest review, which is the one that counts; None without a review."""
-        return next(iter(self.reviews.all()), None)
+        return next(iter(self.all_reviews), None)
 
     @property
     def label(self) -> str:
@@ -199,11 +221,11 @@ class Image(models.Model):
 
     @property
     def analysis(self) -> Analysis | None:
-        """The current analysis: prefetched if the image comes from `with_images()`, else queried."""
-        prefetched: list[Analysis] | None = getattr(self, "current_analyses", None)
-        if prefetched is None:
+        """The current analysis: the loaded one, else queried."""
+        loaded: list[Analysis] | None = getattr(self, "current_analyses", None)
+        if loaded is None:
             return self.analyses.filter(current=True).select_related("model_version").first()
-        return prefetched[0] if prefetched else None
+        return loaded[0] if loaded else None
 
 
 class Analysis(Job):

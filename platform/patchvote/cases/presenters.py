@@ -153,7 +153,7 @@ class ImagePresenter:
 
 def model_versions(case: Case) -> list[ModelVersion]:
     """Return the model versions of a case's current analyses, each once."""
-    analyses = [image.analysis for image in case.images.all()]
+    analyses = [image.analysis for image in case.all_images]
     return list(dict.fromkeys(analysis.model_version for analysis in analyses if analysis))
 
 

@@ -100,7 +100,7 @@ class ImageSerializer(serializers.ModelSerializer[Image]):
     url = serializers.HyperlinkedIdentityField(view_name="api:image")
     analysis = AnalysisSerializer()
     label = serializers.SerializerMethodField()  # type: ignore[assignment]  # a field, as DRF collects them
-    reviews = ReviewSerializer(many=True)
+    reviews = ReviewSerializer(many=True, source="all_reviews")
 
     class Meta:
         model = Image
@@ -117,7 +117,7 @@ class CaseSerializer(serializers.ModelSerializer[Case]):
 
     url = serializers.HyperlinkedIdentityField(view_name="api:case-detail")
     verdict = serializers.SerializerMethodField()
-    images = ImageSerializer(many=True)
+    images = ImageSerializer(many=True, source="all_images")
 
     class Meta:
         model = Case

@@ -60,7 +60,7 @@ class Submission:
     """The result of `submit`.
 
     Attributes:
-        case: The stored case.
+        case: The stored case; unless repeated, with its images loaded as `CaseQuerySet.with_images` loads them.
         repeated: True if an earlier request with the same Idempotency-Key stored the case.
     """
 
@@ -120,7 +120,8 @@ def submit(
         with transaction.atomic():
             case.save(force_insert=True)
             Image.objects.bulk_create(images)
-            Analysis.objects.bulk_create([Analysis(image=image, model_version=model_version) for image in images])
+            analyses = [Analysis(image=image, model_version=model_version) for image in images]
+            Analysis.objects.bulk_create(analyses)
             transaction.on_commit(partial(wake_up.send, sender=Analysis), robust=True)
     except BaseException as error:
         if _may_be_stored(error):
@@ -130,6 +131,9 @@ def submit(
             return earlier  # the same request was sent twice at the same time
         raise
     logger.info("case accepted", extra={"case": str(case.pk), "images": len(images), "submitter": submitter.pk})
+    case.loaded_images = images
+    for image, analysis in zip(images, analyses, strict=True):
+        image.current_analyses, image.loaded_reviews = [analysis], []
     return Submission(case)
 
 

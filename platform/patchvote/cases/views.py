@@ -151,7 +151,7 @@ class Detail(CaseView):
     def context(self, case: Case, refused: ReviewForm | None = None) -> dict[str, Any]:
         """Return the context of the template: the case, its images, and when to poll again."""
         delayed = polling.is_delayed(case)
-        images = list(case.images.all())
+        images = case.all_images
         versions = model_versions(case)
         user = current_user(self.request)
         may_review = user.has_perm(reviews.MAY_REVIEW)
