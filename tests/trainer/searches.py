@@ -24,7 +24,7 @@ from trainer.fitting.fitters import TrainingData
 from trainer.fitting.hardware import Hardware
 from trainer.options import FitOptions
 from trainer.schemas import FoldResult, PatchMetrics
-from trainer.search import Found, search
+from trainer.search import FinishedSearch, search
 
 BASE = FitOptions(folds=3)
 TRAINED = FitOptions(network="resnet18", mode="scratch", folds=3)
@@ -67,14 +67,14 @@ def faking(monkeypatch: pytest.MonkeyPatch) -> Fake:
     def use(data: ImageDataset | None = None, *, kill_at: int = 0) -> FakeFitter:
         data = many(9, 2) if data is None else data
         fitter = FakeFitter(TrainingData(data, data.subset(lambda _: False)), BASE, kill_at=kill_at)
-        monkeypatch.setattr(prepare, "read", lambda *_, **__: fitter.data)
+        monkeypatch.setattr(prepare, "read_training_data", lambda *_, **__: fitter.data)
         monkeypatch.setattr(prepare, "make_fitter", lambda _, options, *__, **___: fitter.with_options(options))
         return fitter
 
     return use
 
 
-def run(out: Path, base: FitOptions = BASE, **options: Any) -> Found:
+def run(out: Path, base: FitOptions = BASE, **options: Any) -> FinishedSearch:
     return search(
         "nowhere", out, base, CPU, **{"trials": 6, "inner_folds": 3, "cache": out.parent / "cache", **options}
     )

@@ -193,4 +193,4 @@ def test_the_thesiss_method_takes_the_thesiss_networks(studied: Path, tmp_path: 
     (sentence,) = refused(run("study", *options))
     assert "9 folds need 9 images" in sentence  # so folds by image, as the thesis's
     options = ("--data", studied / "data", "--out", tmp_path / "out", "--as-thesis", "--rates", 0)
-    assert "0 is no learning rate" in refused(run("study", *options))[0]
+    assert "0 is not a learning rate" in refused(run("study", *options))[0]

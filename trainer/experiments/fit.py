@@ -1,4 +1,4 @@
-"""From a data set to a bundle: measure by cross-validation, then fit on everything."""
+"""Make a bundle from a data set: measure the options by cross-validation, then fit the model on all images."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ from torch import nn
 from classifier import bundle, networks
 from classifier.bundle import Bundle, BundleMetadata, Seen
 from trainer.data.records import MAGNIFICATIONS
-from trainer.data.splits import PROTOCOL_NOTES, Split, make_splits
+from trainer.data.splits import PROTOCOL_NOTES
 from trainer.evaluation.fold_runner import FinishedFold, FoldStore, run_folds, watching
 from trainer.evaluation.metrics import Metrics
 from trainer.evaluation.out_of_fold import Fitter, OutOfFold
-from trainer.experiments import prepare
-from trainer.fitting import hardware
-from trainer.fitting.fitters import TrainingData
+from trainer.experiments.option_checks import check_fit
+from trainer.experiments.prepare import Experiment, prepare
+from trainer.experiments.provenance import describe_data, describe_weights, versions
+from trainer.fitting.hardware import Precision
 from trainer.options import ALL, FitOptions
 from trainer.schemas import Epoch, FoldResult
 from trainer.utils.lock import alone_in
 from trainer.utils.progress import Stage
 
 EPOCHS = "epochs"
-"""In the metadata's `training`: the epochs of the final fit, as plain data, where there were any."""
+"""The key in the metadata's `training` for the epochs of the final fit, which are plain data; absent without epochs."""
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """What a fit gives.
+class FitResult:
+    """The result of a fit.
 
     Attributes:
         bundle: The model, on disk.
-        metrics: Measured out of fold.
-        out_of_fold: The predictions behind them.
+        metrics: The metrics of the out-of-fold predictions.
+        out_of_fold: The out-of-fold predictions.
     """
 
     bundle: Bundle
@@ -54,131 +55,110 @@ def fit(
     name: str = "",
     citation: str = "",
     device: str = "auto",
-    precision: hardware.Precision = "auto",
+    precision: Precision = "auto",
     lists: Path | None = None,
     cache: Path,
     progress: bool = False,
-) -> Fitted:
-    """Measure a way to make a model by cross-validation, then make it of all images and save it.
+) -> FitResult:
+    """Measure the options by cross-validation, then fit a model on all images and save it as a bundle.
 
-    Threshold and temperature of the saved model are chosen on all out-of-fold predictions; the metrics use, for each
-    fold, those chosen on the other folds. A fit that was broken off goes on where it was.
+    The threshold and the temperature of the bundle are chosen on all out-of-fold predictions; the metrics use, for
+    each fold, those chosen on the other folds. A fit that was interrupted resumes where it stopped.
 
     Args:
         source: A manifest, a folder with a `manifest.csv`, or a BreakHis folder tree.
-        out: The bundle's folder; must not exist yet.
-        options: See `FitOptions`.
-        name: Of the model; the folder's name when "".
-        citation: Of the data; known for BreakHis and for synthetic images when "".
+        out: Folder of the bundle; must not exist yet.
+        options: Options of the fit.
+        name: Name of the model; "" means the folder's name.
+        citation: Citation of the images; "" means the known one for BreakHis and for synthetic images.
         device: `auto`, or a device in PyTorch's notation.
-        precision: Of networks that are trained; see `trainer.fitting.hardware`.
-        lists: Folder of the official fold lists, for that protocol.
-        cache: Folder for computed features and for the state of fits under way.
+        precision: Number format of the networks that are trained; see `trainer.fitting.hardware`.
+        lists: Folder of the official fold lists, for the protocol `official`.
+        cache: Folder for decoded images, computed features and the state of interrupted fits.
         progress: Show progress bars.
 
     Raises:
-        OptionsError: Listing everything that is wrong with the options.
-        DataSetError: Listing everything that is wrong with the data set.
-        WeightsUnavailableError: If ImageNet weights were asked for and cannot be had.
+        OptionsError: If anything is wrong with the options; it lists all problems.
+        DataSetError: If anything is wrong with the data set; it lists all problems.
+        WeightsUnavailableError: If the ImageNet weights are needed and not available.
     """
     out = Path(out)
     name = name or out.name
-    in_the_way = [f"{out} exists already; bundles never change. Choose another folder."] if out.exists() else []
-    machine = prepare.check(name, options, device, precision, problems=in_the_way)
-    data = prepare.read(source, options, cache=cache, lists=lists, progress=progress)
-    with measured(
-        data, options, machine, store=cache / "fits", title="Cross-validation", lists=lists, cache=cache,
-        progress=progress,
-    ) as measurement:  # fmt: skip
-        fitted = make(measurement, out, name=name, citation=citation, progress=progress)
-        measurement.store.forget(len(measurement.splits))
+    problems = [f"{out} exists already, and bundles never change. Choose another folder."] if out.exists() else []
+    hardware = check_fit(name, options, device, precision, problems=problems)
+    experiment = prepare(source, options, hardware, cache=cache, lists=lists, progress=progress)
+    with cross_validate(experiment, store=cache / "fits", title="Cross-validation") as cross_validation:
+        fitted = fit_final_model(cross_validation, out, name=name, citation=citation)
+        cross_validation.discard_final_state()
     return fitted
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """A way to make a model, and what cross-validation said of it.
+class CrossValidation:
+    """A finished cross-validation of an experiment.
 
     Attributes:
-        data: The images.
-        options: How a model is made of them.
-        machine: On what.
-        splits: Of the main images.
-        fitter: Makes the models.
-        store: Keeps what they gave.
-        folds: In the order of the splits.
+        experiment: The options, images, splits and hardware.
+        fitter: Fits the models.
+        store: Keeps the results of the folds, and the state of the final fit.
+        folds: The finished folds, in the order of the splits.
     """
 
-    data: TrainingData
-    options: FitOptions
-    machine: hardware.Hardware
-    splits: list[Split]
+    experiment: Experiment
     fitter: Fitter
     store: FoldStore
     folds: list[FinishedFold]
 
     @property
     def results(self) -> list[FoldResult]:
-        """Of the folds."""
+        """The results of the folds, in the order of the splits."""
         return [fold.result for fold in self.folds]
+
+    def discard_final_state(self) -> None:
+        """Delete the state of the final fit, which is not needed once its bundle is saved."""
+        self.store.forget(len(self.folds))
 
 
 @contextmanager
-def measured(
-    data: TrainingData,
-    options: FitOptions,
-    machine: hardware.Hardware,
-    *,
-    store: Path,
-    title: str,
-    lists: Path | None = None,
-    cache: Path,
-    progress: bool = False,
-) -> Iterator[Measurement]:
-    """Cross-validate, and keep other processes out of the store for as long as the measurement is used.
+def cross_validate(experiment: Experiment, *, store: Path, title: str) -> Iterator[CrossValidation]:
+    """Cross-validate an experiment; the fold store stays locked until the block ends.
 
     Args:
-        data: The images.
-        options: How a model is made of them.
-        machine: On what.
-        store: Folder below which the folds are kept.
-        title: Of the progress bar.
-        lists: Folder of the official fold lists, for that protocol.
-        cache: Folder for computed features.
-        progress: Show progress bars.
+        experiment: The options, images, splits and hardware.
+        store: Parent folder of the fold store.
+        title: Title of the progress bar.
 
     Raises:
         FloatingPointError: If a training diverges.
-        WeightsUnavailableError: If ImageNet weights were asked for and cannot be had.
-        ValueError: If another process is at work in the store.
+        WeightsUnavailableError: If the ImageNet weights are needed and not available.
+        ValueError: If another process uses the fold store.
     """
-    splits = make_splits(
-        data.main, options.protocol, folds=options.folds, repeats=options.repeats, seed=options.seed, lists=lists
-    )
-    fitter = prepare.make_fitter(data, options, machine, cache=cache, progress=progress)
-    kept = FoldStore.of(store, options.network, prepare.identity(data, options, machine, splits))
-    with alone_in(kept.folder):
-        folds = run_folds(fitter, splits, kept, epochs=options.most_epochs, title=title, progress=progress)
-        yield Measurement(data, options, machine, splits, fitter, kept, folds)
+    options = experiment.options
+    fitter = experiment.make_fitter()
+    fold_store = FoldStore.of(store, options.network, experiment.identity)
+    with alone_in(fold_store.folder):
+        folds = run_folds(
+            fitter, experiment.splits, fold_store, epochs=options.most_epochs, title=title, progress=experiment.progress
+        )
+        yield CrossValidation(experiment, fitter, fold_store, folds)
 
 
-def make(measurement: Measurement, out: Path, *, name: str, citation: str = "", progress: bool = False) -> Fitted:
-    """Fit on all images and save the bundle; the state of the fit stays in the store.
+def fit_final_model(cross_validation: CrossValidation, out: Path, *, name: str, citation: str = "") -> FitResult:
+    """Fit on all images and save the bundle; the state of the fit stays in the fold store.
 
     Args:
-        measurement: Says how long to train, and gives threshold, temperature and metrics.
-        out: The bundle's folder; must not exist yet.
-        name: Of the model.
-        citation: Of the data; known for BreakHis and for synthetic images when "".
-        progress: Show a progress bar.
+        cross_validation: Determines the number of epochs, the threshold, the temperature and the metrics.
+        out: Folder of the bundle; must not exist yet.
+        name: Name of the model.
+        citation: Citation of the images; "" means the known one for BreakHis and for synthetic images.
     """
-    data, options, machine = measurement.data, measurement.options, measurement.machine
-    splits, folds = measurement.splits, measurement.folds
-    module, history = _final(measurement, progress=progress)
-    predictions = OutOfFold.of_folds(data.main, splits, measurement.results)
+    experiment = cross_validation.experiment
+    data, options, hardware = experiment.data, experiment.options, experiment.hardware
+    module, epochs = _fit_on_all_images(cross_validation)
+    predictions = OutOfFold.of_folds(data.main, experiment.splits, cross_validation.results)
     metrics = predictions.metrics(options.threshold_rule)
     temperature = predictions.temperature()
-    _sharpen(module, options.network, temperature)
+    _scale_heads(module, options.network, temperature)
     metadata = BundleMetadata(
         name=name,
         network=options.network,
@@ -189,40 +169,42 @@ def make(measurement: Measurement, out: Path, *, name: str, citation: str = "", 
         test_time_flips=options.test_time_flips,
         magnifications=MAGNIFICATIONS if options.magnification == ALL else (options.magnification,),
         synthetic=data.everything.synthetic,
-        metrics=_describe_metrics(metrics, options, len(splits)),
-        data=prepare.describe_data(data, citation),
+        metrics=_describe_metrics(metrics, options, len(experiment.splits)),
+        data=describe_data(data, citation),
         training={
             "options": options.model_dump(mode="json"),
             "temperature": round(temperature, 4),
-            "weights": prepare.weights_in_words(options),
-            "versions": prepare.versions(),
-            "device": machine.device,
-            "precision": machine.precision if options.mode != "frozen" else "float32",
-            "seconds": round(math.fsum(fold.seconds for fold in folds)),
-            **({EPOCHS: [epoch.model_dump() for epoch in history]} if history else {}),
+            "weights": describe_weights(options),
+            "versions": versions(),
+            "device": hardware.device,
+            "precision": hardware.precision if options.mode != "frozen" else "float32",
+            "seconds": round(math.fsum(fold.seconds for fold in cross_validation.folds)),
+            **({EPOCHS: [epoch.model_dump() for epoch in epochs]} if epochs else {}),
         },
         seen=Seen.of(data.everything.patients.tolist(), (image.sha256 for image in data.everything.images)),
     )
-    return Fitted(bundle.save(out, module.state_dict(), metadata), metrics, predictions)
+    return FitResult(bundle.save(out, module.state_dict(), metadata), metrics, predictions)
 
 
-def _final(measurement: Measurement, *, progress: bool) -> tuple[nn.Module, list[Epoch]]:
-    """The network fitted on all images, and its first member's epochs."""
-    number, epochs = len(measurement.splits), measurement.options.most_epochs
-    history: list[Epoch] = []
-    with watching(number, number, epochs, title="All images", shown=progress, stage=Stage.FINAL) as tell:
+def _fit_on_all_images(cross_validation: CrossValidation) -> tuple[nn.Module, list[Epoch]]:
+    """Return the network fitted on all images, and the epochs of its first member."""
+    experiment, store = cross_validation.experiment, cross_validation.store
+    number, most = len(experiment.splits), experiment.options.most_epochs
+    epochs: list[Epoch] = []
+    with watching(number, number, most, title="All images", shown=experiment.progress, stage=Stage.FINAL) as report:
 
         def watch(epoch: Epoch) -> None:
-            tell(epoch)
-            history.append(epoch)
+            report(epoch)
+            epochs.append(epoch)
 
-        module = measurement.fitter.final(measurement.results, work=measurement.store.work(number), watch=watch)
-    first = [epoch for at, epoch in enumerate(history, 1) if epoch.number == at]  # further seeds begin at 1 again
-    return module, first
+        module = cross_validation.fitter.final(cross_validation.results, work=store.work(number), watch=watch)
+    # Each further seed counts its epochs from 1 again.
+    first_member = [epoch for at, epoch in enumerate(epochs, 1) if epoch.number == at]
+    return module, first_member
 
 
-def _sharpen(module: nn.Module, network: str, temperature: float) -> None:
-    """Divide the logits by the temperature where they arise, so that single patches are calibrated as well."""
+def _scale_heads(module: nn.Module, network: str, temperature: float) -> None:
+    """Divide the parameters of the heads by the temperature, so that the logits of each patch are calibrated too."""
     members = module.members if isinstance(module, networks.Ensemble) else [module]
     with torch.no_grad():
         for member in members:

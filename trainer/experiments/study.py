@@ -1,4 +1,4 @@
-"""The study: several ways to make a model, measured on the same folds."""
+"""Run a study: several candidates, measured on the same folds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from classifier import networks
 from trainer.data.datasets import ImageDataset
-from trainer.data.splits import PROTOCOL_NOTES, Split, make_splits, patients_by_class
+from trainer.data.splits import PROTOCOL_NOTES, Split, patients_by_class
 from trainer.errors import OptionsError
 from trainer.evaluation.fold_runner import FinishedFold, FoldStore, run_folds
 from trainer.evaluation.out_of_fold import diverged_fold
@@ -24,8 +24,9 @@ from trainer.evaluation.results import (
     SplitRecord,
     StudyResults,
 )
-from trainer.experiments import prepare
-from trainer.fitting.fitters import TrainingData
+from trainer.experiments.option_checks import option_problems
+from trainer.experiments.prepare import Experiment, prepare
+from trainer.experiments.provenance import describe_data, describe_weights, versions
 from trainer.fitting.hardware import Hardware
 from trainer.options import MODES, FitOptions, Mode
 from trainer.utils.files import write_atomically
@@ -36,8 +37,8 @@ _FEW_PATIENTS = 10
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A candidate before it was run; see `trainer.evaluation.results.Candidate`."""
+class PlannedCandidate:
+    """A candidate before it is measured; see `trainer.evaluation.results.Candidate`."""
 
     name: str
     options: FitOptions
@@ -46,7 +47,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Study:
-    """Results and run of a finished study; see `trainer.evaluation.results`."""
+    """The results of a finished study, and the run that gave them; see `trainer.evaluation.results`."""
 
     results: StudyResults
     run: Run
@@ -59,46 +60,46 @@ def plan(
     mode: Mode | None = None,
     rates: Sequence[float] = (),
     fewer_epochs: int | None = None,
-) -> list[Planned]:
+) -> list[PlannedCandidate]:
     """List the candidates of a study.
 
     Args:
-        entries: `NETWORK` or `NETWORK:MODE` each.
-        options: All else, the same for every candidate.
-        mode: Of entries that name none. When None: `frozen` for networks whose ImageNet weights are installed with
-            Patchvote, `scratch` for the others, as in the thesis.
-        rates: More learning rates for the first network that is trained (the thesis's Table 1).
-        fewer_epochs: Another number of epochs for it (the thesis's Figure 17).
+        entries: The candidates, each as `NETWORK` or `NETWORK:MODE`.
+        options: All other options, the same for every candidate.
+        mode: Mode of the entries that name none. None means `frozen` for networks whose ImageNet weights are installed
+            with Patchvote, and `scratch` for the others, as in the thesis.
+        rates: Additional learning rates for the first network that is trained (the thesis's Table 1).
+        fewer_epochs: Another number of epochs for that network (the thesis's Figure 17).
 
     Raises:
-        OptionsError: Listing everything that is wrong with all candidates.
+        OptionsError: If anything is wrong with any candidate; it lists all problems.
     """
     planned, problems = [], []
     for entry in entries:
         network, _, given = entry.partition(":")
         chosen = given or mode or ("frozen" if networks.weights_installed(network) else "scratch")
         if chosen not in MODES:
-            problems.append(f"{entry}: there is no mode {chosen!r}. There are: {', '.join(MODES)}.")
+            problems.append(f"{entry}: there is no mode {chosen!r}. The modes are: {', '.join(MODES)}.")
             continue
-        planned.append(Planned(f"{network} {chosen}", options.replace(network=network, mode=chosen)))
+        planned.append(PlannedCandidate(f"{network} {chosen}", options.replace(network=network, mode=chosen)))
     names = [candidate.name for candidate in planned]
-    problems += [f"{name} is asked for twice." for name in dict.fromkeys(names) if names.count(name) > 1]
+    problems += [f"{name} is listed twice." for name in dict.fromkeys(names) if names.count(name) > 1]
     trained = next((candidate for candidate in planned if candidate.options.most_epochs), None)
-    problems += [f"{rate:g} is no learning rate: it must be above 0." for rate in rates if rate <= 0]
+    problems += [f"{rate:g} is not a learning rate: it must be greater than 0." for rate in rates if rate <= 0]
     if fewer_epochs is not None and fewer_epochs < 1:
         problems.append(f"--fewer-epochs must be 1 or more, not {fewer_epochs}.")
     elif (rates or fewer_epochs) and trained is None:
-        problems.append("Learning rates and epochs can only be compared where a network is trained, not frozen.")
+        problems.append("--rates and --fewer-epochs need a network that is trained, not frozen.")
     elif trained is not None:
         planned += [
-            Planned(f"{trained.name}, rate {rate:g}", trained.options.replace(learning_rate=rate), "rate")
+            PlannedCandidate(f"{trained.name}, rate {rate:g}", trained.options.replace(learning_rate=rate), "rate")
             for rate in dict.fromkeys(rates)
             if rate > 0 and rate != trained.options.learning_rate
         ]
         if fewer_epochs and fewer_epochs != trained.options.epochs:
             other = trained.options.replace(epochs=fewer_epochs)
-            planned.append(Planned(f"{trained.name}, epochs {fewer_epochs}", other, "epochs"))
-    problems += [f"{c.name}: {sentence}" for c in planned for sentence in prepare.option_problems(c.options)]
+            planned.append(PlannedCandidate(f"{trained.name}, epochs {fewer_epochs}", other, "epochs"))
+    problems += [f"{one.name}: {sentence}" for one in planned for sentence in option_problems(one.options)]
     if not entries:
         problems.append("Name at least one network.")
     if problems:
@@ -109,80 +110,70 @@ def plan(
 def study(
     source: str | Path,
     out: Path,
-    candidates: Sequence[Planned],
-    machine: Hardware,
+    candidates: Sequence[PlannedCandidate],
+    hardware: Hardware,
     *,
     lists: Path | None = None,
     without: Sequence[str] = (),
     cache: Path,
     progress: bool = False,
 ) -> Study:
-    """Run all candidates over the same folds and write what they gave.
+    """Measure all candidates on the same folds and write the results.
 
-    A study that was broken off goes on where it was when the same folder is named again; candidates may be added.
+    A study that was interrupted resumes where it stopped if the same folder is given again; candidates may be added.
 
     Args:
         source: A manifest, a folder with a `manifest.csv`, or a BreakHis folder tree.
-        out: Folder for results and for the state of what is under way.
-        candidates: From `plan`; they share task, protocol, magnifications and seed.
-        machine: Where networks are trained.
-        lists: Folder of the official fold lists, for that protocol.
+        out: Folder for the results and for the state of the unfinished folds.
+        candidates: The candidates, from `plan`; they share task, protocol, magnifications and seed.
+        hardware: Device and number format of the training.
+        lists: Folder of the official fold lists, for the protocol `official`.
         without: Subtypes to leave out.
         cache: Folder for decoded images and computed features.
         progress: Show progress bars.
 
     Raises:
-        DataSetError: Listing everything that is wrong with the data set.
-        WeightsUnavailableError: If ImageNet weights were asked for and cannot be had.
+        DataSetError: If anything is wrong with the data set; it lists all problems.
+        WeightsUnavailableError: If ImageNet weights are needed and not available.
     """
     strictest = max((candidate.options for candidate in candidates), key=lambda options: options.mode != "frozen")
-    data = prepare.read(source, strictest, cache=cache, lists=lists, without=without, progress=progress)
-    splits = make_splits(
-        data.main, strictest.protocol,
-        folds=strictest.folds, repeats=strictest.repeats, seed=strictest.seed, lists=lists,
+    experiment = prepare(
+        source, strictest, hardware, cache=cache, lists=lists, without=without, progress=progress
     )  # fmt: skip
-    # Before hours of training, learn that the last candidate's weights cannot be had.
+    # Missing weights of the last candidate must be reported now, not after hours of training.
     for candidate in candidates:
         networks.create(candidate.options.network, weights="imagenet" if candidate.options.pretrained else None)
     with alone_in(out):
-        folds = [
-            _run(candidate, data, splits, machine, out=out, cache=cache, progress=progress) for candidate in candidates
-        ]
-    finished = dict(zip(candidates, folds, strict=True))
-    return conclude(Path(source), out, data, splits, finished=finished, machine=machine)
+        finished = {candidate: _measure(candidate, experiment, out) for candidate in candidates}
+    return write_results(Path(source), out, experiment, finished)
 
 
-def conclude(
+def write_results(
     source: Path,
     out: Path,
-    data: TrainingData,
-    splits: Sequence[Split],
-    *,
-    finished: Mapping[Planned, Sequence[FinishedFold]],
-    machine: Hardware,
+    experiment: Experiment,
+    finished: Mapping[PlannedCandidate, Sequence[FinishedFold]],
 ) -> Study:
-    """Write what the candidates gave.
+    """Write the results and the run of a study, and return them.
 
     Args:
-        source: A manifest, or the data set's folder.
-        out: The study's folder.
-        data: The images.
-        splits: Of the main ones.
-        finished: For each candidate its folds, in the order of the splits.
-        machine: What they were computed on.
+        source: A manifest, or the folder of the data set.
+        out: Folder of the study.
+        experiment: The images, splits and hardware that all candidates share.
+        finished: The folds of each candidate, in the order of the splits.
     """
+    data, hardware = experiment.data, experiment.hardware
     classes = len(data.main.task.classes)
     results = _results(
         source,
         next(iter(finished)).options,
-        data,
-        splits,
+        experiment,
         [
             Candidate(
                 name=candidate.name,
                 purpose=candidate.purpose,
                 options=candidate.options,
-                weights=prepare.weights_in_words(candidate.options),
+                weights=describe_weights(candidate.options),
                 parameters=_parameters(candidate.options, classes),
                 folds=[fold.result for fold in folds],
             )
@@ -190,36 +181,26 @@ def conclude(
         ],
     )
     run = Run(
-        device=machine.describe(),
-        precision=machine.precision,
-        versions=prepare.versions(),
+        device=hardware.describe(),
+        precision=hardware.precision,
+        versions=versions(),
         finished=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        seconds={planned.name: [round(fold.seconds, 3) for fold in folds] for planned, folds in finished.items()},
+        seconds={candidate.name: [round(fold.seconds, 3) for fold in folds] for candidate, folds in finished.items()},
     )
     write_atomically(out / RESULTS_FILE, lambda file: file.write(results.model_dump_json(indent=1).encode()))
     write_atomically(out / RUN_FILE, lambda file: file.write(run.model_dump_json(indent=1).encode()))
     return Study(results, run)
 
 
-def _run(
-    candidate: Planned,
-    data: TrainingData,
-    splits: Sequence[Split],
-    machine: Hardware,
-    *,
-    out: Path,
-    cache: Path,
-    progress: bool,
-) -> list[FinishedFold]:
-    identity = prepare.identity(data, candidate.options, machine, splits)
-    store = FoldStore.of(out / "folds", candidate.name, identity)
-    fitter = prepare.make_fitter(data, candidate.options, machine, cache=cache, progress=progress)
-    classes = len(data.main.task.classes)
+def _measure(candidate: PlannedCandidate, shared: Experiment, out: Path) -> list[FinishedFold]:
+    experiment = shared.with_options(candidate.options)
+    classes = len(experiment.data.main.task.classes)
     return run_folds(
-        fitter, splits, store,
-        # One candidate's too high learning rate is a finding, not the end of the study.
+        experiment.make_fitter(), experiment.splits,
+        FoldStore.of(out / "folds", candidate.name, experiment.identity),
+        # A candidate with too high a learning rate is a finding, not the end of the study.
         diverged=lambda split: diverged_fold(split, classes),
-        epochs=candidate.options.most_epochs, title=candidate.name, progress=progress,
+        epochs=candidate.options.most_epochs, title=candidate.name, progress=experiment.progress,
     )  # fmt: skip
 
 
@@ -228,21 +209,19 @@ def _parameters(options: FitOptions, classes: int) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _results(
-    source: Path, options: FitOptions, data: TrainingData, splits: Sequence[Split], finished: list[Candidate]
-) -> StudyResults:
-    main = data.main
+def _results(source: Path, options: FitOptions, experiment: Experiment, finished: list[Candidate]) -> StudyResults:
+    main, splits = experiment.data.main, experiment.splits
     root = source if source.is_dir() else source.parent
-    magnifications = sorted({image.magnification for image in main.images if image.magnification}, key=_zoom)
+    known = {image.magnification for image in main.images if image.magnification}
     return StudyResults(
         task=options.task,
         protocol=options.protocol,
         protocol_note=PROTOCOL_NOTES[options.protocol],
         leaks=any(split.leaks_patients for split in splits),
         seed=options.seed,
-        magnifications=magnifications,
+        magnifications=sorted(known, key=_factor),
         synthetic=main.synthetic,
-        data=prepare.describe_data(data),
+        data=describe_data(experiment.data),
         notes=[*main.notes, *_warnings(main, splits)],
         images=[
             ImageRecord(
@@ -261,7 +240,7 @@ def _results(
     )
 
 
-def _zoom(magnification: str) -> int:
+def _factor(magnification: str) -> int:
     return int(magnification[:-1])
 
 
@@ -282,13 +261,13 @@ def _warnings(main: ImageDataset, splits: Sequence[Split]) -> list[str]:
     if few:
         counted = ", ".join(f"{name} {count}" for name, count in few.items())
         warnings.append(
-            f"Few patients stand behind some classes ({counted}): one more or fewer changes their figures a lot."
+            f"Some classes have few patients ({counted}): one patient more or fewer changes their metrics a lot."
         )
     if any(split.leaks_patients for split in splits):
         shared = sum(len(set(main.patients[s.test]) & set(main.patients[s.train])) for s in splits)
         tested = sum(len(set(main.patients[s.test])) for s in splits)
         warnings.append(
-            f"Of {tested} patients tested, counted fold by fold, {shared} are also trained on in the same fold: these "
-            "figures do not say how well new patients would be judged."
+            f"Of {tested} tested patients, counted fold by fold, {shared} have images in the training set of the same "
+            "fold: these metrics do not show how well the model reads images of new patients."
         )
     return warnings

@@ -273,5 +273,25 @@ class FinetuneFitter:
         return rest, validation
 
 
+def make_fitter(
+    data: TrainingData, options: FitOptions, hardware: Hardware, *, cache: Path, progress: bool = False
+) -> FrozenFitter | FinetuneFitter:
+    """Create the fitter for the options' mode.
+
+    Args:
+        data: The images.
+        options: Options of the fit.
+        hardware: Device and number format of the training.
+        cache: Folder for decoded images and computed features.
+        progress: Show a progress bar while features are computed.
+
+    Raises:
+        WeightsUnavailableError: If the ImageNet weights are needed and not available.
+    """
+    if options.mode == "frozen":
+        return FrozenFitter(data, options, hardware, cache=cache, progress=progress)
+    return FinetuneFitter(data, options, hardware, PixelCache(cache))
+
+
 def _same(one: FitOptions, other: FitOptions, *names: str) -> bool:
     return all(getattr(one, name) == getattr(other, name) for name in names)

@@ -1,11 +1,12 @@
-"""The search for options: Optuna chooses them inside training patients, and patients it never saw measure that.
+"""The search for options: Optuna chooses them on training patients, and other patients measure the choice.
 
-`run` is the door. Within: `space` says what can be searched, `request` what was asked for, `parts` whose images each
-search may see; `journal` keeps the trials, `models` fits what they ask for, `objective` judges it, `trials` does those
-of one part; `results` is what was found, as plain data, and `report` shows it, with `figures`.
+`run` is the entry point. `space` defines what can be searched, `request` holds the parameters of a search, and
+`subsets` defines the images that each search may see. `journal` stores the trials, `models` fits the models that they
+need, `objective` scores them, and `trials` runs the trials of one subset. `results` holds the results as plain data,
+`nested` measures the nested search, and `report` shows both, with `plots`.
 """
 
-from trainer.search.run import Found, search
+from trainer.search.run import FinishedSearch, search
 from trainer.search.space import space_for
 
-__all__ = ["Found", "search", "space_for"]
+__all__ = ["FinishedSearch", "search", "space_for"]

@@ -1,4 +1,4 @@
-"""A search's memory: Optuna's journal in a folder of its own, so that a search that was broken off goes on."""
+"""The journal of a search: Optuna's storage in the search's folder, from which an interrupted search resumes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainer.errors import OptionsError
 from trainer.utils.lock import alone_in
 
 Identity: TypeAlias = Mapping[str, Any]
-"""What the trials of a study depend on, by names for people, exactly as JSON gives it back."""
+"""Everything that the trials of a study depend on, by a readable name; the values survive JSON unchanged."""
 
 _FILE = "journal.log"
 _IDENTITY = "identity"
@@ -27,32 +27,35 @@ _SPLITS = "splits"
 
 @dataclass(frozen=True)
 class Journal:
-    """The studies of a folder that this process has to itself; see `opened`."""
+    """The Optuna studies of a folder that only this process uses; see `open_journal`."""
 
     folder: Path
     storage: JournalStorage
 
-    def check(self, ours: Mapping[str, Identity]) -> None:
-        """Refuse a journal of another search, before any trial.
+    def check(self, identities: Mapping[str, Identity]) -> None:
+        """Refuse the journal of another search, before any trial runs.
 
         Args:
-            ours: Of each study that is wanted, by its name; the journal may hold others of the same search.
+            identities: The identity of each requested study, by its name; the journal may contain other studies of
+                the same search.
 
         Raises:
-            OptionsError: Saying what differs.
+            OptionsError: If the journal belongs to another search; it lists the differences.
         """
         for study in optuna.get_all_study_summaries(self.storage):
-            kept = study.user_attrs.get(_IDENTITY, {})
-            if not kept and not study.n_trials:
-                continue  # killed between the study's first line and its second
-            anyone = {**next(iter(ours.values())), _SPLITS: kept.get(_SPLITS)}
-            wanted = ours.get(study.study_name, anyone)
-            if kept != wanted:
-                sentence = f"{self.folder} holds a search that differs in: {', '.join(_differences(kept, wanted))}."
-                raise OptionsError([f"{sentence} Choose another folder, or ask for the same."])
+            stored = study.user_attrs.get(_IDENTITY, {})
+            if not stored and not study.n_trials:
+                continue  # the process was killed between the study's first line and its second
+            of_any_subset = {**next(iter(identities.values())), _SPLITS: stored.get(_SPLITS)}
+            requested = identities.get(study.study_name, of_any_subset)
+            if stored != requested:
+                sentence = (
+                    f"{self.folder} contains a search that differs in: {', '.join(_differences(stored, requested))}."
+                )
+                raise OptionsError([f"{sentence} Choose another folder, or repeat the same search."])
 
     def study(self, name: str, identity: Identity, *, minimise: bool) -> optuna.Study:
-        """A study, begun or gone on with; a trial that was under way when its process ended has failed."""
+        """Create or resume a study; a trial that was running when its process ended is marked as failed."""
         study = optuna.create_study(
             storage=self.storage,
             study_name=name,
@@ -67,48 +70,50 @@ class Journal:
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that were not broken off, in their order."""
+    """Return the completed trials of a study, in order."""
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Journal]:
-    """The journal of a folder, kept from other processes; however this one ends, it lets go.
+def open_journal(folder: Path) -> Iterator[Journal]:
+    """Open the journal of a folder and lock the folder until the block or the process ends.
 
     Raises:
-        ValueError: If another process is at work there.
-        OptionsError: If the file is no journal.
+        ValueError: If another process uses the folder.
+        OptionsError: If the file is not a journal.
     """
     with alone_in(folder):
-        yield Journal(folder, _open(folder / _FILE))
+        yield Journal(folder, _storage(folder / _FILE))
 
 
-def _open(path: Path) -> JournalStorage:
-    """Optuna's storage in a file of one line an operation."""
-    # Left by a process that was killed while it wrote; there is no other, see `opened`.
+def _storage(path: Path) -> JournalStorage:
+    """Return Optuna's storage in a file with one line per operation."""
+    # A process that was killed while it wrote leaves this lock file; the folder's lock rules out a live process.
     Path(f"{path}.lock").unlink(missing_ok=True)
     try:
         if path.is_file():
             _drop_torn_line(path)
         return JournalStorage(JournalFileBackend(str(path)))
     except (ValueError, KeyError, TypeError) as error:
-        raise OptionsError([f"{path} is no journal of a search, or it is damaged. Choose another folder."]) from error
+        raise OptionsError(
+            [f"{path} is not the journal of a search, or it is damaged. Choose another folder."]
+        ) from error
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Take away a last line that was not written to its end: Optuna would write its next one behind it."""
+    """Remove an incomplete last line, to which Optuna would append its next line."""
     content = path.read_bytes()
     torn = content.rpartition(b"\n")[2]
     if torn and not torn.startswith(b"{"):
-        raise ValueError("Something else than a journal ends here.")
+        raise ValueError("The file does not end as a journal does.")
     os.truncate(path, len(content) - len(torn))
 
 
-def _differences(kept: Identity, wanted: Identity) -> list[str]:
-    """What is not the same, options one by one."""
-    names = [name for name in wanted if kept.get(name) != wanted[name]]
+def _differences(stored: Identity, requested: Identity) -> list[str]:
+    """Return the names of the values that differ; differing options are listed one by one."""
+    names = [name for name in requested if stored.get(name) != requested[name]]
     if "options" in names:
-        then = kept.get("options") or {}
-        fields = [field for field, value in wanted["options"].items() if then.get(field) != value]
+        stored_options = stored.get("options") or {}
+        fields = [field for field, value in requested["options"].items() if stored_options.get(field) != value]
         names[names.index("options")] = f"options ({', '.join(fields)})"
     return names

@@ -1,4 +1,4 @@
-"""The models that a search fits: nothing is read twice, and what takes long is kept."""
+"""The models of a search: images and features are read once, and trained networks are kept."""
 
 from __future__ import annotations
 
@@ -10,47 +10,40 @@ import numpy as np
 from trainer.data.splits import Split
 from trainer.evaluation.fold_runner import FoldStore, run_folds
 from trainer.evaluation.out_of_fold import Fitter
-from trainer.experiments import prepare
-from trainer.fitting.fitters import TrainingData
-from trainer.fitting.hardware import Hardware
+from trainer.experiments.prepare import Experiment
 from trainer.options import FitOptions
 from trainer.schemas import FoldResult
 
 
-class _Adjustable(Fitter, Protocol):
-    """A fitter that takes its images, or their features, along to other options."""
+class _ReusableFitter(Fitter, Protocol):
+    """A fitter that reuses its images or features with other options."""
 
     def with_options(self, options: FitOptions) -> Self: ...
 
 
 class Models:
-    """Fits models of changing options on splits of the same images."""
+    """A source of models with varying options, fitted on splits of the same images."""
 
-    def __init__(
-        self, data: TrainingData, base: FitOptions, machine: Hardware, *, store: Path, cache: Path, progress: bool
-    ) -> None:
-        """Read the images, or their features.
+    def __init__(self, experiment: Experiment, *, store: Path) -> None:
+        """Read the images, or compute their features.
 
         Args:
-            data: The images.
-            base: Options that the others differ from in what can be searched.
-            machine: Where networks are trained.
+            experiment: The images, and the base options, from which the others differ only in what can be searched.
             store: Folder for the results of trained networks.
-            cache: Folder for decoded images and computed features.
-            progress: Show a progress bar of the reading.
 
         Raises:
-            WeightsUnavailableError: If ImageNet weights were asked for and cannot be had.
+            WeightsUnavailableError: If the ImageNet weights are needed and not available.
         """
-        self._data, self._machine, self._store = data, machine, store
-        made = cast("_Adjustable", prepare.make_fitter(data, base, machine, cache=cache, progress=progress))
-        # By whether they average mirrored variants, whose features are others.
-        self._fitters = {base.test_time_flips: made.with_options(base)}
+        self._experiment, self._store = experiment, store
+        base = experiment.options
+        fitter = cast("_ReusableFitter", experiment.make_fitter())
+        # By `test_time_flips`, because mirrored patches have other features.
+        self._fitters = {base.test_time_flips: fitter.with_options(base)}
 
     def out_of_fold(self, split: Split, options: FitOptions, *, temperature: float = 1.0) -> FoldResult:
-        """Train on a split and score its test images; logits are divided by the temperature.
+        """Train on a split and score its test images, with the logits divided by the temperature.
 
-        What is trained, unlike a head on features, takes long: its epochs and its result are kept.
+        A trained network takes long, unlike a head on features, so its epochs and its result are stored.
 
         Raises:
             FloatingPointError: If the training diverges.
@@ -59,7 +52,7 @@ class Models:
         if options.mode == "frozen":
             result = fitter.out_of_fold(split)
         else:
-            identity = prepare.identity(self._data, options, self._machine, [split])
+            identity = self._experiment.with_options(options).with_splits([split]).identity
             store = FoldStore.of(self._store, split.name, identity)
             result = run_folds(fitter, [split], store)[0].result
         return result.model_copy(update={"logits": (np.array(result.logits) / temperature).tolist()})

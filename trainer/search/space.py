@@ -1,4 +1,4 @@
-"""What can be searched: options of a fit, and the values that each may take."""
+"""The search space: the options of a fit that can be searched, and the values that each may take."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainer.errors import OptionsError
 from trainer.options import FitOptions, Mode
 
 Space: TypeAlias = Mapping[str, BaseDistribution]
-"""Fields of `FitOptions`, and the values that each may take."""
+"""The distribution of values of each searched option, by the field's name in `FitOptions`."""
 
 _TRAINED: Space = {
     "learning_rate": FloatDistribution(1e-5, 3e-2, log=True),
@@ -42,28 +42,28 @@ _SPACES: Mapping[Mode, Space] = {
     "scratch": _TRAINED,
 }
 _ON_REQUEST: Space = {"test_time_flips": CategoricalDistribution([False, True])}
-"""Searched only where it is named: scoring takes four times as long."""
+"""Options that are searched only if they are named, because scoring takes four times as long."""
 
 
 def space_for(base: FitOptions, only: Sequence[str] = ()) -> dict[str, BaseDistribution]:
-    """The search space of a mode.
+    """Return the search space of a mode.
 
     Args:
-        base: Its mode, and whether other magnifications are trained on.
-        only: Names to search alone; all of the mode's own when empty.
+        base: The base options; their mode, and whether they add other magnifications, determine the space.
+        only: Names of the options to search; empty means all those that the mode searches by default.
 
     Raises:
-        OptionsError: If a name cannot be searched.
+        OptionsError: If an option cannot be searched.
     """
     problems = list(_unknown(base, only))
     if problems:
         raise OptionsError(problems)
-    wanted = only or [name for name in _known(base) if name not in _ON_REQUEST]
-    return {name: values for name, values in _known(base).items() if name in wanted}
+    searched = only or [name for name in _known(base) if name not in _ON_REQUEST]
+    return {name: values for name, values in _known(base).items() if name in searched}
 
 
 def problems(base: FitOptions, space: Space) -> Iterator[str]:
-    """Why a space cannot be searched, in sentences: none where it can."""
+    """Yield one sentence for each reason why a space cannot be searched."""
     if not space:
         yield "There is nothing to search for."
     yield from _unknown(base, space)
@@ -72,28 +72,28 @@ def problems(base: FitOptions, space: Space) -> Iterator[str]:
             try:
                 base.replace(**{name: value})
             except ValidationError as error:
-                yield f"The search space of {name} holds {value}: {error.errors()[0]['msg']}."
+                yield f"The search space of {name} contains {value}: {error.errors()[0]['msg']}."
 
 
 def start(base: FitOptions, space: Space) -> dict[str, Any]:
-    """The base options' own values, as far as the space holds them."""
-    return {name: getattr(base, name) for name, values in space.items() if _holds(values, getattr(base, name))}
+    """Return the base options' values of the searched options, those outside of the space left out."""
+    return {name: getattr(base, name) for name, values in space.items() if _contains(values, getattr(base, name))}
 
 
 def as_data(space: Space) -> dict[str, dict[str, Any]]:
-    """The space as Optuna writes it."""
+    """Return the space as plain data, in Optuna's notation."""
     return {name: json.loads(distribution_to_json(values)) for name, values in space.items()}
 
 
 def in_words(value: object) -> str:
-    """An option's value for people."""
+    """Format the value of an option for a reader."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _known(base: FitOptions) -> dict[str, BaseDistribution]:
-    """All that can be searched."""
+    """Return all options that can be searched with the base options, and their values."""
     known = {**_SPACES[base.mode], **_ON_REQUEST}
     if not base.also:
         known.pop("also_weight", None)
@@ -105,18 +105,18 @@ def _unknown(base: FitOptions, names: Iterable[str]) -> Iterator[str]:
     for name in names:
         if name not in known:
             why = " without --also" if name == "also_weight" and not base.also else ""
-            yield f"{name} cannot be searched in mode {base.mode}{why}. There are: {', '.join(known)}."
+            yield f"{name} cannot be searched in mode {base.mode}{why}. These can: {', '.join(known)}."
 
 
 def _ends(values: BaseDistribution) -> tuple[Any, ...]:
-    """Values such that all are within bounds if these are."""
+    """Return values of a distribution that are within an option's bounds only if all others are."""
     if isinstance(values, CategoricalDistribution):
         return tuple(values.choices)
     if isinstance(values, FloatDistribution | IntDistribution):
         return values.low, values.high
-    raise TypeError(f"{values} is no distribution that can be searched.")
+    raise TypeError(f"{values} is not a distribution that can be searched.")
 
 
-def _holds(values: BaseDistribution, value: Any) -> bool:
+def _contains(values: BaseDistribution, value: Any) -> bool:
     ends = _ends(values)
     return value in ends if isinstance(values, CategoricalDistribution) else ends[0] <= value <= ends[1]

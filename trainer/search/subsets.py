@@ -1,4 +1,4 @@
-"""Whose images a search may see: the training patients of each outer split, cut again for the trials."""
+"""The images that each search may see: the training images of an outer split, split again for the trials."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from trainer.data.splits import Split, hold_out, make_splits
 from trainer.options import FitOptions
 
 ALL_IMAGES = "all images"
-"""The name of the last part: it chooses the options for the final model."""
+"""The name of the last subset, whose search chooses the options of the final model."""
 
 
 @dataclass(frozen=True)
 class Subset:
-    """What has a search of its own: the images of one outer split's training patients, or all images.
+    """The images of one search: the training images of an outer split, or all images.
 
     Attributes:
-        name: Of the outer split, and of Optuna's study.
-        inner: Splits of these images, by patient.
+        name: The name of the outer split, which is also the name of the Optuna study.
+        inner: Splits of the subset's images by patient.
     """
 
     name: str
@@ -31,30 +31,36 @@ class Subset:
 
 
 def plan(data: ImageDataset, base: FitOptions, outer: Sequence[Split], inner_folds: int) -> list[Subset]:
-    """The parts of the outer splits, in their order, and at last that of all images.
+    """Return the subset of each outer split, in order, and last the subset of all images.
+
+    Args:
+        data: The main images.
+        base: Options that are not searched; the seed shuffles the inner folds.
+        outer: The outer splits.
+        inner_folds: Number of inner folds by patient; 0 leaves one patient out at a time.
 
     Raises:
-        DataSetError: Naming all parts with too few patients.
+        DataSetError: If any subset has too few patients; it lists all of them.
     """
     everything = np.arange(len(data))
-    parts, problems = [], []
+    subsets, problems = [], []
     for split in (*outer, Split(ALL_IMAGES, everything, everything[:0])):
         try:
             inner = _inner_splits(data, split, inner_folds, base.seed)
-            wrong = [sentence for one in inner if (sentence := _problem(data, base, one))]
+            sentences = [sentence for one in inner if (sentence := _problem(data, base, one))]
         except ValueError as error:
-            wrong = str(error).splitlines()
+            sentences = str(error).splitlines()
         else:
-            parts.append(Subset(split.name, inner))
-        problems += [f"Inside the training images of {split.name}: {sentence}" for sentence in wrong]
+            subsets.append(Subset(split.name, inner))
+        problems += [f"Inside the training images of {split.name}: {sentence}" for sentence in sentences]
     if problems:
-        remedy = "Ask for fewer --inner-folds, or 0 to leave one patient out at a time."
+        remedy = "Choose fewer --inner-folds, or 0 to leave one patient out at a time."
         raise DataSetError([*problems, remedy])
-    return parts
+    return subsets
 
 
 def _inner_splits(data: ImageDataset, outer: Split, folds: int, seed: int) -> list[Split]:
-    """Splits by patient of an outer split's training images, whatever the outer protocol."""
+    """Split the training images of an outer split by patient, whatever the outer protocol is."""
     training = replace(data, images=tuple(data.images[index] for index in outer.train))
     protocol: Literal["patient", "lopo"] = "patient" if folds else "lopo"
     return [
@@ -64,9 +70,9 @@ def _inner_splits(data: ImageDataset, outer: Split, folds: int, seed: int) -> li
 
 
 def _problem(data: ImageDataset, base: FitOptions, split: Split) -> str:
-    """Why nothing can be trained on a split, or ""."""
+    """Return the reason why no model can be trained on a split, or ""."""
     if data.task.binary and len(set(data.labels[split.train])) == 1:
-        return f"{split.name} has one class alone to train on."
+        return f"{split.name} has only one class to train on."
     if base.mode != "frozen":
         try:
             hold_out(data, split, seed=base.seed)

@@ -1,4 +1,4 @@
-"""The trials of one part: Optuna proposes options, inner cross-validation judges them."""
+"""The trials of one subset: Optuna proposes options, and inner cross-validation scores them."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from trainer.options import FitOptions
 from trainer.search import space as spaces
 from trainer.search.journal import finished
 from trainer.search.models import Models
-from trainer.search.objective import TrialScore, judge_folds, worst
+from trainer.search.objective import TrialScore, score_folds, worst_score
 from trainer.search.request import Request
 from trainer.search.results import SubsetSearch, Trial
 from trainer.search.subsets import Subset
 
 _ENOUGH_FOR_IMPORTANCE = 8
-_JUDGED = "judged"
+_SCORE = "judged"
 
 
 @dataclass(frozen=True)
-class Trials:
-    """One part's trials, those done and those to do.
+class SubsetTrials:
+    """The trials of one subset, finished and pending.
 
     Attributes:
-        part: Whose images.
-        study: Keeps them.
-        request: What is asked of the search.
-        data: The images that splits index.
-        models: Fits what the trials ask for.
+        subset: The images, split for the trials.
+        study: Stores the trials.
+        request: The parameters of the search.
+        data: The images that the splits index.
+        models: Fits the models of the trials.
     """
 
-    part: Subset
+    subset: Subset
     study: optuna.Study
     request: Request
     data: ImageDataset
@@ -45,12 +45,12 @@ class Trials:
 
     @property
     def done(self) -> list[optuna.trial.FrozenTrial]:
-        """The finished ones that were asked for, in their order."""
+        """The finished trials in order, at most as many as requested."""
         return finished(self.study)[: self.request.trials]
 
     @property
     def seconds(self) -> list[float]:
-        """Of each finished one."""
+        """The duration of each finished trial, in seconds."""
         return [
             round((one.datetime_complete - one.datetime_start).total_seconds(), 3)
             for one in self.done
@@ -58,46 +58,51 @@ class Trials:
         ]
 
     def complete(self, bar: tqdm[Any]) -> SubsetSearch:
-        """Do the missing ones.
+        """Run the pending trials and return the finished search.
 
-        A trial depends on the seed, its number and the finished trials before it alone: so a search goes on as if it
-        had never been broken off.
+        A trial depends only on the seed, its number and the finished trials before it, so an interrupted search gives
+        the same results as an uninterrupted one.
+
+        Args:
+            bar: Counts the fits.
 
         Raises:
-            ValueError: If no trial gave predictions that can be judged.
+            ValueError: If every trial diverged.
         """
-        bar.set_description(self.part.name)
+        bar.set_description(self.subset.name)
         for number in range(len(self.done), self.request.trials):
-            self._line_up(number)
+            self._set_sampler(number)
             trial = self.study.ask(dict(self.request.space))
-            found = self._judge(self.request.base.replace(**trial.params), bar)
-            trial.set_user_attr(_JUDGED, {"temperature": found.temperature, "diverged": found.diverged})
-            self.study.tell(trial, found.objective)
+            score = self._score(self.request.base.replace(**trial.params), bar)
+            trial.set_user_attr(_SCORE, {"temperature": score.temperature, "diverged": score.diverged})
+            self.study.tell(trial, score.objective)
             bar.set_postfix(trial=number + 1, best=f"{self.study.best_value:.4f}")
         search = SubsetSearch(
-            name=self.part.name,
+            name=self.subset.name,
             objective=self.request.objective,
             trials=[
-                Trial(number=number, values=one.params, objective=one.values[0], **one.user_attrs[_JUDGED])
+                Trial(number=number, values=one.params, objective=one.values[0], **one.user_attrs[_SCORE])
                 for number, one in enumerate(self.done, 1)
             ],
             importances=self._importances(),
         )
         if not search.usable:
-            raise ValueError(f"In {self.part.name}, every trial diverged: restrict the search to lower learning rates.")
+            raise ValueError(
+                f"In {self.subset.name}, every trial diverged: restrict the search to lower learning rates."
+            )
         return search
 
-    def _line_up(self, number: int) -> None:
-        """Say what chooses trial `number`, from 0: the first is the base options, as far as the space holds them."""
+    def _set_sampler(self, number: int) -> None:
+        """Set the sampler of trial `number`, counted from 0; the first trial uses the base options."""
         base = self.request.base
-        digest = hashlib.sha256(f"{base.seed} {self.part.name} {number}".encode()).digest()
+        digest = hashlib.sha256(f"{base.seed} {self.subset.name} {number}".encode()).digest()
         self.study.sampler = TPESampler(seed=int.from_bytes(digest[:4], "big"))
         if not number and not self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             self.study.enqueue_trial(spaces.start(base, self.request.space))
 
-    def _judge(self, options: FitOptions, bar: tqdm[Any]) -> TrialScore:
-        """Cross-validate options on the inner splits; where that diverges, they are the worst."""
-        objective, splits = self.request.objective, self.part.inner
+    def _score(self, options: FitOptions, bar: tqdm[Any]) -> TrialScore:
+        """Cross-validate options on the inner splits; options that diverge get the worst score."""
+        objective, splits = self.request.objective, self.subset.inner
         folds = []
         try:
             for split in splits:
@@ -105,18 +110,18 @@ class Trials:
                 bar.update()
         except FloatingPointError:
             bar.update(len(splits) - len(folds))
-            return worst(objective, len(self.data.task.classes))
-        return judge_folds(objective, self.data, splits, folds)
+            return worst_score(objective, len(self.data.task.classes))
+        return score_folds(objective, self.data, splits, folds)
 
     def _importances(self) -> dict[str, float]:
-        """How much of the objective's variance each option explains; empty where too few trials differ."""
+        """Return the share of the objective's variance that each option explains; empty if too few trials differ."""
         if len({one.value for one in self.done}) < _ENOUGH_FOR_IMPORTANCE or len(self.request.space) == 1:
             return {}
-        asked_for = optuna.create_study(direction=self.study.direction)
-        asked_for.add_trials(self.done)
+        requested = optuna.create_study(direction=self.study.direction)
+        requested.add_trials(self.done)
         try:
             return optuna.importance.get_param_importances(
-                asked_for, evaluator=optuna.importance.FanovaImportanceEvaluator(n_trees=32, seed=0)
+                requested, evaluator=optuna.importance.FanovaImportanceEvaluator(n_trees=32, seed=0)
             )
-        except RuntimeError:  # no tree finds any difference
+        except RuntimeError:  # raised if no tree finds any difference
             return {}

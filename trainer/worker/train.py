@@ -11,10 +11,11 @@ from trainer.data import datasets
 from trainer.data.image_cache import PixelCache
 from trainer.data.records import DataSetError, Records, read_records
 from trainer.evaluation.fold_runner import Clock
-from trainer.experiments import prepare, study
 from trainer.experiments.estimate import seconds_by_stage
-from trainer.experiments.fit import EPOCHS, Measurement, make, measured
-from trainer.experiments.study import Planned
+from trainer.experiments.fit import EPOCHS, CrossValidation, cross_validate, fit_final_model
+from trainer.experiments.option_checks import check_fit
+from trainer.experiments.prepare import prepare
+from trainer.experiments.study import PlannedCandidate, write_results
 from trainer.schemas import Epoch
 from trainer.utils.progress import Bar, Stage, tell_epoch
 from trainer.worker.event_writer import Teller
@@ -42,33 +43,29 @@ def train(order: TrainOrder, folder: Path, teller: Teller) -> TrainResult:
     """
     clock = Clock(folder / "seconds")
     options = order.options
-    machine = prepare.check(order.name, options, order.device)
-    logger.info("%s on %s, %s", options.network, machine.describe(), machine.precision)
+    hardware = check_fit(order.name, options, order.device)
+    logger.info("%s on %s, %s", options.network, hardware.describe(), hardware.precision)
     records = _records(order)
     teller.expect(seconds_by_stage(len(records.images), options=options))
     if order.fingerprint:
         _check_unchanged(order)
-    data = prepare.read(order.source, options, cache=order.cache)
-    logger.info("%s", data.main.summary())
-    teller.expect(seconds_by_stage(len(data.everything), options=options))
-    planned = Planned(f"{options.network} {options.mode}", options)
+    experiment = prepare(order.source, options, hardware, cache=order.cache)
+    logger.info("%s", experiment.data.main.summary())
+    teller.expect(seconds_by_stage(len(experiment.data.everything), options=options))
+    candidate = PlannedCandidate(f"{options.network} {options.mode}", options)
     try:
-        with measured(
-            data, options, machine, store=folder / "folds", title=planned.name, cache=order.cache
-        ) as measurement:
+        with cross_validate(experiment, store=folder / "folds", title=candidate.name) as cross_validation:
             clock.keep()
-            done = study.conclude(
-                order.source, folder, data, measurement.splits, finished={planned: measurement.folds}, machine=machine
-            )
+            study = write_results(order.source, folder, experiment, {candidate: cross_validation.folds})
             for _ in Bar([None], stage=Stage.REPORT, disable=True):
-                report.write(folder, done.results, done.run, pictures=lambda image: order.source / image.file)
-            bundle = _model(measurement, order, folder / BUNDLE_FOLDER)
+                report.write(folder, study.results, study.run, pictures=lambda image: order.source / image.file)
+            bundle = _model(cross_validation, order, folder / BUNDLE_FOLDER)
             clock.keep()
-            measurement.store.forget(len(measurement.splits))
+            cross_validation.discard_final_state()
     except DataSetError as error:  # it was sound a moment ago
         raise DataChangedError(error.problems) from error
     return TrainResult(
-        metrics=bundle.metadata.metrics, notes=tuple(done.results.notes), seconds=round(clock.seconds, 1)
+        metrics=bundle.metadata.metrics, notes=tuple(study.results.notes), seconds=round(clock.seconds, 1)
     )
 
 
@@ -92,12 +89,12 @@ def _check_unchanged(order: TrainOrder) -> None:
         raise DataChangedError([])
 
 
-def _model(measurement: Measurement, order: TrainOrder, out: Path) -> Bundle:
+def _model(cross_validation: CrossValidation, order: TrainOrder, out: Path) -> Bundle:
     """The bundle, made now, or by an earlier child that came no further; its epochs are told either way."""
     if not out.exists():
-        return make(measurement, out, name=order.name, citation=order.citation).bundle
+        return fit_final_model(cross_validation, out, name=order.name, citation=order.citation).bundle
     bundle = Bundle.load(out)
-    folds = len(measurement.splits)
+    folds = len(cross_validation.folds)
     for epoch in bundle.metadata.training.get(EPOCHS, []):
         tell_epoch(folds, folds, Epoch.model_validate(epoch))
     return bundle

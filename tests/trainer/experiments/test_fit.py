@@ -18,9 +18,9 @@ from trainer.data.image_cache import decode_pixels
 from trainer.data.records import DataSetError
 from trainer.data.splits import make_splits
 from trainer.errors import OptionsError
-from trainer.experiments import prepare
-from trainer.experiments.fit import Fitted, fit
-from trainer.experiments.prepare import BREAKHIS_CITATION, SYNTHETIC_CITATION
+from trainer.experiments.fit import FitResult, fit
+from trainer.experiments.provenance import BREAKHIS_CITATION, SYNTHETIC_CITATION
+from trainer.experiments.training_data import read_training_data
 from trainer.fitting.fitters import TrainingData
 from trainer.options import FitOptions
 from trainer.synthetic.dataset import write_tree
@@ -41,12 +41,12 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fitted(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+def fitted(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> FitResult:
     folder = tmp_path_factory.mktemp("fit")
     return fit(tree, folder / "first-model", FROZEN, device="cpu", cache=folder / "cache")
 
 
-def test_the_bundle_says_where_it_comes_from(fitted: Fitted, tree: Path) -> None:
+def test_the_bundle_says_where_it_comes_from(fitted: FitResult, tree: Path) -> None:
     metadata = Bundle.load(fitted.bundle.folder).metadata
     assert metadata.name == "first-model"
     assert metadata.synthetic
@@ -65,11 +65,11 @@ def test_the_bundle_says_where_it_comes_from(fitted: Fitted, tree: Path) -> None
     assert metadata.threshold == fitted.out_of_fold.threshold("balanced_accuracy")
 
 
-def test_it_tells_synthetic_tissue_apart(fitted: Fitted) -> None:
+def test_it_tells_synthetic_tissue_apart(fitted: FitResult) -> None:
     assert fitted.metrics.measures["auc"].value > 0.9
 
 
-def test_the_bundle_gives_calibrated_patches_and_votes(fitted: Fitted, tree: Path) -> None:
+def test_the_bundle_gives_calibrated_patches_and_votes(fitted: FitResult, tree: Path) -> None:
     data = load(tree)
     predictions = Predictor(fitted.bundle, device="cpu", precision="float32").predict(
         [decode_pixels(image) for image in data.images]
@@ -83,7 +83,7 @@ def test_the_bundle_gives_calibrated_patches_and_votes(fitted: Fitted, tree: Pat
     assert fitted.bundle.metadata.temperature == 1
 
 
-def test_the_same_seed_gives_the_same_model(fitted: Fitted, tree: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_model(fitted: FitResult, tree: Path, tmp_path: Path) -> None:
     again = fit(tree, tmp_path / "first-model", FROZEN, device="cpu", cache=fitted.bundle.folder.parent / "cache")
     assert again.bundle.metadata.weights_sha256 == fitted.bundle.metadata.weights_sha256
     assert again.metrics == fitted.metrics
@@ -172,7 +172,7 @@ def test_the_shipped_model_is_ours() -> None:
 def test_the_shipped_model_was_made_of_the_shared_images(breakhis: Path, tmp_path: Path) -> None:
     shipped = Bundle.load(SHIPPED)
     options = FitOptions.model_validate(shipped.metadata.training["options"])
-    data = prepare.read(breakhis, options, cache=tmp_path)
+    data = read_training_data(breakhis, options, cache=tmp_path)
     assert shipped.metadata.data["fingerprint"] == data.everything.fingerprint
     some = data.main.images[::12]
     predictions = Predictor(shipped, device="cpu", precision="float32").predict(
@@ -191,9 +191,9 @@ def test_crops_are_trained_on_with_full_weight_and_never_tested(write: Write, tm
     rows.append({**rows[0], "path": "crop.png", "patient": "b9", "whole": "no"})
     folder = write(rows)
     options = FitOptions(grid=GRID, protocol="lopo", crops=True)
-    data = prepare.read(folder, options, cache=tmp_path / "cache")
+    data = read_training_data(folder, options, cache=tmp_path / "cache")
     assert (len(data.main), len(data.auxiliary)) == (4, 1)
     assert not data.is_auxiliary.any()
     for split in make_splits(data.main, "lopo"):
         assert 4 in data.extend(split).train
-    assert len(prepare.read(folder, options.replace(crops=False), cache=tmp_path / "cache").everything) == 4
+    assert len(read_training_data(folder, options.replace(crops=False), cache=tmp_path / "cache").everything) == 4

@@ -23,8 +23,8 @@ from trainer.data.splits import hold_out
 from trainer.errors import OptionsError
 from trainer.evaluation import fold_runner
 from trainer.evaluation.results import load
-from trainer.experiments import prepare
-from trainer.experiments.study import Planned, Study, plan, study
+from trainer.experiments import training_data
+from trainer.experiments.study import PlannedCandidate, Study, plan, study
 from trainer.fitting.hardware import Hardware
 from trainer.options import THESIS, FitOptions
 from trainer.synthetic.dataset import write_tree
@@ -43,11 +43,11 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def planned(*entries: str, **changes: Any) -> list[Planned]:
+def planned(*entries: str, **changes: Any) -> list[PlannedCandidate]:
     return plan(entries, QUICK.replace(**changes))
 
 
-def run(tree: Path, out: Path, candidates: Sequence[Planned], **options: Any) -> Study:
+def run(tree: Path, out: Path, candidates: Sequence[PlannedCandidate], **options: Any) -> Study:
     return study(tree, out, candidates, CPU, cache=out.parent / "cache", **options)
 
 
@@ -138,10 +138,10 @@ def test_plans_name_their_candidates() -> None:
     [
         (["nonet"], {}, "There is no network 'nonet'"),
         (["resnet18:warm"], {}, "no mode 'warm'"),
-        (["resnet18", "resnet18"], {}, "asked for twice"),
+        (["resnet18", "resnet18"], {}, "is listed twice"),
         (["squeezenet:frozen"], {}, "SqueezeNet"),
-        (["efficientnet_lite0"], {"rates": [0.1]}, "Learning rates and epochs"),
-        (["resnet18"], {"rates": [-0.1]}, "is no learning rate"),
+        (["efficientnet_lite0"], {"rates": [0.1]}, "--rates and --fewer-epochs need"),
+        (["resnet18"], {"rates": [-0.1]}, "is not a learning rate"),
         (["resnet18"], {"fewer_epochs": 0}, "--fewer-epochs must be 1 or more"),
         ([], {}, "at least one network"),
     ],
@@ -208,7 +208,7 @@ def test_a_type_with_one_patient_is_a_sentence_and_can_be_left_out(tmp_path: Pat
     results = run(data, tmp_path / "out", candidates, without=["adenosis"]).results
     assert len(results.images) == 6
     assert "1 images of adenosis are left out, as asked." in results.notes
-    with pytest.raises(DataSetError, match="adenosi is no subtype"):
+    with pytest.raises(DataSetError, match="adenosi is not a subtype"):
         run(data, tmp_path / "out", candidates, without=["adenosi"])
 
 
@@ -278,9 +278,11 @@ def test_every_repeat_is_checked_before_any_training(tmp_path: Path, monkeypatch
         seen.append(split.name)
         return hold_out(_data, split, seed=seed)
 
-    monkeypatch.setattr(prepare, "hold_out", note)
+    monkeypatch.setattr(training_data, "hold_out", note)
     write_tree(tmp_path / "tree", patients=4, images=1)
-    prepare.read(tmp_path / "tree", QUICK.replace(mode="scratch", repeats=2), cache=tmp_path / "cache")
+    training_data.read_training_data(
+        tmp_path / "tree", QUICK.replace(mode="scratch", repeats=2), cache=tmp_path / "cache"
+    )
     assert len(seen) == 4
 
 

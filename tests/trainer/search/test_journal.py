@@ -104,7 +104,7 @@ def test_a_file_that_is_no_journal_is_refused(fake: Fake, tmp_path: Path) -> Non
     fake()
     for content in ("Dear diary,\nnothing happened.\n", "Dear diary, nothing happened."):
         (tmp_path / "journal.log").write_text(content)
-        with pytest.raises(OptionsError, match="no journal"):
+        with pytest.raises(OptionsError, match="not the journal of a search"):
             run(tmp_path)
         assert (tmp_path / "journal.log").read_text() == content
 

@@ -10,7 +10,7 @@ from classifier.grid import PatchGrid
 from tests.trainer.searches import CPU, check_report
 from trainer.data.image_cache import PixelCache
 from trainer.data.splits import make_splits
-from trainer.experiments import prepare
+from trainer.experiments.training_data import read_training_data
 from trainer.fitting.fitters import FinetuneFitter, FrozenFitter
 from trainer.options import FitOptions
 from trainer.search import search
@@ -30,7 +30,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_features_are_taken_along_to_other_options(tree: Path, tmp_path: Path) -> None:
     base = FitOptions(grid=GRID, folds=2)
-    data = prepare.read(tree, base, cache=tmp_path)
+    data = read_training_data(tree, base, cache=tmp_path)
     fitter = FrozenFitter(data, base, CPU, cache=tmp_path)
     split = make_splits(data.main, folds=2)[0]
     for changed in ({"c": 1e-2, "balance": "patient"}, {"test_time_flips": True}):
@@ -45,7 +45,7 @@ def test_decoded_images_are_taken_along_to_other_options(tree: Path, tmp_path: P
     base = FitOptions(
         network="resnet18", mode="scratch", grid=PatchGrid(size=64, stride=160), folds=2, epochs=1, draws=1
     )
-    data = prepare.read(tree, base, cache=tmp_path)
+    data = read_training_data(tree, base, cache=tmp_path)
     fitter = FinetuneFitter(data, base, CPU, PixelCache(None))
     other = base.replace(learning_rate=1e-2)
     assert fitter.with_options(other)._pool is fitter._pool

@@ -15,7 +15,7 @@ from tests.trainer.report.test_pages import check_page
 from tests.trainer.searches import BASE, Fake, faking, run
 from trainer.data.datasets import ImageDataset
 from trainer.data.tasks import TASKS
-from trainer.search.objective import judge
+from trainer.search.objective import score_predictions
 
 
 @pytest.fixture
@@ -26,27 +26,29 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 def test_the_log_loss_weighs_classes_alike_and_forgives_the_scale() -> None:
     labels = np.repeat([0, 1, 2], [4, 6, 2])
     logits = rng(3).normal(0, 1, (12, 3)) + np.eye(3)[labels]
-    loss = judge("log_loss", labels, logits)
+    loss = score_predictions("log_loss", labels, logits)
     for scale in (1e-4, 1e3):
-        assert judge("log_loss", labels, logits * scale) == pytest.approx(loss, abs=1e-9)
+        assert score_predictions("log_loss", labels, logits * scale) == pytest.approx(loss, abs=1e-9)
     # Every image of the first class five times: nothing changes.
     rows = np.concatenate([np.repeat(np.arange(4), 5), np.arange(4, 12)])
-    assert judge("log_loss", labels[rows], logits[rows]) == pytest.approx(loss)
+    assert score_predictions("log_loss", labels[rows], logits[rows]) == pytest.approx(loss)
     # One image five times: it decides more, whoever's it is.
-    assert judge("log_loss", np.append(labels, [0] * 4), np.vstack([logits, logits[[0] * 4]])) != pytest.approx(loss)
+    assert score_predictions(
+        "log_loss", np.append(labels, [0] * 4), np.vstack([logits, logits[[0] * 4]])
+    ) != pytest.approx(loss)
     weights = 1 / 3 / np.repeat([4, 6, 2], [4, 6, 2])
     losses = [
         log_loss(labels, softmax(logits * sharper, axis=1), sample_weight=weights)
         for sharper in np.geomspace(0.01, 9, 999)
     ]
     assert loss == pytest.approx(min(losses), rel=1e-4)
-    assert judge("log_loss", labels, np.zeros((12, 3))) == pytest.approx(np.log(3))
+    assert score_predictions("log_loss", labels, np.zeros((12, 3))) == pytest.approx(np.log(3))
 
 
 def test_auc_is_scikit_learns() -> None:
     labels = np.repeat([0, 1], [6, 14])
     logits = rng(1).normal(0, 1, (20, 2)) + np.eye(2)[labels]
-    assert judge("auc", labels, logits) == pytest.approx(roc_auc_score(labels, logits[:, 1] - logits[:, 0]))
+    assert score_predictions("auc", labels, logits) == pytest.approx(roc_auc_score(labels, logits[:, 1] - logits[:, 0]))
 
 
 def test_eight_types_are_searched_by_log_loss(fake: Fake, tmp_path: Path) -> None:

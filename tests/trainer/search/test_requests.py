@@ -50,15 +50,15 @@ def test_names_that_cannot_be_searched_are_all_refused() -> None:
     with pytest.raises(OptionsError) as caught:
         space_for(BASE, ["c", "learning_rate", "also_weight", "folds"])
     assert len(caught.value.problems) == 3
-    assert "learning_rate cannot be searched in mode frozen. There are: c, balance" in caught.value.problems[0]
+    assert "learning_rate cannot be searched in mode frozen. These can: c, balance" in caught.value.problems[0]
     assert "also_weight cannot be searched in mode frozen without --also" in caught.value.problems[1]
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"space": {"c": FloatDistribution(0, 1)}}, "search space of c holds 0.0"),
-        ({"space": {"balance": CategoricalDistribution(["class", "colour"])}}, "holds colour"),
+        ({"space": {"c": FloatDistribution(0, 1)}}, "search space of c contains 0.0"),
+        ({"space": {"balance": CategoricalDistribution(["class", "colour"])}}, "contains colour"),
         ({"space": {"seed": FloatDistribution(0, 1)}}, "seed cannot be searched"),
         ({"space": {"also_weight": FloatDistribution(0, 1)}}, "without --also"),
         ({"space": {}}, "nothing to search"),

@@ -14,7 +14,7 @@ from classifier.bundle import Bundle, image_hash, patient_hash
 from tests.trainer.children import do, fail, succeed
 from tests.trainer.worker.conftest import FROZEN, TRAINED
 from trainer.evaluation import results
-from trainer.worker import train as training
+from trainer.experiments import prepare
 from trainer.worker.failures import Names, failure
 from trainer.worker.protocol import CheckOrder, EpochDone, FoldDone, Progress, Succeeded, TrainOrder, read_order
 
@@ -114,14 +114,14 @@ def test_a_file_that_vanished_is_named(small: Path, tmp_path: Path) -> None:
 def test_a_file_that_vanishes_under_way_is_named(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = shutil.copytree(tree, tmp_path / "tree")
     victim = sorted(source.rglob("*.png"))[5]
-    read = training.prepare.read
+    read = prepare.read_training_data
 
     def read_then_lose(*arguments: Any, **keywords: Any) -> Any:
         data = read(*arguments, **keywords)
         victim.unlink()
         return data
 
-    monkeypatch.setattr(training.prepare, "read", read_then_lose)
+    monkeypatch.setattr(prepare, "read_training_data", read_then_lose)
     failed = fail(
         tmp_path / "work", TrainOrder(source=source, name="a", options=TRAINED, cache=tmp_path / "cache", device="cpu")
     )
