@@ -11,5 +11,6 @@ Floors, from the top; a module imports from lower floors only (a contract in `py
 - `bundle_archive`, `bundle_metadata`, `networks`, and `engine/`, which runs networks fast;
 - `imaging/`: bytes to pixels, pixels to network inputs;
 - `votes`: patches to a verdict;
-- `grid`: the places of patches.
+- `grid`: the places of patches;
+- `utils/`: translatable messages, and defences against zip files.
 """

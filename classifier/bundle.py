@@ -27,6 +27,8 @@ from classifier.bundle_metadata import (
     patient_hash,
     patient_key,
 )
+from classifier.utils.messages import MessageError
+from classifier.utils.safe_zip import ArchiveError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,19 +48,8 @@ SHIPPED = Path(__file__).parent / "bundles" / "patchvote-40x"
 """The bundle that comes with Patchvote."""
 
 
-class BundleError(ValueError):
-    """A bundle that cannot be used; the message says why.
-
-    Attributes:
-        template: The sentence as a `%`-format, so that it can be translated; the whole sentence where it has no values.
-        values: What the template names.
-    """
-
-    def __init__(self, template: str, **values: object) -> None:
-        """Keep what the sentence is made of."""
-        super().__init__(template % values if values else template)
-        self.template = template
-        self.values = values
+class BundleError(MessageError):
+    """A bundle that cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -189,8 +180,8 @@ def check(file: IO[bytes], *, max_bytes: int = archive.MAX_BYTES) -> None:
     """
     try:
         archive.check(file, _FILES, max_bytes=max_bytes)
-    except archive.ArchiveError as error:
-        raise BundleError(error.template, **error.values) from error
+    except ArchiveError as error:
+        raise _refused(error) from error
 
 
 def unpack(file: str | Path | IO[bytes], folder: str | Path, *, max_bytes: int = archive.MAX_BYTES) -> Bundle:
@@ -211,13 +202,18 @@ def unpack(file: str | Path | IO[bytes], folder: str | Path, *, max_bytes: int =
     with _draft(folder) as draft:
         try:
             archive.extract(file, _FILES, draft, max_bytes=max_bytes)
-        except archive.ArchiveError as error:
-            raise BundleError(error.template, **error.values) from error
+        except ArchiveError as error:
+            raise _refused(error) from error
         _check_weights(draft / WEIGHTS_FILE)
         bundle = Bundle.load(draft)
         if not folder.exists():
             _move(draft, folder)
     return _same(bundle, folder)
+
+
+def _refused(error: ArchiveError) -> BundleError:
+    [message] = error.messages
+    return BundleError(message.template, **message.values)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from PIL import Image, ImageMode, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
 from classifier.imaging.png import decode_png
+from classifier.utils.messages import MessageError, gettext_noop
 
 # Pillow's own bound on pixels would warn or raise, by its own numbers: `_check_header` refuses before any is decoded.
 Image.MAX_IMAGE_PIXELS = None
@@ -43,11 +44,6 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
 _SIGNATURES_AT = {4: ((b"ftyp", "HEIC, AVIF or video"),), 128: ((b"DICM", "DICOM"),)}
 
 
-def gettext_noop(text: str) -> str:
-    """Mark a sentence for the translators of the platform, which finds it by this function's name."""
-    return text
-
-
 DAMAGED = gettext_noop("The image is damaged or incomplete. Export or copy it again and send that file.")
 FAR_TOO_MANY_PIXELS = gettext_noop("The image has far too many pixels. Send the region of interest.")
 UNSUPPORTED_PIXELS = gettext_noop(
@@ -55,27 +51,22 @@ UNSUPPORTED_PIXELS = gettext_noop(
 )
 
 
-class DecodeError(ValueError):
-    """An image that cannot be analysed.
+class DecodeError(MessageError):
+    """An image that cannot be analysed; the message says what is wrong and what to do.
 
     Attributes:
-        code: Stable and machine-readable, one of the keys of the API guide.
-        template: A sentence for the person who sent the image: what is wrong and what to do; a `%`-format, so that
-            it can be translated.
-        values: What the template names.
+        code: A stable, machine-readable name of the problem, documented in the API guide.
     """
 
     def __init__(self, code: str, template: str, **values: object) -> None:
-        """Keep the code and what the sentence is made of."""
-        super().__init__(template % values)
+        """Store the code, and the message as `MessageError` does."""
+        super().__init__(template, **values)
         self.code = code
-        self.template = template
-        self.values = values
 
     @property
     def message(self) -> str:
-        """The sentence, in English."""
-        return self.template % self.values
+        """The message in English."""
+        return str(self)
 
 
 class ReadableFile(Protocol):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tqdm import tqdm
 
-from classifier.imaging.decode import gettext_noop
+from classifier.utils.messages import gettext_noop
 from trainer.schemas import Epoch, FoldResult
 
 if TYPE_CHECKING:

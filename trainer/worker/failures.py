@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from classifier.imaging.decode import gettext_noop
+from classifier.utils.messages import gettext_noop
+from classifier.utils.safe_zip import ArchiveError
 from trainer.data.records import DataSetError
 from trainer.errors import OptionsError, ProblemsError
-from trainer.worker.archives import ArchiveError
 from trainer.worker.protocol import Failed, FailureCode
 
 _MEMORY = gettext_noop(
@@ -45,7 +45,7 @@ class FileGoneError(Exception):
         self.paths = paths
 
 
-_PROBLEMS: dict[type[ProblemsError], tuple[FailureCode, str]] = {
+_PROBLEMS: dict[type[ProblemsError | ArchiveError], tuple[FailureCode, str]] = {
     ArchiveError: ("bad_archive", gettext_noop("The archive cannot be used. Mend what is listed, and send it again.")),
     DataSetError: (
         "data_set_problems",
@@ -89,7 +89,7 @@ def _say(error: Exception) -> tuple[FailureCode, str, list[str]]:
         return "out_of_memory", _MEMORY, []
     if _is_disk_full(error):
         return "disk_full", _DISK, []
-    if isinstance(error, ProblemsError) and type(error) in _PROBLEMS:
+    if isinstance(error, ProblemsError | ArchiveError) and type(error) in _PROBLEMS:
         return *_PROBLEMS[type(error)], error.problems
     if isinstance(error, ValidationError):
         wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from classifier.utils.safe_zip import ArchiveError
 from trainer.worker import archives
-from trainer.worker.archives import ArchiveError
 from trainer.worker.protocol import ArchiveBounds
 
 BOUNDS = ArchiveBounds(max_bytes=20 * 2**20, max_members=100, max_ratio=50)
