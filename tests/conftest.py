@@ -90,10 +90,10 @@ def media(settings: Any, tmp_path: Path) -> Path:
 @pytest.fixture
 def tiny_champion(db: None, media: Path, tiny_bundle: Any) -> Any:
     """A registered model that serves."""
-    from patchvote.registry import services
+    from patchvote.registry import promotions, services
 
     version = services.register(tiny_bundle.folder)
-    services.promote(version)
+    promotions.promote(version)
     return version
 
 

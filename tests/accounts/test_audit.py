@@ -109,14 +109,14 @@ def test_a_submission_gains_one_query(make_user: Any, submit: Any) -> None:
 
 def test_promotions_and_their_reasons(make_user: Any, tiny_champion: Any, tiny_bundle: Any, tmp_path: Any) -> None:
     from classifier import bundle
-    from patchvote.registry import services
+    from patchvote.registry import promotions, services
 
     boss = make_user("boss", "admin")
     metadata = tiny_bundle.metadata.model_copy(update={"threshold": 0.3})
     other = bundle.save(tmp_path / "other", tiny_bundle.module().state_dict(), metadata)
     version = services.register(other.folder, by=boss, tried=True)
-    services.promote(version, by=boss, reason="a better one, they say")
-    services.rollback(by=boss)
+    promotions.promote(version, by=boss, reason="a better one, they say")
+    promotions.roll_back(by=boss)
     assert told("registered", "promote", "rollback") == [
         ("", "registered the model tiny v1"),
         ("", "promoted tiny v1"),

@@ -182,10 +182,11 @@ def test_an_image_smaller_than_the_models_patches_is_refused(
 ) -> None:
     from classifier import bundle
     from classifier.grid import PatchGrid
+    from patchvote.registry import promotions
     from patchvote.registry import services as registry
 
     metadata = tiny_bundle.metadata.model_copy(update={"grid": PatchGrid(size=300, stride=150)})
-    registry.promote(
+    promotions.promote(
         registry.register(bundle.save(tmp_path / "wide", tiny_bundle.module().state_dict(), metadata).folder),
         gate=False,
     )
@@ -241,6 +242,7 @@ def test_analysing_again_uses_the_new_champion_and_keeps_the_old_result(
     submit: Any, user: Any, work: Any, tiny_bundle: Any, tmp_path: Path
 ) -> None:
     from classifier import bundle
+    from patchvote.registry import promotions
     from patchvote.registry import services as registry
 
     case = submit(user)
@@ -248,7 +250,7 @@ def test_analysing_again_uses_the_new_champion_and_keeps_the_old_result(
     old = case.images.get().analysis
     metadata = tiny_bundle.metadata.model_copy(update={"threshold": 0.25})
     newer = registry.register(bundle.save(tmp_path / "v2", tiny_bundle.module().state_dict(), metadata).folder)
-    registry.promote(newer, gate=False)
+    promotions.promote(newer, gate=False)
     assert newer.version == 2
     services.analyse_again(case)
     work()

@@ -11,7 +11,7 @@ from django.test import Client
 from classifier import bundle
 from patchvote.core.upload_handlers import IMAGES, bound_of
 from patchvote.jobs import ledger
-from patchvote.registry import services
+from patchvote.registry import promotions, services, uploads
 from patchvote.registry.models import BundleUpload, ModelVersion, Origin
 
 LIST = "/admin/registry/modelversion/"
@@ -33,9 +33,9 @@ def accepted(upload: BundleUpload) -> dict[str, Any]:
     """What the training worker does, in this process."""
     [job] = ledger.claim(BundleUpload, "test", 1)
     unpacked = bundle.unpack(job.archive, job.folder / "bundle")
-    fields = services.accept_upload(job, unpacked.folder, {"sha256": unpacked.sha256})
+    fields = uploads.accept(job, unpacked.folder, {"sha256": unpacked.sha256})
     ledger.succeed([(job, fields)])
-    services.forget_upload(job)
+    uploads.delete_files(job)
     upload.refresh_from_db()
     return fields
 
@@ -43,8 +43,8 @@ def accepted(upload: BundleUpload) -> dict[str, Any]:
 def test_the_list_and_the_page_show_what_a_version_is_worth(boss: Client, media: Path, make_version: Any) -> None:
     shipped = services.register(bundle.SHIPPED, origin=Origin.SHIPPED, tried=True)
     other = make_version(0.7)
-    services.promote(other, gate=False)
-    services.promote(shipped, gate=False)
+    promotions.promote(other, gate=False)
+    promotions.promote(shipped, gate=False)
     page = boss.get(LIST).content.decode()
     assert "came with Patchvote" in page
     assert "0.871" in page
@@ -74,8 +74,8 @@ def test_the_list_asks_as_often_for_many_as_for_few(
 def test_going_back_is_asked_first(boss: Client, make_version: Any) -> None:
     assert "nothing to go back to" in boss.get(ROLLBACK).content.decode()
     one, two = make_version(0.1), make_version(0.2)
-    services.promote(one, gate=False)
-    services.promote(two, gate=False)
+    promotions.promote(one, gate=False)
+    promotions.promote(two, gate=False)
     assert "Roll back to tiny v1" in boss.get(ROLLBACK).content.decode()
     assert services.champion() == two
     said = {"reason": "it finds less", "leaving": two.pk}
@@ -90,7 +90,7 @@ def test_going_back_is_asked_first(boss: Client, make_version: Any) -> None:
 def test_a_second_click_goes_no_second_step(boss: Client, make_version: Any) -> None:
     versions = [make_version(threshold) for threshold in (0.1, 0.2, 0.3)]
     for version in versions:
-        services.promote(version, gate=False)
+        promotions.promote(version, gate=False)
     page = boss.get(ROLLBACK).content.decode()
     form = dict(re.findall(r'<input type="hidden" name="(leaving)" value="([^"]+)">', page))
     assert form == {"leaving": str(versions[2].pk)}
@@ -141,7 +141,7 @@ def test_what_was_not_tried_is_not_registered(boss: Client, media: Path, packed:
     upload = BundleUpload.objects.get()
     bundle.unpack(upload.archive, upload.folder / "bundle")
     with pytest.raises(bundle.BundleError, match="not the one"):
-        services.accept_upload(upload, upload.folder / "bundle", {"sha256": "0" * 64})
+        uploads.accept(upload, upload.folder / "bundle", {"sha256": "0" * 64})
     assert not ModelVersion.objects.exists()
 
 
@@ -184,8 +184,8 @@ def test_who_may_not_send_bundles_may_not_send_much(rf: Any, make_user: Any) -> 
 @pytest.mark.parametrize("role", ["submitter", "reviewer", None])
 def test_pages_are_for_admins(client: Client, make_user: Any, make_version: Any, role: str | None) -> None:
     version = make_version(0.1)
-    services.promote(version, gate=False)
-    services.promote(make_version(0.2), gate=False)
+    promotions.promote(version, gate=False)
+    promotions.promote(make_version(0.2), gate=False)
     if role:
         client.force_login(make_user("x", role))
     for path in (LIST, ADD, ROLLBACK, f"{LIST}{version.pk}/bundle/", "/admin/registry/promotion/"):
@@ -196,7 +196,7 @@ def test_pages_are_for_admins(client: Client, make_user: Any, make_version: Any,
 
 def test_nothing_can_be_changed_by_hand(boss: Client, make_version: Any) -> None:
     version = make_version(0.1)
-    services.promote(version, gate=False)
+    promotions.promote(version, gate=False)
     step = version.promotions.get()
     for page in (f"modelversion/{version.pk}", f"promotion/{step.pk}"):
         assert boss.get(f"/admin/registry/{page}/change/").status_code == 200

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from patchvote.registry import services
+from patchvote.registry import promotions, services, uploads
 from patchvote.registry.models import BundleUpload
 
 MODELS = "/api/v1/models/"
@@ -39,12 +39,12 @@ def test_permissions(
     clients: dict[str, Any], make_version: Any, packed: Path, make_user: Any, call: str, statuses: tuple[int, ...]
 ) -> None:
     one, two = make_version(0.1), make_version(0.2)
-    services.promote(one, gate=False)
-    services.promote(two, gate=False)
+    promotions.promote(one, gate=False)
+    promotions.promote(two, gate=False)
     with packed.open("rb") as file:
         from django.core.files import File
 
-        upload = services.upload(File(file, "x.zip"), by=make_user("other", "admin"))
+        upload = uploads.upload(File(file, "x.zip"), by=make_user("other", "admin"))
     calls = {
         "read": lambda client: client.get(f"{MODELS}{one.pk}/"),
         "download": lambda client: client.get(f"{MODELS}{one.pk}/bundle/"),
@@ -86,10 +86,10 @@ def test_what_is_no_bundle_is_refused(clients: dict[str, Any]) -> None:
 
 def test_rollback_and_the_history(clients: dict[str, Any], make_version: Any) -> None:
     one, two = make_version(0.1), make_version(0.2)
-    services.promote(one, gate=False)
+    promotions.promote(one, gate=False)
     refused = clients["admin"].post(f"{MODELS}rollback/")
     assert (refused.status_code, refused.json()["code"]) == (409, "nothing_to_roll_back")
-    services.promote(two, gate=False)
+    promotions.promote(two, gate=False)
     answer = clients["admin"].post(f"{MODELS}rollback/", {"reason": "worse"}, format="json").json()
     assert (answer["id"], answer["champion"]) == (str(one.pk), True)
     newest = clients["admin"].get("/api/v1/promotions/").json()["results"][0]
@@ -100,7 +100,7 @@ def test_rollback_and_the_history(clients: dict[str, Any], make_version: Any) ->
 def test_a_call_sent_twice_goes_one_step(clients: dict[str, Any], make_version: Any) -> None:
     versions = [make_version(threshold) for threshold in (0.1, 0.2, 0.3)]
     for version in versions:
-        services.promote(version, gate=False)
+        promotions.promote(version, gate=False)
     call = {"from": str(versions[2].pk)}
     answers = [clients["admin"].post(f"{MODELS}rollback/", call, format="json") for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 409]

@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 
 from classifier import bundle
 from classifier.bundle import Bundle, BundleError, Seen
-from patchvote.registry import services
+from patchvote.registry import promotions, services
 from patchvote.registry.models import ModelVersion
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("media")]
@@ -44,9 +44,9 @@ def test_versions_count_up_and_the_champion_moves(tiny_bundle: Bundle, other_bun
         services.champion()
     first, second = services.register(tiny_bundle.folder), services.register(other_bundle.folder)
     assert (first.version, second.version) == (1, 2)
-    services.promote(first)
+    promotions.promote(first)
     assert services.champion() == first
-    services.promote(second, gate=False)
+    promotions.promote(second, gate=False)
     assert services.champion() == second
     assert second.is_champion and not first.is_champion
 
@@ -73,7 +73,7 @@ def test_what_a_row_says_of_its_training_needs_no_file(tiny_bundle: Bundle, tmp_
     unknown = services.register(tiny_bundle.folder)
     for version in (known, unknown):
         shutil.rmtree(version.folder)
-    assert known.says_what_it_saw and not unknown.says_what_it_saw
+    assert known.seen_known and not unknown.seen_known
     assert unknown.seen is None
     with pytest.raises(BundleError, match="cannot be read"):
         known.seen  # noqa: B018 (reading it is the test)

@@ -11,9 +11,10 @@ import pytest
 from classifier import bundle, networks
 from classifier.bundle import Seen
 from patchvote.jobs.models import State
+from patchvote.registry import promotions
 from patchvote.registry import services as registry
 from patchvote.registry.models import ModelVersion
-from patchvote.training import comparisons
+from patchvote.training import comparison_images, comparisons
 from patchvote.training.models import Comparison, DataSet, DataSetImage
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -66,7 +67,7 @@ def images() -> Callable[..., DataSet]:
 
 def chosen_for(candidate: ModelVersion, *data_sets: DataSet) -> tuple[set[str], str]:
     comparison = comparisons.start(candidate, among=data_sets)
-    chosen = comparisons.choose_images(comparison)
+    chosen = comparison_images.choose_images(comparison)
     return {image.sha256.rstrip("0") for image in chosen.images}, " ".join(
         template % values for template, values in chosen.notes
     )
@@ -75,7 +76,7 @@ def chosen_for(candidate: ModelVersion, *data_sets: DataSet) -> tuple[set[str], 
 def test_patients_that_either_model_was_trained_on_are_left_out(make_version: Any, images: Any) -> None:
     champion = make_version("old", seen=Seen.of(["p1"], []))
     candidate = make_version("new", seen=Seen.of(["p2"], ["5".ljust(64, "0")]))
-    registry.promote(champion, gate=False)
+    promotions.promote(champion, gate=False)
     data_set = images(
         "a",
         ("p1", "benign", "1"), ("p2", "malignant", "2"), ("p3", "benign", "3"),
@@ -88,7 +89,7 @@ def test_patients_that_either_model_was_trained_on_are_left_out(make_version: An
 
 
 def test_of_equal_pictures_one_counts_and_contradictions_none(make_version: Any, images: Any) -> None:
-    registry.promote(make_version("old"), gate=False)
+    promotions.promote(make_version("old"), gate=False)
     one = images("a", ("p1", "benign", "1"), ("p2", "malignant", "2"))
     other = images("b", ("p1", "benign", "1"), ("p2", "benign", "2"), ("p3", "benign", "3"))
     kept, notes = chosen_for(make_version("new"), one, other)
@@ -97,20 +98,20 @@ def test_of_equal_pictures_one_counts_and_contradictions_none(make_version: Any,
 
 
 def test_a_model_that_does_not_say_what_it_has_seen_is_named(make_version: Any, images: Any) -> None:
-    registry.promote(make_version("old", seen=None), gate=False)
+    promotions.promote(make_version("old", seen=None), gate=False)
     _, notes = chosen_for(make_version("new"), images("a", ("p1", "benign", "1")))
     assert "old v1 does not say what it was trained on" in notes
 
 
 def test_only_magnifications_of_both_models_count(make_version: Any, images: Any) -> None:
-    registry.promote(make_version("old", magnifications=("40X", "100X")), gate=False)
+    promotions.promote(make_version("old", magnifications=("40X", "100X")), gate=False)
     kept, notes = chosen_for(make_version("new", magnifications=("100X",)), images("a", ("p1", "benign", "1")))
     assert kept == set()
     assert "both models are for 100X" in notes
 
 
 def test_synthetic_data_sets_count_only_when_they_are_chosen(make_version: Any, images: Any) -> None:
-    registry.promote(make_version("old"), gate=False)
+    promotions.promote(make_version("old"), gate=False)
     candidate = make_version("new")
     real = images("real", ("p1", "benign", "1"))
     images("drawn", ("p2", "benign", "2"), synthetic=True)
@@ -119,7 +120,7 @@ def test_synthetic_data_sets_count_only_when_they_are_chosen(make_version: Any, 
 
 def test_the_champion_is_not_compared_with_itself(make_version: Any) -> None:
     version = make_version("old")
-    registry.promote(version, gate=False)
+    promotions.promote(version, gate=False)
     with pytest.raises(comparisons.ComparisonRefusedError, match="is the champion already"):
         comparisons.start(version)
 
@@ -127,7 +128,7 @@ def test_the_champion_is_not_compared_with_itself(make_version: Any) -> None:
 def test_without_images_the_comparison_says_so_and_promotion_asks_for_a_reason(
     make_version: Any, make_user: Any, images: Any, train: Callable[[], None]
 ) -> None:
-    registry.promote(make_version("old", seen=Seen.of(["P 1"], [])), gate=False)
+    promotions.promote(make_version("old", seen=Seen.of(["P 1"], [])), gate=False)
     candidate, ada = make_version("new"), make_user("ada", "admin")
     with pytest.raises(comparisons.ComparisonRefusedError, match="no data set"):
         comparisons.start(candidate, by=ada)
@@ -136,7 +137,7 @@ def test_without_images_the_comparison_says_so_and_promotion_asks_for_a_reason(
     train()
     comparison.refresh_from_db()
     assert (comparison.state, comparison.result["images"]) == (State.SUCCEEDED, 0)
-    with pytest.raises(registry.PromotionRefusedError) as refusal:
+    with pytest.raises(promotions.PromotionRefusedError) as refusal:
         comparisons.promote(candidate, by=ada)
     assert refusal.value.code == "no_unseen_images"
     comparisons.promote(candidate, by=ada, reason="No other hospital's images are at hand.")
@@ -148,7 +149,7 @@ def test_a_less_sensitive_model_is_refused_and_a_better_one_let_through(
     make_version: Any, make_user: Any, checked: DataSet, train: Callable[[], None]
 ) -> None:
     good, blind, ada = make_version("good", bias=5), make_version("blind", bias=-5), make_user("ada", "admin")
-    registry.promote(good, gate=False)
+    promotions.promote(good, gate=False)
     DataSet.objects.update(synthetic=False)
     checked.refresh_from_db()
     comparison = comparisons.start(blind, among=[checked], by=ada)
@@ -158,12 +159,12 @@ def test_a_less_sensitive_model_is_refused_and_a_better_one_let_through(
     assert (comparison.result["images"], comparison.result["patients"]) == (16, 8)
     sensitivity = next(row for row in comparison.result["measures"] if row["measure"] == "sensitivity")
     assert (sensitivity["champion"], sensitivity["candidate"]) == (1, 0)
-    with pytest.raises(registry.PromotionRefusedError, match="fewer of the malignant images") as refusal:
+    with pytest.raises(promotions.PromotionRefusedError, match="fewer of the malignant images") as refusal:
         comparisons.promote(blind, by=ada)
     assert refusal.value.code == "less_sensitive"
     assert registry.champion() == good
 
-    registry.promote(blind, gate=False)
+    promotions.promote(blind, gate=False)
     comparisons.start(good, among=[checked], by=ada)
     train()
     comparisons.promote(good, by=ada)
@@ -172,14 +173,14 @@ def test_a_less_sensitive_model_is_refused_and_a_better_one_let_through(
 
 def test_a_comparison_with_a_former_champion_counts_for_nothing(make_version: Any, make_user: Any) -> None:
     old, new, newer = make_version("old"), make_version("new"), make_version("newer")
-    registry.promote(old, gate=False)
+    promotions.promote(old, gate=False)
     Comparison.objects.create(candidate=newer, champion=old, state=State.SUCCEEDED, result={"images": 5})
-    registry.promote(new, gate=False)
+    promotions.promote(new, gate=False)
     assert comparisons.evidence_for(newer, new) is None
 
 
 def test_a_patient_who_is_given_away_in_one_data_set_is_left_out_of_all(make_version: Any, images: Any) -> None:
-    registry.promote(make_version("old", seen=Seen.of([], ["1".ljust(64, "0")])), gate=False)
+    promotions.promote(make_version("old", seen=Seen.of([], ["1".ljust(64, "0")])), gate=False)
     one, other = images("a", ("p1", "benign", "1")), images("b", ("P1", "benign", "2"), ("p3", "benign", "3"))
     DataSetImage.objects.filter(data_set=one).update(whole=False)
     kept, _ = chosen_for(make_version("new"), one, other)
@@ -188,20 +189,20 @@ def test_a_patient_who_is_given_away_in_one_data_set_is_left_out_of_all(make_ver
 
 def test_synthetic_images_take_a_reason(make_version: Any, make_user: Any, images: Any) -> None:
     old, new = make_version("old"), make_version("new")
-    registry.promote(old, gate=False)
+    promotions.promote(old, gate=False)
     drawn = images("drawn", ("p1", "benign", "1"), synthetic=True)
     comparison = comparisons.start(new, among=[drawn])
     result = {**comparison.result, "images": 9, "patients": 9, "benign": 4, "malignant": 5, "measures": []}
     Comparison.objects.filter(pk=comparison.pk).update(state=State.SUCCEEDED, result=result)
     drawn.delete()  # it was synthetic all the same
-    with pytest.raises(registry.PromotionRefusedError) as refusal:
+    with pytest.raises(promotions.PromotionRefusedError) as refusal:
         comparisons.promote(new, by=make_user("ada", "admin"))
     assert refusal.value.code == "synthetic_images"
 
 
 def test_a_failed_comparison_is_shown(make_version: Any) -> None:
     old, new = make_version("old"), make_version("new")
-    registry.promote(old, gate=False)
+    promotions.promote(old, gate=False)
     failed = Comparison.objects.create(candidate=new, champion=old, state=State.FAILED, error="No memory.")
     assert comparisons.latest(new, old) == failed
     assert comparisons.latest_result(new, old) is None

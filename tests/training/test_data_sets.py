@@ -13,6 +13,7 @@ from django.utils import timezone
 from patchvote.jobs import ledger
 from patchvote.jobs.models import State
 from patchvote.training import data_sets
+from patchvote.training.data_set_check import DataSetHandler
 from patchvote.training.models import DataSet, Source
 from patchvote.training.overview import overview
 from testing.images import encode, noise
@@ -152,7 +153,7 @@ def test_a_late_worker_leaves_alone_what_another_one_works_on(data_set: DataSet)
     slot.step()
     DataSet.objects.filter(pk=data_set.pk).update(worker="another", attempts=2)
     slot.step()
-    assert slot._at_work is None
+    assert slot._supervisor is None
     assert data_set.archive.is_file()
     data_set.refresh_from_db()
     assert (data_set.state, data_set.worker) == (State.RUNNING, "another")
@@ -187,7 +188,7 @@ def test_a_job_that_could_not_be_begun_is_not_held_for_ever(data_set: DataSet, m
         raise OperationalError("the database is away")
 
     at_work: list[Any] = []
-    monkeypatch.setattr(data_sets.DataSetHandler, "order", away)
+    monkeypatch.setattr(DataSetHandler, "create_order", away)
     monkeypatch.setattr(worker.ledger, "expire_lease", away)
     with pytest.raises(OperationalError):
         worker.Slot(worker.SHORT, at_work).step()
@@ -198,7 +199,7 @@ def test_what_the_database_has_no_room_for_is_refused(png: bytes, train: Callabl
     rows = f"a.png,benign,{'p' * 101}\nb.png,malignant,2\n"
     other = encode(noise(seed=5))
     problems = checked_problems(pack({"manifest.csv": (MANIFEST + rows).encode(), "a.png": png, "b.png": other}), train)
-    assert problems == ["a.png: patient has more than 100 characters, or one that is none."]
+    assert problems == ["a.png: patient has more than 100 characters, or a NUL character."]
 
 
 def test_a_data_set_cancelled_before_its_check_leaves_no_files(data_set: DataSet) -> None:

@@ -138,8 +138,8 @@ def test_a_killed_child_is_followed_by_another_one(start: Any, tiny_champion: An
     killed = 0
     while not TrainingRun.objects.get(pk=run.pk).ended:
         slot.step()  # takes the run again each time that its process died
-        if killed < 2 and slot._at_work is not None and run.epochs.count() > killed:
-            os.kill(slot._at_work._child.pid, signal.SIGKILL)
+        if killed < 2 and slot._supervisor is not None and run.epochs.count() > killed:
+            os.kill(slot._supervisor._child.pid, signal.SIGKILL)
             killed += 1
         time.sleep(0.1)
     run.refresh_from_db()
@@ -167,11 +167,11 @@ def test_a_run_that_is_cancelled_while_it_is_stored_leaves_no_version(start: Any
     run = start()
     slot = worker.Slot(worker.RUNS, [])
     slot.step()
-    assert slot._at_work is not None
-    while not slot._at_work._child.ended:
-        ledger.report(slot._at_work.job)
+    assert slot._supervisor is not None
+    while not slot._supervisor._child.ended:
+        ledger.report(slot._supervisor.job)
         time.sleep(0.1)
-    assert slot._at_work._child.outcome is not None
+    assert slot._supervisor._child.outcome is not None
     runs.cancel(run)
     slot.step()
     run.refresh_from_db()
@@ -187,7 +187,7 @@ def test_what_a_child_told_is_kept_until_the_database_takes_it(
     from patchvote.training.runs import RunHandler
 
     run = start()
-    stored = RunHandler.happened
+    stored = RunHandler.handle_event
     failures = iter([True, True])
 
     def happened(self: RunHandler, job: TrainingRun, event: Any) -> None:
@@ -195,7 +195,7 @@ def test_what_a_child_told_is_kept_until_the_database_takes_it(
             raise OperationalError("database is locked")
         stored(self, job, event)
 
-    monkeypatch.setattr(RunHandler, "happened", happened)
+    monkeypatch.setattr(RunHandler, "handle_event", happened)
     train()
     run.refresh_from_db()
     assert run.state == State.SUCCEEDED, run.error

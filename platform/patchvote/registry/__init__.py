@@ -1,1 +1,1 @@
-"""Model versions and the champion that serves new cases."""
+"""Model versions, and the champion that analyses new cases."""

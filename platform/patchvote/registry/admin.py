@@ -1,4 +1,4 @@
-"""Model versions in the admin: what they are worth, which serves, uploading, and the way back."""
+"""Admin pages of model versions: metrics, the champion, uploads, promotions and rollbacks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from classifier.bundle import BundleError
 from patchvote.accounts.models import current_user
 from patchvote.core.admin_base import ReadOnlyAdmin
 from patchvote.jobs.supervised_admin import SupervisedJobAdmin
-from patchvote.registry import downloads, services, tables
+from patchvote.registry import downloads, promotions, tables, uploads
 from patchvote.registry.forms import RollbackForm, UploadForm
 from patchvote.registry.models import Alias, BundleUpload, ModelVersion, Origin, Promotion
 
@@ -31,11 +31,11 @@ _SOURCES = {
     Origin.RUN: ("training_trainingrun_change", "runs"),
     Origin.UPLOAD: ("registry_bundleupload_change", "uploads"),
 }
-"""The admin page of what a version came from, and the relation that leads there."""
+"""The admin page of the run or upload that a version comes from, and the relation that leads to it."""
 
 
 def _url(name: str, *args: Any) -> str:
-    """A page of the admin; empty where there is none."""
+    """Return the URL of an admin page; empty if there is no such page."""
     try:
         return reverse(f"admin:{name}", args=args)
     except NoReverseMatch:
@@ -44,22 +44,23 @@ def _url(name: str, *args: Any) -> str:
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(ReadOnlyAdmin):
-    """Versions never change; which of them serves is shown, and can be taken back."""
+    """The admin of model versions: read-only, with a rollback of the champion."""
 
     list_display = [
-        "__str__", "serves", "balanced_accuracy", "auc", "brought", "created_at", "protocol", "data", "analyses",
+        "__str__", "serves", "balanced_accuracy", "auc", "origin_text", "created_at", "protocol", "data", "analyses",
     ]  # fmt: skip
     list_filter = ["name", "origin", "created_at"]
     list_select_related = ["created_by"]
     search_fields = ["name", "sha256", "metadata"]
     fieldsets = [
-        (None, {"fields": ["name", "version", "serves", "network", "came", "created_at", "sha256", "analyses"]}),
+        (None, {"fields": ["name", "version", "serves", "network", "origin_link", "created_at", "sha256", "analyses"]}),
         (_("Figures"), {"fields": ["metrics", "confusion"]}),
         (_("Training data"), {"fields": ["training_data", "synthetic_data"]}),
-        (_("Metadata"), {"fields": ["described"]}),
+        (_("Metadata"), {"fields": ["metadata_text"]}),
     ]
     readonly_fields = [
-        "serves", "network", "came", "analyses", "metrics", "confusion", "training_data", "synthetic_data", "described"
+        "serves", "network", "origin_link", "analyses", "metrics", "confusion", "training_data", "synthetic_data",
+        "metadata_text",
     ]  # fmt: skip
     show_full_result_count = False
 
@@ -77,54 +78,54 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         return versions.annotate(serves=Exists(serving), analysis_count=Count("analyses"))
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        return super().changelist_view(request, self._steps(request) | (extra_context or {}))
+        return super().changelist_view(request, self._allowed_actions(request) | (extra_context or {}))
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         version = self.get_object(request, object_id)
-        context = self._steps(request)
+        context = self._allowed_actions(request)
         if version is not None and self.has_view_permission(request, version):
             context["promotions"] = version.promotions.select_related("previous", "by")
             context["promote_url"] = "" if version.serves else _url("training_promote", version.pk)
         return super().change_view(request, object_id, form_url, context | (extra_context or {}))
 
-    def _steps(self, request: HttpRequest) -> dict[str, Any]:
-        """What the person may do to the champion."""
+    def _allowed_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Return the actions that the user may take: promote, roll back, upload."""
         may_promote = request.user.has_perm(MAY_PROMOTE)
         return {
             "may_promote": may_promote,
-            "rollback_target": services.rollback_target() if may_promote and request.method == "GET" else None,
+            "rollback_target": promotions.rollback_target() if may_promote and request.method == "GET" else None,
             "may_upload": request.user.has_perm("registry.add_bundleupload"),
         }
 
     def download(self, request: HttpRequest, pk: Any) -> HttpResponseBase:
-        """The bundle as one file."""
+        """Return the bundle as one zip."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         version = self.get_object(request, str(pk))
         if version is None:
             raise Http404
         try:
-            return downloads.packed(version)
+            return downloads.bundle_response(version)
         except BundleError:
             messages.error(request, gettext("The files of %(model)s are gone or were changed.") % {"model": version})
             return redirect(_url("registry_modelversion_change", version.pk))
 
     def rollback(self, request: HttpRequest) -> HttpResponse:
-        """Asks first, then goes one step back."""
+        """Ask for confirmation, then make the previous champion the champion again."""
         if not request.user.has_perm(MAY_PROMOTE):
             raise PermissionDenied
         form = RollbackForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
             try:
-                version = services.rollback(by=current_user(request), **form.cleaned_data)
-            except services.PromotionRefusedError as error:
+                version = promotions.roll_back(by=current_user(request), **form.cleaned_data)
+            except promotions.PromotionRefusedError as error:
                 messages.error(request, str(error))
             else:
                 messages.success(request, gettext("New cases are read by %(model)s again.") % {"model": version})
             return redirect(_url("registry_modelversion_changelist"))
-        # The champion before the target: whoever steps in between makes the form one that is refused.
+        # The champion is read before the target: if it changes in between, the form is refused.
         serving = Alias.objects.filter(name=Alias.CHAMPION).select_related("model_version").first()
         context = {
             **self.admin_site.each_context(request),
@@ -132,7 +133,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             "opts": self.opts,
             "form": form,
             "champion": serving.model_version if serving else None,
-            "target": services.rollback_target(),
+            "target": promotions.rollback_target(),
         }
         return TemplateResponse(request, "admin/registry/modelversion/rollback.html", context)
 
@@ -146,11 +147,11 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("balanced accuracy"))
     def balanced_accuracy(self, version: ModelVersion) -> str:
-        return tables.figure(version, "balanced_accuracy")
+        return tables.metric(version, "balanced_accuracy")
 
     @admin.display(description="AUC")
     def auc(self, version: ModelVersion) -> str:
-        return tables.figure(version, "auc")
+        return tables.metric(version, "auc")
 
     @admin.display(description=_("protocol"))
     def protocol(self, version: ModelVersion) -> str:
@@ -163,16 +164,16 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         return str(version.metadata.get("data", {}).get("fingerprint", "-"))[:_FINGERPRINT_DIGITS]
 
     @admin.display(description=_("origin"))
-    def came(self, version: Any) -> str:
-        """The same, with a link to the run or the upload."""
+    def origin_link(self, version: Any) -> str:
+        """Return `origin_text` as a link to the run or the upload."""
         name, sources = _SOURCES.get(version.origin, ("", ""))
         source = getattr(version, sources).first() if sources else None
         url = _url(name, source.pk) if source else ""
-        return format_html('<a href="{}">{}</a>', url, self.brought(version)) if url else self.brought(version)
+        return format_html('<a href="{}">{}</a>', url, self.origin_text(version)) if url else self.origin_text(version)
 
     @admin.display(description=_("origin"), ordering="origin")
-    def brought(self, version: Any) -> str:
-        """How it came, and through whom."""
+    def origin_text(self, version: Any) -> str:
+        """Return the origin and the user who registered the version."""
         return ", ".join(str(part) for part in (version.get_origin_display(), version.created_by) if part)
 
     @admin.display(description=_("analyses"), ordering="analysis_count")
@@ -197,13 +198,13 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         return tables.training_data(version)
 
     @admin.display(description=_("metadata"))
-    def described(self, version: ModelVersion) -> SafeString:
+    def metadata_text(self, version: ModelVersion) -> SafeString:
         return tables.metadata(version)
 
 
 @admin.register(Promotion)
 class PromotionAdmin(ReadOnlyAdmin):
-    """The history of the champion."""
+    """The admin of promotions and rollbacks."""
 
     list_display = ["at", "kind", "version", "previous", "by", "overridden", "reason"]
     list_filter = ["kind", "overridden", "at"]
@@ -220,7 +221,7 @@ class PromotionAdmin(ReadOnlyAdmin):
 
 @admin.register(BundleUpload)
 class BundleUploadAdmin(SupervisedJobAdmin):
-    """Bundles that people sent: being tried, registered or refused."""
+    """The admin of uploaded bundles: being tried, registered or refused."""
 
     form = UploadForm
     detail_template = "admin/registry/_upload.html"
@@ -232,7 +233,7 @@ class BundleUploadAdmin(SupervisedJobAdmin):
     view_on_site = False
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Who has the permission."""
+        """Allow uploads to users with the permission; the rows stay read-only."""
         return admin.ModelAdmin.has_add_permission(self, request)
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> Any:
@@ -244,13 +245,13 @@ class BundleUploadAdmin(SupervisedJobAdmin):
         return ["filename"]
 
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> BundleUpload:
-        return services.upload(form.cleaned_data["bundle"], by=current_user(request))
+        return uploads.upload(form.cleaned_data["bundle"], by=current_user(request))
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """It was stored with its file."""
+        """Do nothing: `save_form` has stored the row with its file."""
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """There is nothing else."""
+        """Do nothing: the row has no relations."""
 
     @admin.display(description=_("model version"))
     def version(self, upload: BundleUpload) -> Any:

@@ -1,4 +1,4 @@
-"""Model versions over REST: reading, uploading and downloading bundles, the champion's history and the way back."""
+"""The REST API of model versions: reading, uploading and downloading bundles, promotions and rollback."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from rest_framework.reverse import reverse
 from classifier.bundle import BundleError
 from patchvote.accounts.models import current_user
 from patchvote.core.api_base import Conflict, HasPermission, ReadThrottle
-from patchvote.registry import downloads, services
+from patchvote.registry import downloads, promotions, uploads
 from patchvote.registry.models import BundleUpload, ModelVersion, Promotion
 
 RETRY_AFTER_SECONDS = 1
 
 
 class ModelSerializer(serializers.ModelSerializer[ModelVersion]):
-    """A version with its metrics and whether it serves."""
+    """A model version with its metrics; `champion` is true if it analyses new cases."""
 
     network = serializers.CharField(source="metadata.network")
     magnifications = serializers.ListField(child=serializers.CharField())
@@ -45,7 +45,7 @@ class ModelSerializer(serializers.ModelSerializer[ModelVersion]):
 
 
 class VersionSerializer(serializers.ModelSerializer[ModelVersion]):
-    """Which version, in short."""
+    """The identity of a model version."""
 
     class Meta:
         model = ModelVersion
@@ -54,14 +54,14 @@ class VersionSerializer(serializers.ModelSerializer[ModelVersion]):
 
 
 class UploadErrorSerializer(serializers.Serializer[Any]):
-    """Why a bundle was refused."""
+    """The reason why a bundle was refused."""
 
     code = serializers.CharField()
     message = serializers.CharField()
 
 
 class BundleSerializer(serializers.Serializer[Any]):
-    """What a client sends."""
+    """A bundle to upload."""
 
     bundle = serializers.FileField()
 
@@ -79,12 +79,12 @@ class BundleUploadSerializer(serializers.ModelSerializer[BundleUpload]):
 
     @extend_schema_field(UploadErrorSerializer(allow_null=True))
     def get_error(self, upload: BundleUpload) -> dict[str, str] | None:
-        """Null unless it was refused."""
+        """Return the error; null unless the bundle was refused."""
         return {"code": upload.error_code, "message": upload.error} if upload.error_code else None
 
 
 class PromotionSerializer(serializers.ModelSerializer[Promotion]):
-    """One step of the champion's history."""
+    """A promotion or rollback of the champion."""
 
     version = VersionSerializer()
     previous = VersionSerializer(allow_null=True)
@@ -97,23 +97,23 @@ class PromotionSerializer(serializers.ModelSerializer[Promotion]):
 
 
 class RollbackSerializer(serializers.Serializer[Any]):
-    """Which champion shall be left, so that a call sent twice goes one step, and why, if somebody says so."""
+    """The champion to roll back from, so that a repeated request has no second effect, and an optional reason."""
 
     reason = serializers.CharField(required=False, allow_blank=True, max_length=2000, default="")
 
     def get_fields(self) -> dict[str, Any]:
-        """With `from`, which cannot be an attribute in Python."""
+        """Add the field `from`, whose name cannot be an attribute in Python."""
         leaving = serializers.PrimaryKeyRelatedField(
             queryset=ModelVersion.objects.all(),
             required=False,
-            help_text="Id of the model that serves now; 409 if another one does.",
+            help_text="Id of the current champion; 409 if another model version is champion.",
         )
         return {**super().get_fields(), "from": leaving}
 
 
 @extend_schema(tags=["models"])
 class ModelViewSet(viewsets.ReadOnlyModelViewSet[ModelVersion]):
-    """The registered model versions, newest first."""
+    """Registered model versions, newest first."""
 
     queryset = ModelVersion.objects.all()
     serializer_class = ModelSerializer
@@ -127,49 +127,49 @@ class ModelViewSet(viewsets.ReadOnlyModelViewSet[ModelVersion]):
     }
 
     def get_parsers(self) -> list[Any]:
-        """A bundle comes as a multipart form, everything else as JSON."""
+        """Accept multipart forms for bundles, and JSON for everything else."""
         return [MultiPartParser(), JSONParser()]
 
     @extend_schema(request={"multipart/form-data": BundleSerializer}, responses={202: BundleUploadSerializer})
     def create(self, request: Request) -> Response:
-        """Send a bundle as one zip, `bundle`; it is tried in the background and then becomes a model version."""
+        """Upload a bundle as one zip, `bundle`. It is tried in the background and then becomes a model version."""
         fields = BundleSerializer(data=request.data)
         fields.is_valid(raise_exception=True)
         try:
-            upload = services.upload(fields.validated_data["bundle"], by=current_user(request._request))  # noqa: SLF001
+            upload = uploads.upload(fields.validated_data["bundle"], by=current_user(request._request))  # noqa: SLF001
         except BundleError as error:
-            raise exceptions.ValidationError({"bundle": [services.sentence(error)]}, code="bad_bundle") from error
-        response = _upload_answer(upload, request, status.HTTP_202_ACCEPTED)
+            raise exceptions.ValidationError({"bundle": [uploads.error_message(error)]}, code="bad_bundle") from error
+        response = _upload_response(upload, request, status.HTTP_202_ACCEPTED)
         response["Location"] = reverse("api:bundle-upload-detail", args=[upload.pk], request=request)
         return response
 
     @extend_schema(responses={(200, "application/zip"): OpenApiTypes.BINARY})
     @action(detail=True, methods=["get"])
     def bundle(self, request: Request, pk: str | None = None) -> HttpResponseBase:
-        """The bundle as one zip, for admins; another installation can take it."""
+        """Download the bundle as one zip, for admins. Another installation can register it."""
         del request, pk
         try:
-            return downloads.packed(self.get_object())
+            return downloads.bundle_response(self.get_object())
         except BundleError as error:
             raise exceptions.NotFound(_("The bundle's files are not sound."), code="bundle_unsound") from error
 
     @extend_schema(request=RollbackSerializer, responses={200: ModelSerializer})
     @action(detail=False, methods=["post"])
     def rollback(self, request: Request) -> Response:
-        """Let the model serve again that served before the champion, for admins; 409 if there is none.
+        """Make the previous champion the champion again, for admins; 409 if there is none.
 
-        With `from`, the id of the champion that shall be left, a call that is sent twice goes one step, not two: the
-        second is refused with 409 `champion_changed`.
+        With `from`, the id of the current champion, a repeated request does not roll back twice: it is refused with 409
+        `champion_changed`.
         """
         fields = RollbackSerializer(data=request.data)
         fields.is_valid(raise_exception=True)
         try:
-            version = services.rollback(
-                by=current_user(request._request),  # noqa: SLF001 (the same person)
+            version = promotions.roll_back(
+                by=current_user(request._request),  # noqa: SLF001 (the same user)
                 reason=fields.validated_data["reason"],
                 leaving=fields.validated_data.get("from"),
             )
-        except services.PromotionRefusedError as error:
+        except promotions.PromotionRefusedError as error:
             raise Conflict(str(error), code=error.code) from error
         return Response(self.get_serializer(version).data)
 
@@ -185,14 +185,14 @@ class BundleUploadViewSet(mixins.RetrieveModelMixin, viewsets.GenericViewSet[Bun
     required = {"retrieve": "registry.view_bundleupload"}
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """One upload; poll it as `Retry-After` says until that header is gone."""
+        """Return one upload. While the response has a `Retry-After` header, poll again after that many seconds."""
         del args, kwargs
-        return _upload_answer(self.get_object(), request, status.HTTP_200_OK)
+        return _upload_response(self.get_object(), request, status.HTTP_200_OK)
 
 
 @extend_schema(tags=["models"])
 class PromotionViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Promotion]):
-    """The history of the champion, newest first, for admins."""
+    """Promotions and rollbacks of the champion, newest first, for admins."""
 
     queryset = Promotion.objects.select_related("version", "previous", "by")
     serializer_class = PromotionSerializer
@@ -202,8 +202,8 @@ class PromotionViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Promotion]
     required = {"list": "registry.view_promotion"}
 
 
-def _upload_answer(upload: BundleUpload, request: Request, code: int) -> Response:
-    response = Response(BundleUploadSerializer(upload, context={"request": request}).data, status=code)
+def _upload_response(upload: BundleUpload, request: Request, status_code: int) -> Response:
+    response = Response(BundleUploadSerializer(upload, context={"request": request}).data, status=status_code)
     if not upload.ended:
         response["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response

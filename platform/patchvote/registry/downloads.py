@@ -1,4 +1,4 @@
-"""Model versions as files."""
+"""Downloads of bundles."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from patchvote.accounts import audit
 from patchvote.registry.models import ModelVersion
 
 
-def packed(version: ModelVersion) -> FileResponse:
-    """Its bundle as one file; the same version is always the same file. The audit log records who downloaded it.
+def bundle_response(version: ModelVersion) -> FileResponse:
+    """Return a version's bundle as a zip, whose bytes are always the same; record the download in the audit log.
 
     Raises:
-        BundleError: If its files are gone or were changed.
+        BundleError: If the bundle's files are missing or were changed.
     """
-    whole = version.bundle()
+    loaded = version.bundle()
     file = tempfile.TemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR)  # noqa: SIM115 (the response closes it)
     try:
-        bundle.pack(whole, file)
+        bundle.pack(loaded, file)
         file.seek(0)
         audit.record(None, "downloaded", version)
     except BaseException:

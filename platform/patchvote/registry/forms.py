@@ -10,12 +10,12 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from classifier import bundle
-from patchvote.registry import services
+from patchvote.registry import uploads
 from patchvote.registry.models import BundleUpload, ModelVersion
 
 
 class UploadForm(forms.ModelForm[BundleUpload]):
-    """One bundle, packed."""
+    """The form that uploads a bundle as a zip."""
 
     bundle = forms.FileField(
         label=_("Bundle"),
@@ -31,17 +31,17 @@ class UploadForm(forms.ModelForm[BundleUpload]):
         fields: list[str] = []
 
     def clean_bundle(self) -> Any:
-        """Refuse at once what cannot be a bundle."""
+        """Refuse a zip that cannot be a bundle."""
         file = self.cleaned_data["bundle"]
         try:
             bundle.check(file, max_bytes=settings.BUNDLE_MAX_BYTES)
         except bundle.BundleError as error:
-            raise ValidationError(services.sentence(error), code="bad_bundle") from error
+            raise ValidationError(uploads.error_message(error), code="bad_bundle") from error
         return file
 
 
 class RollbackForm(forms.Form):
-    """Which champion shall be left, as the page showed it, and why, if somebody says so."""
+    """The form that rolls back the champion: the champion that the page showed, and an optional reason."""
 
     leaving = forms.ModelChoiceField(
         ModelVersion.objects.all(),

@@ -1,4 +1,4 @@
-"""The gate before a promotion: what a comparison must show, and what only a reason can outweigh."""
+"""The gate: the rules that allow a promotion, require a reason for it, or refuse it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from patchvote.registry.models import ModelVersion
 
 SHORTEST_REASON = 10
-"""Characters of a reason that is worth being called one."""
+"""Minimum number of characters of a reason."""
 
 _ROUNDING = 1e-9
-"""0.98 - 1.0 is a little less than -0.02 in floating point."""
+"""Tolerance for floating point: 0.98 - 1.0 is slightly less than -0.02."""
 
 
 class ReportedDifference(BaseModel):
-    """Candidate minus champion, with its 95 % interval."""
+    """The difference of a metric, candidate minus champion, with its 95 % interval."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -30,30 +30,30 @@ class ReportedDifference(BaseModel):
     high: float
 
     def points(self) -> dict[str, str]:
-        """The three in percentage points, for a sentence."""
+        """Return the three numbers in percentage points, formatted for a sentence."""
         return {name: f"{100 * number:+.1f}" for name, number in self}
 
 
 class Evidence(BaseModel):
-    """What a comparison of a candidate with the champion showed, on images of patients that neither was trained on.
+    """The result of a comparison of candidate and champion on images of patients that neither was trained on.
 
-    It is kept with the promotion: `model_dump(mode="json")` and `model_validate` are its way to JSON and back.
+    The promotion stores it as JSON: `model_dump(mode="json")` writes it, `model_validate` reads it.
 
     Attributes:
-        comparison: The comparison's id.
-        champion: SHA-256 of the bundle that served then.
-        candidate: SHA-256 of the bundle that was compared with it.
-        images: How many were compared.
-        patients: Whose they are.
-        benign: How many of the images are benign.
-        malignant: How many are malignant.
-        sensitivity: None where no image is malignant.
-        specificity: None where no image is benign.
-        balanced_accuracy: None where a class is missing.
-        champion_seen_known: Whether it is known what the champion was trained on.
-        candidate_seen_known: Whether it is known what the candidate was trained on.
+        comparison: The id of the comparison.
+        champion: The SHA-256 of the champion's bundle at that time.
+        candidate: The SHA-256 of the candidate's bundle.
+        images: The number of compared images.
+        patients: The number of patients of these images.
+        benign: The number of benign images.
+        malignant: The number of malignant images.
+        sensitivity: The difference in sensitivity; None if no image is malignant.
+        specificity: The difference in specificity; None if no image is benign.
+        balanced_accuracy: The difference in balanced accuracy; None if a class is missing.
+        champion_seen_known: Whether the champion's training images are known.
+        candidate_seen_known: Whether the candidate's training images are known.
         synthetic: Whether any of the images is synthetic.
-        notes: Sentences that go with it.
+        notes: Sentences about images that were left out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,13 +77,13 @@ class Evidence(BaseModel):
     def of(
         cls, result: Mapping[str, Any], *, comparison: Any, champion: ModelVersion, candidate: ModelVersion, **rest: Any
     ) -> Self:
-        """Take it from a comparison's result.
+        """Create the evidence from the result of a comparison.
 
         Args:
-            result: Of a `trainer.worker` order of kind `compare`.
-            comparison: Its id.
-            champion: That served then.
-            candidate: That was compared with it.
+            result: The result of a `trainer.worker` order of kind `compare`.
+            comparison: The id of the comparison.
+            champion: The champion at that time.
+            candidate: The version that was compared with it.
             rest: `champion_seen_known`, `candidate_seen_known`, `synthetic`, `notes`.
         """
         differences = {row["measure"]: row["difference"] for row in result.get("measures", [])}
@@ -99,13 +99,13 @@ class Evidence(BaseModel):
 
 @dataclass(frozen=True)
 class GateDecision:
-    """What the gate says.
+    """The gate's decision about a promotion.
 
     Attributes:
-        allowed: May be promoted as it is.
-        code: `allowed`, `first`, or the gravest of what stands against it.
-        sentence: All that stands against it, or that nothing does.
-        needs_reason: Not allowed as it is, but with a reason.
+        allowed: Whether the candidate may be promoted without a reason.
+        code: `allowed`, `first`, or the code of the gravest objection.
+        sentence: All objections, or that there is none.
+        needs_reason: Whether a reason overrides the objections.
     """
 
     allowed: bool
@@ -122,14 +122,14 @@ def decide(
     margin: float | None = None,
     fewest_patients: int | None = None,
 ) -> GateDecision:
-    """Say whether a version may serve instead of the champion.
+    """Decide whether a version may replace the champion.
 
     Args:
-        candidate: What shall serve.
-        evidence: Its comparison with the champion, if there is one.
-        champion: What serves now.
-        margin: How much sensitivity may be lost; the setting `PROMOTION_SENSITIVITY_LOSS` when None.
-        fewest_patients: That a comparison needs; the setting `PROMOTION_FEWEST_PATIENTS` when None.
+        candidate: The version to promote.
+        evidence: The comparison of candidate and champion, if there is one.
+        champion: The current champion; None if there is none.
+        margin: The largest acceptable loss of sensitivity; the setting `PROMOTION_SENSITIVITY_LOSS` if None.
+        fewest_patients: The minimum number of patients; the setting `PROMOTION_FEWEST_PATIENTS` if None.
     """
     if champion is None:
         return GateDecision(True, "first", _("No model serves yet: this one may."))
@@ -137,11 +137,12 @@ def decide(
         return GateDecision(False, "already_champion", _("%(model)s serves already.") % {"model": candidate})
     margin = settings.PROMOTION_SENSITIVITY_LOSS if margin is None else margin
     fewest = settings.PROMOTION_FEWEST_PATIENTS if fewest_patients is None else fewest_patients
-    against = [*_against(evidence, candidate, champion, margin, fewest)]
+    objections = [*_objections(evidence, candidate, champion, margin, fewest)]
     if candidate.synthetic:
-        against.append(("synthetic", _("It was trained on synthetic images: its verdicts on tissue mean nothing.")))
-    if against:
-        return GateDecision(False, against[0][0], " ".join(sentence for _code, sentence in against), needs_reason=True)
+        objections.append(("synthetic", _("It was trained on synthetic images: its verdicts on tissue mean nothing.")))
+    if objections:
+        sentences = " ".join(sentence for _code, sentence in objections)
+        return GateDecision(False, objections[0][0], sentences, needs_reason=True)
     sentence = _("The comparison speaks for nothing against it.")
     if candidate.seen_claimed:
         claim = _("Which images it was trained on is what its sender says: it cannot be checked here.")
@@ -149,10 +150,10 @@ def decide(
     return GateDecision(True, "allowed", sentence)
 
 
-def _against(
+def _objections(
     evidence: Evidence | None, candidate: ModelVersion, champion: ModelVersion, margin: float, fewest: int
 ) -> Iterator[tuple[str, str]]:
-    """What a comparison, or its absence, has against the candidate; the gravest first."""
+    """Yield the code and sentence of each objection that the comparison, or its absence, raises; the gravest first."""
     if evidence is None or evidence.candidate != candidate.sha256:
         yield "not_compared", _("It was not compared with the champion, %(champion)s.") % {"champion": champion}
         return

@@ -1,4 +1,4 @@
-"""Model versions, which never change; the alias that says which one serves; and how it came to."""
+"""Model versions, the champion's alias, promotions, and uploads of bundles."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Origin(models.TextChoices):
-    """How a model version came into the registry."""
+    """The way in which a model version came into the registry."""
 
     SHIPPED = "shipped", _("came with Patchvote")
     COMMAND = "command", _("command line")
@@ -31,10 +31,10 @@ class Origin(models.TextChoices):
 
 
 class ModelVersion(models.Model):
-    """A registered bundle. Its files lie under their SHA-256 and never change.
+    """A registered bundle. Its files are stored under their SHA-256 and never change.
 
-    `metadata` is the bundle's, but of what it has seen only the numbers are kept: the lists can be long, and rows are
-    read often. `seen` reads them from the bundle.
+    `metadata` is the bundle's metadata, except that of the seen patients and images only the numbers are stored: the
+    lists can be long, and rows are read often. `seen` reads the lists from the bundle.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -60,19 +60,19 @@ class ModelVersion(models.Model):
 
     @property
     def folder(self) -> Path:
-        """Where its bundle lies."""
+        """The folder of the bundle."""
         return Path(settings.MODELS_DIR) / self.sha256
 
     @property
     def download_name(self) -> str:
-        """What its bundle is called as one file."""
+        """The file name of the downloaded bundle."""
         return f"{self.name}-v{self.version}.zip"
 
     def bundle(self) -> Bundle:
-        """Read and check its bundle.
+        """Read and check the bundle.
 
         Raises:
-            BundleError: If the files are gone or were changed.
+            BundleError: If the files are missing or were changed.
         """
         bundle = Bundle.load(self.folder)
         if bundle.sha256 != self.sha256:
@@ -81,12 +81,12 @@ class ModelVersion(models.Model):
 
     @property
     def seen(self) -> Seen | None:
-        """What it was trained on; None where that is not known.
+        """The patients and images that it was trained on; None if they are not known.
 
         Raises:
-            BundleError: If its files are gone.
+            BundleError: If the bundle's files are missing.
         """
-        if not self.says_what_it_saw:
+        if not self.seen_known:
             return None
         try:
             return BundleMetadata.model_validate_json((self.folder / METADATA_FILE).read_bytes()).seen
@@ -94,33 +94,33 @@ class ModelVersion(models.Model):
             raise BundleError("The bundle's metadata cannot be read.") from error
 
     @property
-    def says_what_it_saw(self) -> bool:
-        """Whether it is known what it was trained on; asks no file."""
+    def seen_known(self) -> bool:
+        """Whether its training images are known; reads no file."""
         return self.metadata.get("seen") is not None
 
     @property
     def seen_claimed(self) -> bool:
-        """True if what it was trained on is the word of who uploaded it, which nobody here can check."""
-        return self.origin == Origin.UPLOAD and self.says_what_it_saw
+        """Whether its training images are only claimed by the uploader, which cannot be checked here."""
+        return self.origin == Origin.UPLOAD and self.seen_known
 
     @property
     def synthetic(self) -> bool:
-        """True if it was trained on synthetic images: then its verdicts mean nothing."""
+        """Whether it was trained on synthetic images; its verdicts then mean nothing."""
         return bool(self.metadata.get("synthetic"))
 
     @property
     def patch_size(self) -> int:
-        """Side of its patches, in pixels: no image may be smaller."""
+        """The side of its patches in pixels; both sides of an image must be at least as long."""
         return int(self.metadata["grid"]["size"])
 
     @property
     def magnifications(self) -> list[str]:
-        """What it was trained for."""
+        """The magnifications that it was trained for."""
         return list(self.metadata.get("magnifications", []))
 
     @property
     def balanced_accuracy(self) -> float | None:
-        """By the protocol of its metrics; None where it was not measured."""
+        """The balanced accuracy by the protocol of its metrics; None if it was not measured."""
         value = self.metadata.get("metrics", {}).get("balanced_accuracy")
         if isinstance(value, dict):
             value = value.get("value")
@@ -128,7 +128,7 @@ class ModelVersion(models.Model):
 
     @property
     def is_champion(self) -> bool:
-        """True if it serves new cases."""
+        """Whether it is the champion, which analyses new cases."""
         return self.aliases.filter(name=Alias.CHAMPION).exists()
 
 
@@ -152,10 +152,10 @@ class Alias(models.Model):
 
 
 class Promotion(models.Model):
-    """One step of the champion's history: rows are added and never changed."""
+    """A promotion or rollback of the champion. Rows are added and never changed."""
 
     class Kind(models.TextChoices):
-        """Which way the step went."""
+        """The direction of the change."""
 
         PROMOTE = "promote", _("promoted")
         ROLLBACK = "rollback", _("rolled back")
@@ -189,15 +189,23 @@ class Promotion(models.Model):
         return str(self.version)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Add the row; a second time is an error."""
+        """Insert the row.
+
+        Raises:
+            TypeError: If the row exists already.
+        """
         if not self._state.adding:
-            raise TypeError("The history of the champion is never changed.")
+            raise TypeError("A promotion never changes: add a new one.")
         super().save(*args, **kwargs)
 
     def delete(self, *args: Any, **kwargs: Any) -> Never:
-        """Refuse."""
+        """Refuse to delete.
+
+        Raises:
+            TypeError: Always.
+        """
         del args, kwargs
-        raise TypeError("The history of the champion is never changed.")
+        raise TypeError("A promotion is never deleted.")
 
     def get_additional_data(self) -> dict[str, Any]:
         """Return what the audit log adds to an entry: the kind of step and its reason."""
@@ -205,7 +213,7 @@ class Promotion(models.Model):
 
 
 class BundleUpload(SupervisedJob):
-    """A bundle that a person sent: a child process tries it before it becomes a model version."""
+    """The job that tries an uploaded bundle in a child process before it becomes a model version."""
 
     FOLDER = "uploads"
     LOG_FILE = LOG_FILE
@@ -225,10 +233,10 @@ class BundleUpload(SupervisedJob):
         return self.filename
 
     def get_absolute_url(self) -> str:
-        """Its page in the admin."""
+        """Return the URL of its admin page."""
         return reverse("admin:registry_bundleupload_change", args=[self.pk])
 
     @property
     def archive(self) -> Path:
-        """Where the zip lies until it was tried."""
+        """The path of the uploaded zip, which is deleted after the trial."""
         return self.folder / "upload.zip"

@@ -1,4 +1,4 @@
-"""A model version's figures as tables, for the admin."""
+"""HTML tables of a model version's metrics and training data, for the admin."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _FACTS = {
 _NONE = "-"
 
 
-def figure(version: ModelVersion, name: str) -> str:
-    """A metric, as a number."""
+def metric(version: ModelVersion, name: str) -> str:
+    """Return a metric as text with three decimals."""
     value = version.metadata.get("metrics", {}).get(name)
     if isinstance(value, dict):
         value = value.get("value")
@@ -41,7 +41,7 @@ def figure(version: ModelVersion, name: str) -> str:
 
 
 def metrics(version: ModelVersion) -> SafeString:
-    """Measures with their intervals, and how they were measured."""
+    """Return a table of the metrics with their intervals, and how they were measured."""
     measured = version.metadata.get("metrics", {})
     facts = format_html_join(
         "", "<tr><th scope=row>{}</th><td colspan=2>{}</td></tr>",
@@ -51,7 +51,7 @@ def metrics(version: ModelVersion) -> SafeString:
     rows = format_html_join(
         "",
         "<tr><th scope=row>{}</th><td>{}</td><td>{}</td></tr>",
-        ((label, figure(version, name), _interval(measured[name])) for name, label in given),
+        ((label, metric(version, name), _interval(measured[name])) for name, label in given),
     )
     if not rows:
         return format_html("{}", _("Nothing was measured."))
@@ -62,7 +62,7 @@ def metrics(version: ModelVersion) -> SafeString:
 
 
 def confusion(version: ModelVersion) -> SafeString:
-    """What was called what."""
+    """Return the confusion matrix as a table."""
     counts = version.metadata.get("metrics", {}).get("confusion")
     if not isinstance(counts, dict) or not {"tn", "fp", "fn", "tp"} <= counts.keys():
         return format_html("{}", _NONE)
@@ -76,7 +76,7 @@ def confusion(version: ModelVersion) -> SafeString:
 
 
 def training_data(version: ModelVersion) -> SafeString:
-    """What it was trained on, in numbers."""
+    """Return a table of facts about the training data."""
     data, seen = version.metadata.get("data", {}), version.metadata.get("seen")
     named = {
         _("images"): data.get("images"),
@@ -96,7 +96,7 @@ def training_data(version: ModelVersion) -> SafeString:
 
 
 def metadata(version: ModelVersion) -> SafeString:
-    """All of the metadata, folded away."""
+    """Return the complete metadata in a collapsed element."""
     text = json.dumps(version.metadata, indent=2, ensure_ascii=False)
     return format_html("<details><summary>{}</summary><pre>{}</pre></details>", _("as it lies in the bundle"), text)
 

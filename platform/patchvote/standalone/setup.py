@@ -18,6 +18,7 @@ from django.db.models import Q
 from classifier import bundle
 from patchvote.accounts.models import User
 from patchvote.accounts.roles import ADMIN
+from patchvote.registry import promotions
 from patchvote.registry import services as registry
 from patchvote.registry.models import Alias, Origin
 
@@ -72,7 +73,7 @@ def register_shipped_model() -> None:
     """Register the bundle that comes with Patchvote; it becomes champion where there is none."""
     version = registry.register(bundle.SHIPPED, origin=Origin.SHIPPED)
     if not Alias.objects.filter(name=Alias.CHAMPION).exists():
-        registry.promote(version, gate=False)
+        promotions.promote(version, gate=False)
 
 
 def make_first_admin() -> FirstAdmin | None:

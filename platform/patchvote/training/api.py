@@ -1,4 +1,4 @@
-"""Data sets, training runs, comparisons and promotion over REST: what the admin offers, for programs of admins."""
+"""The REST API of data sets, training runs, comparisons and promotion, for programs of admins."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from patchvote.accounts import audit
 from patchvote.accounts.models import current_user
 from patchvote.core.api_base import Conflict, HasPermission, ReadThrottle
 from patchvote.jobs.supervised import SupervisedJob
-from patchvote.registry import services as registry
+from patchvote.registry import promotions
 from patchvote.registry.api import ModelSerializer
 from patchvote.registry.models import ModelVersion
+from patchvote.registry.services import NoChampionError
 from patchvote.training import comparisons, data_sets, runs
 from patchvote.training.forms import DataSetForm
 from patchvote.training.models import Comparison, DataSet, TrainingRun
@@ -41,17 +42,17 @@ RETRY_AFTER_SECONDS = 2
 
 
 class _ReadsOwnTables(HasPermission):
-    """Reading takes the permission to view, too: what is in a data set is not everybody's business."""
+    """A permission that requires the model's view permission for reading, too: data sets are confidential."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        """Ask for it."""
-        model = view.queryset.model._meta  # type: ignore[attr-defined]  # noqa: SLF001 (Django's way)
-        may_look = request.user.has_perm(f"{model.app_label}.view_{model.model_name}")
-        return super().has_permission(request, view) and may_look
+        """Return whether the user has the view permission and the permission of the action."""
+        model = view.queryset.model._meta  # type: ignore[attr-defined]  # noqa: SLF001 (documented by Django)
+        may_view = request.user.has_perm(f"{model.app_label}.view_{model.model_name}")
+        return super().has_permission(request, view) and may_view
 
 
 class _JobViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Any]):
-    """Lists jobs, shows one, and cancels it."""
+    """The base of the view sets that list jobs and show one."""
 
     throttle_classes = [ReadThrottle]
     permission_classes = [_ReadsOwnTables]
@@ -59,12 +60,12 @@ class _JobViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
     lookup_value_converter = "uuid"
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """One of them; poll it as `Retry-After` says until that header is gone."""
+        """Return one job. While the response has a `Retry-After` header, poll again after that many seconds."""
         del request, args, kwargs
-        return self.answer(self.get_object())
+        return self.respond(self.get_object())
 
-    def answer(self, job: SupervisedJob, status_code: int = status.HTTP_200_OK) -> Response:
-        """The job as it is now."""
+    def respond(self, job: SupervisedJob, status_code: int = status.HTTP_200_OK) -> Response:
+        """Return the job in its current state."""
         response = Response(self.get_serializer(job).data, status=status_code)
         if not job.ended:
             response["Retry-After"] = str(RETRY_AFTER_SECONDS)
@@ -84,11 +85,11 @@ class DataSetViewSet(_JobViewSet):
 
     @extend_schema(request={"multipart/form-data": DataSetRequestSerializer}, responses={202: DataSetSerializer})
     def create(self, request: Request) -> Response:
-        """Make one; it is checked in the background, and `error.details` lists all that is wrong with it."""
+        """Add a data set. It is checked in the background; `error.details` lists all its problems."""
         fields = DataSetRequestSerializer(data=request.data)
         fields.is_valid(raise_exception=True)
         given = fields.validated_data
-        data_set = DataSet(created_by=current_user(request._request))  # noqa: SLF001 (the same person)
+        data_set = DataSet(created_by=current_user(request._request))  # noqa: SLF001 (the same user)
         form = DataSetForm(given, {"archive": given.get("archive")}, instance=data_set)
         if not form.is_valid():
             problems = {
@@ -104,7 +105,7 @@ class DataSetViewSet(_JobViewSet):
             form.store(data_set)
         except data_sets.DataSetRefusedError as refusal:
             raise exceptions.ValidationError({given["source"]: refusal.problems}) from refusal
-        return self.answer(data_set, status.HTTP_202_ACCEPTED)
+        return self.respond(data_set, status.HTTP_202_ACCEPTED)
 
 
 @extend_schema(tags=["training"])
@@ -116,7 +117,7 @@ class RunViewSet(_JobViewSet):
     required = {"create": "training.add_trainingrun", "cancel": "training.add_trainingrun"}
 
     def get_serializer_class(self) -> Any:
-        """Lists go without curves."""
+        """Omit the learning curves from lists."""
         return RunSerializer if self.action == "list" else WatchedRunSerializer
 
     @extend_schema(request=RunRequestSerializer, responses={202: WatchedRunSerializer})
@@ -129,13 +130,13 @@ class RunViewSet(_JobViewSet):
             data_set=given["data_set"],
             name=given["name"],
             note=given["note"],
-            created_by=current_user(request._request),  # noqa: SLF001 (the same person)
+            created_by=current_user(request._request),  # noqa: SLF001 (the same user)
         )
         try:
             runs.start(run, given["options"])
         except runs.RunRefusedError as refusal:
             raise Conflict(str(refusal), code="data_set_not_checked") from refusal
-        return self.answer(run, status.HTTP_202_ACCEPTED)
+        return self.respond(run, status.HTTP_202_ACCEPTED)
 
     @extend_schema(request=None, responses={200: WatchedRunSerializer})
     @action(detail=True, methods=["post"])
@@ -147,27 +148,27 @@ class RunViewSet(_JobViewSet):
             runs.cancel(run)
         except runs.RunEndedError as error:
             raise Conflict(str(error), code="already_ended") from error
-        audit.record(current_user(request._request), "cancelled", run)  # noqa: SLF001 (the same person)
-        return self.answer(run)
+        audit.record(current_user(request._request), "cancelled", run)  # noqa: SLF001 (the same user)
+        return self.respond(run)
 
     @extend_schema(responses={(200, "text/plain"): OpenApiTypes.STR})
     @action(detail=True)
     def log(self, request: Request, pk: Any = None) -> HttpResponse:
-        """The end of the log of its processes."""
+        """Return the end of the log of the run's processes."""
         del request, pk
         return HttpResponse(self.get_object().log_end(500), content_type="text/plain; charset=utf-8")
 
 
 @extend_schema(tags=["training"])
 class ComparisonViewSet(_JobViewSet):
-    """Comparisons of candidates with the champion of their time, newest first."""
+    """Comparisons of candidates with the champion, newest first."""
 
     queryset = Comparison.objects.select_related("created_by", "candidate", "champion").prefetch_related("data_sets")
     serializer_class = ComparisonSerializer
 
 
 class CompareViewSet(viewsets.ViewSet):
-    """Comparing a version with the champion."""
+    """The view that starts comparisons."""
 
     permission_classes = [HasPermission]
     parser_classes = [JSONParser]
@@ -175,7 +176,7 @@ class CompareViewSet(viewsets.ViewSet):
 
     @extend_schema(tags=["models"], request=CompareSerializer, responses={202: ComparisonSerializer})
     def create(self, request: Request, pk: Any) -> Response:
-        """Compare a version with the champion, on patients that neither was trained on."""
+        """Compare a version with the champion on images of patients that neither was trained on."""
         candidate = get_object_or_404(ModelVersion, pk=pk)
         fields = CompareSerializer(data=request.data)
         fields.is_valid(raise_exception=True)
@@ -183,11 +184,11 @@ class CompareViewSet(viewsets.ViewSet):
             comparison = comparisons.start(
                 candidate,
                 among=fields.validated_data["data_sets"],
-                by=current_user(request._request),  # noqa: SLF001 (the same person)
+                by=current_user(request._request),  # noqa: SLF001 (the same user)
             )
         except comparisons.ComparisonRefusedError as refusal:
             raise Conflict(str(refusal), code="already_champion") from refusal
-        except registry.NoChampionError as refusal:
+        except NoChampionError as refusal:
             raise Conflict(str(refusal), code="no_champion") from refusal
         answer = ComparisonSerializer(comparison, context={"request": request})
         response = Response(answer.data, status=status.HTTP_202_ACCEPTED)
@@ -196,7 +197,7 @@ class CompareViewSet(viewsets.ViewSet):
 
 
 class PromoteViewSet(viewsets.ViewSet):
-    """Promoting a version."""
+    """The view that promotes a version."""
 
     permission_classes = [HasPermission]
     parser_classes = [JSONParser]
@@ -204,10 +205,10 @@ class PromoteViewSet(viewsets.ViewSet):
 
     @extend_schema(tags=["models"], request=ReasonSerializer, responses={200: ModelSerializer})
     def create(self, request: Request, pk: Any) -> Response:
-        """Let a version serve new cases; 409 with the gate's sentence where that stands against it.
+        """Make a version the champion; 409 with the gate's message if the gate refuses.
 
-        The newest comparison with the champion counts. A `reason` outweighs the gate, except that the champion cannot
-        be promoted again; it stays in the history.
+        The newest comparison with the champion counts. A `reason` overrides the gate, except that the champion cannot
+        be promoted again. The audit log keeps the reason.
         """
         candidate = get_object_or_404(ModelVersion, pk=pk)
         fields = ReasonSerializer(data=request.data)
@@ -215,9 +216,9 @@ class PromoteViewSet(viewsets.ViewSet):
         try:
             comparisons.promote(
                 candidate,
-                by=current_user(request._request),  # noqa: SLF001 (the same person)
+                by=current_user(request._request),  # noqa: SLF001 (the same user)
                 reason=fields.validated_data["reason"],
             )
-        except registry.PromotionRefusedError as refusal:
+        except promotions.PromotionRefusedError as refusal:
             raise Conflict(str(refusal), code=refusal.code) from refusal
         return Response(ModelSerializer(candidate, context={"request": request}).data)

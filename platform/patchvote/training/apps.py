@@ -5,11 +5,11 @@ from django.utils.translation import gettext_lazy as _
 
 
 class TrainingConfig(AppConfig):
-    """Retraining from the admin."""
+    """Data sets, training runs and comparisons."""
 
     name = "patchvote.training"
     verbose_name = _("Training")
 
     def ready(self) -> None:
-        """Listen to the ledger."""
+        """Connect the signal receivers."""
         from patchvote.training import receivers  # noqa: F401

@@ -1,4 +1,4 @@
-"""One child process that does one job, as its parent sees it."""
+"""The child process of a job, as its parent sees it."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _READ_BYTES = 1 << 16
 
 
 class Child:
-    """A `python -m trainer.worker FOLDER`: gives way to inference, and ends when this process does.
+    """A process `python -m trainer.worker FOLDER`, with a lower priority than inference. It ends with this process.
 
-    It is spawned, never forked: CUDA does not survive a fork.
+    It is spawned, never forked, because CUDA does not survive a fork.
     """
 
     def __init__(self, folder: Path, order: Order) -> None:
-        """Start it, or find that an earlier one had finished the job."""
+        """Write the order and start the process. It exits at once if an earlier process has finished the job."""
         self.folder = folder
         self._unread = b""
         self._killed_for_memory = memory_kills()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_order(folder, order)
         with (folder / LOG_FILE).open("ab") as log:
-            # Its standard input stays open as long as this process lives: at its end the child knows, however we died.
+            # Its standard input closes when this process ends, in whatever way; the child then ends, too.
             self._process = subprocess.Popen(  # noqa: S603 (our own module)
                 [sys.executable, "-m", "trainer.worker", str(folder)],
                 cwd=settings.BASE_DIR,
@@ -43,8 +43,8 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                # Ctrl-C in a terminal is the parent's business. Not a session of its own: Linux shares the processor
-                # between sessions first (autogroups), and niceness would count for nothing against inference.
+                # The parent alone handles Ctrl-C, so the child gets its own process group. It does not get its own
+                # session: Linux divides the CPU between sessions first (autogroups), which would defeat the niceness.
                 process_group=0,
             )
         with contextlib.suppress(ProcessLookupError):  # it has ended already
@@ -53,26 +53,26 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     @property
     def ended(self) -> bool:
-        """True once it is gone."""
+        """Whether the process has ended."""
         return self._process.poll() is not None
 
     @property
     def outcome(self) -> Outcome | None:
-        """What it left; None where it died before it was done."""
+        """The outcome that the process wrote; None if it died before the end."""
         return read_outcome(self.folder)
 
     @property
     def died_for_memory(self) -> bool:
-        """True if the system killed a process for want of memory while it ran, and it was killed."""
+        """Whether the process was killed and the kernel has killed a process for lack of memory since its start."""
         return self._process.returncode == -signal.SIGKILL and memory_kills() > self._killed_for_memory
 
     def events(self) -> Iterator[Event]:
-        """What it has told since the last call; does not wait."""
+        """Yield the events since the last call, without waiting."""
         while self._process.stdout is not None and not self._process.stdout.closed:
             try:
                 read = os.read(self._output, _READ_BYTES)
@@ -87,7 +87,7 @@ class Child:
                     yield event
 
     def end(self) -> None:
-        """End it now; what it has finished lies in its folder."""
+        """End the process now; its finished work stays in its folder."""
         self._process.terminate()
         try:
             self._process.wait(_GRACE_SECONDS)
@@ -97,7 +97,7 @@ class Child:
         self.close()
 
     def close(self) -> None:
-        """Close the pipes of a child that is gone."""
+        """Close the pipes of a process that has ended."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -110,7 +110,7 @@ class Child:
 
 
 def memory_kills() -> int:
-    """How often the kernel has killed a process for want of memory: of this container, else of this machine."""
+    """Return how many processes the kernel has killed for lack of memory, in this container or else on this machine."""
     for path, name in (("/sys/fs/cgroup/memory.events", "oom_kill"), ("/proc/vmstat", "oom_kill")):
         try:
             lines = Path(path).read_text(encoding="ascii").splitlines()

@@ -1,4 +1,4 @@
-"""Learning curves of a run, as they grow."""
+"""Charts of the learning curves of a run."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FOLDS_NAMED = 8
-"""More lines than these need no legend: nobody could tell them apart."""
+"""Maximum number of folds in the legend; more lines cannot be told apart."""
 
 
 def chart(run: TrainingRun) -> SafeString | None:
-    """Loss and accuracy of patches: by epoch where epochs are trained, by fold for a head on frozen features.
+    """Draw the loss and accuracy of patches: by epoch, or by fold for a head on frozen features.
 
-    It is drawn anew only when there is more to see: every viewer asks again every few seconds.
+    The chart is cached until there are new numbers, because every viewer polls every few seconds.
 
     Returns:
-        An `<svg>`, or None while there is nothing to see.
+        An `<svg>`, or None while there are no numbers.
     """
     known = (run.epochs.count(), run.folds.count())
     return _drawn(run.pk, run.fold_count, known, get_language()) if any(known) else None
@@ -36,7 +36,7 @@ def chart(run: TrainingRun) -> SafeString | None:
 
 @lru_cache(maxsize=32)
 def _drawn(run: UUID, fold_count: int | None, known: tuple[int, int], language: str | None) -> SafeString | None:
-    del known, language  # with them it is another drawing
+    del known, language  # part of the cache key only
     epochs: dict[int, list[RunEpoch]] = defaultdict(list)
     for epoch in RunEpoch.objects.filter(run=run):
         epochs[epoch.fold].append(epoch)

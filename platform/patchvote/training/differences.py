@@ -1,4 +1,4 @@
-"""A comparison's numbers as a table and a drawing."""
+"""The table and the chart of a comparison's metrics."""
 
 from __future__ import annotations
 
@@ -25,15 +25,26 @@ MEASURES = {
     "brier": gettext_noop("Brier score (less is better)"),
     "ece": gettext_noop("calibration error (less is better)"),
 }
-"""Those that are shown, in their order."""
+"""The names of the metrics that are shown, in this order."""
 
 _LESS_IS_BETTER = frozenset({"brier", "ece"})
 _DRAWN = ("balanced_accuracy", "specificity", "sensitivity")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One measure of both models; `better_percent` says in how many of the bootstrap's draws the candidate leads."""
+class MetricRow:
+    """A metric of both models.
+
+    Attributes:
+        name: The translated name.
+        champion: The champion's value.
+        candidate: The candidate's value.
+        difference: Candidate minus champion.
+        low: The lower end of the 95 % interval of the difference.
+        high: The upper end of the interval.
+        better_percent: The percentage of bootstrap samples in which the candidate is better.
+        less_is_better: Whether smaller values are better.
+    """
 
     name: str
     champion: float
@@ -45,11 +56,11 @@ class Row:
     less_is_better: bool
 
 
-def rows(comparison: Comparison) -> list[Row]:
-    """The measures that the images allow."""
+def rows(comparison: Comparison) -> list[MetricRow]:
+    """Return the metrics that could be computed on the images."""
     found: dict[str, Any] = {row["measure"]: row for row in comparison.result.get("measures", [])}
     return [
-        Row(
+        MetricRow(
             _(label),
             found[name]["champion"],
             found[name]["candidate"],
@@ -65,7 +76,7 @@ def rows(comparison: Comparison) -> list[Row]:
 
 
 def chart(comparison: Comparison) -> SafeString | None:
-    """Candidate minus champion with 95 % intervals, or None where nothing was compared."""
+    """Draw candidate minus champion with 95 % intervals; return None if nothing was compared."""
     found = {row["measure"]: row["difference"] for row in comparison.result.get("measures", [])}
     drawn = [name for name in _DRAWN if found.get(name)]
     if not drawn:

@@ -1,4 +1,4 @@
-"""The forms of the admin that make data sets and start runs."""
+"""Admin forms that add data sets and start training runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MODEL_NAME_RULE = _("Use small letters, digits, dots, hyphens and underscores, s
 
 
 class _RunForm(forms.ModelForm[TrainingRun]):
-    """A new run: the data set, the model's name, and the options."""
+    """The form that starts a run: the data set, the model's name, and the options."""
 
     class Meta:
         model = TrainingRun
@@ -40,14 +40,14 @@ class _RunForm(forms.ModelForm[TrainingRun]):
             self.fields["name"].widget.attrs |= {"pattern": MODEL_NAME, "placeholder": "my-model-40x"}
 
     def clean_name(self) -> str:
-        """As a bundle wants it."""
+        """Refuse a name that a bundle cannot have."""
         name: str = self.cleaned_data["name"]
         if not re.fullmatch(MODEL_NAME, name):
             raise forms.ValidationError(MODEL_NAME_RULE, "invalid")
         return name
 
     def clean(self) -> dict[str, Any]:
-        """Let the trainer's own rules judge the options."""
+        """Check the options with the trainer's own rules."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         values = {
             name: cleaned[name]
@@ -69,7 +69,7 @@ RunForm = type("RunForm", (_RunForm,), {name: option_field(name) for names in FI
 
 
 class DataSetForm(forms.ModelForm[DataSet]):
-    """A new data set, from one of three sources."""
+    """The form that adds a data set from one of three sources."""
 
     source = forms.ChoiceField(label=_("Source"), choices=Source, widget=forms.RadioSelect, initial=Source.ARCHIVE)
     archive = forms.FileField(
@@ -102,7 +102,7 @@ class DataSetForm(forms.ModelForm[DataSet]):
         help_texts = {"name": _("A name that exists already makes its next version.")}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Say which folders there are."""
+        """List the available folders in the help text."""
         super().__init__(*args, **kwargs)
         if "folder" in self.fields:
             offered = ", ".join(data_sets.folders_to_choose()) or _("none")
@@ -110,7 +110,7 @@ class DataSetForm(forms.ModelForm[DataSet]):
 
     @property
     def selection(self) -> dict[str, Any]:
-        """Which reviewed images, as plain data."""
+        """The selection of reviewed images, as JSON data."""
         given = self.cleaned_data
         return {
             "magnification": given.get("magnification") or None,
@@ -120,7 +120,7 @@ class DataSetForm(forms.ModelForm[DataSet]):
         }
 
     def clean(self) -> dict[str, Any]:
-        """Refuse at once what can be seen at once."""
+        """Refuse a zip or folder whose problems can be found quickly."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         source = cleaned.get("source")
         if source == Source.ARCHIVE and "archive" not in self.errors:
@@ -143,7 +143,7 @@ class DataSetForm(forms.ModelForm[DataSet]):
         """Store the data set that this form describes.
 
         Raises:
-            data_sets.DataSetRefusedError: If what was right a moment ago is no more.
+            data_sets.DataSetRefusedError: If the source has become invalid since the form was checked.
         """
         given = self.cleaned_data
         if given["source"] == Source.ARCHIVE:

@@ -1,4 +1,4 @@
-"""What the training worker does for each kind of job: the order for the child, and what becomes of its outcome."""
+"""The interface of job handlers: they create a child's order and store its result, one handler per kind of job."""
 
 from __future__ import annotations
 
@@ -12,52 +12,52 @@ J = TypeVar("J", bound=SupervisedJob)
 
 
 class RefusedError(Exception):
-    """A job that cannot be done, as its worker finds before or after the child's work."""
+    """The refusal of a job, before or after the child's work; the job fails with its code, message and details."""
 
     def __init__(self, code: str, message: str, details: Sequence[str] = ()) -> None:
-        """Keep them for the job's row."""
+        """Store the reason."""
         super().__init__(message)
         self.code, self.message, self.details = code, message, details
 
 
 class NothingToDoError(Exception):
-    """A job whose result is known without a child."""
+    """The result of a job that needs no child process."""
 
     def __init__(self, fields: dict[str, Any]) -> None:
-        """Keep the fields for the job's row."""
+        """Store the fields of the job's row."""
         super().__init__()
         self.fields = fields
 
 
 class Handler(Protocol, Generic[J]):
-    """One kind of job."""
+    """The handler of one kind of job."""
 
     model: type[J]
 
-    def order(self, job: J) -> Order:
-        """Prepare the job's folder and say what the child shall do; again for each attempt.
+    def create_order(self, job: J) -> Order:
+        """Prepare the job's folder and return the child's instructions. Called once per attempt.
 
         Raises:
-            RefusedError: If it cannot be done.
-            NothingToDoError: If it is done already.
+            RefusedError: If the job cannot be done.
+            NothingToDoError: If the result is known without a child process.
         """
         ...
 
-    def happened(self, job: J, event: Event) -> None:
-        """Store what the child told, beyond the progress; the same may be told again after a restart."""
+    def handle_event(self, job: J, event: Event) -> None:
+        """Store an event of the child other than progress. After a restart, the child may repeat events."""
         ...
 
-    def succeeded(self, job: J, result: dict[str, Any]) -> dict[str, Any]:
+    def store_result(self, job: J, result: dict[str, Any]) -> dict[str, Any]:
         """Store the result, in the transaction that ends the job.
 
         Returns:
-            Fields for the job's row.
+            The fields of the job's row.
 
         Raises:
-            RefusedError: If the result cannot be taken.
+            RefusedError: If the result is not acceptable.
         """
         ...
 
-    def ended(self, job: J) -> None:
-        """Tidy up after a job that ended, however; may happen twice, and in any process. `job` is as it is stored."""
+    def clean_up(self, job: J) -> None:
+        """Delete the files that an ended job no longer needs. May be called repeatedly, and in any process."""
         ...

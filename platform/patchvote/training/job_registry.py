@@ -1,4 +1,4 @@
-"""The kinds of jobs that a training worker does."""
+"""The registry of job handlers of the training worker."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 from patchvote.jobs.models import OPEN_STATES
 from patchvote.jobs.supervised import SupervisedJob
 from patchvote.training.comparisons import ComparisonHandler
-from patchvote.training.data_sets import DataSetHandler
+from patchvote.training.data_set_check import DataSetHandler
 from patchvote.training.job_handlers import Handler
 from patchvote.training.runs import RunHandler
 from patchvote.training.uploads import BundleUploadHandler
 
 RUNS: Sequence[Handler[Any]] = (RunHandler(),)
-"""Of hours."""
+"""The handlers of jobs that take hours."""
 
 SHORT: Sequence[Handler[Any]] = (DataSetHandler(), BundleUploadHandler(), ComparisonHandler())
-"""Of seconds or minutes, the most urgent first."""
+"""The handlers of jobs that take seconds or minutes, the most urgent first."""
 
 
-def tidy(model: type[SupervisedJob], ids: Iterable[Any]) -> None:
-    """Tidy up after those of the jobs that have ended for good; what somebody may still work on is left alone."""
+def clean_up(model: type[SupervisedJob], ids: Iterable[Any]) -> None:
+    """Clean up after the jobs that have ended; skip jobs that a worker may still be doing."""
     handlers = [handler for handler in (*RUNS, *SHORT) if handler.model is model]
     for job in model._default_manager.filter(pk__in=list(ids)).exclude(state__in=OPEN_STATES):  # noqa: SLF001
         for handler in handlers:
-            handler.ended(job)
+            handler.clean_up(job)

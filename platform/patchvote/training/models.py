@@ -1,4 +1,4 @@
-"""Data sets, training runs and comparisons: the jobs of the training worker, and what they found."""
+"""Data sets, training runs and comparisons: the jobs of the training worker, and their results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainer.worker.protocol import LOG_FILE
 
 
 class Source(models.TextChoices):
-    """Where the images of a data set come from."""
+    """The source of a data set's images."""
 
     ARCHIVE = "archive", _("uploaded zip")
     FOLDER = "folder", _("folder on the server")
@@ -24,7 +24,7 @@ class Source(models.TextChoices):
 
 
 class DataSet(SupervisedJob):
-    """Labelled images; the job is to check them. It never changes afterwards: new images make a new version."""
+    """Labelled images, and the job that checks them. A data set never changes: new images make a new version."""
 
     FOLDER = "data-sets"
     LOG_FILE = LOG_FILE
@@ -58,7 +58,7 @@ class DataSet(SupervisedJob):
         return f"{self.name} v{self.version}"
 
     def get_absolute_url(self) -> str:
-        """Its page in the admin."""
+        """Return the URL of the admin page."""
         return reverse("admin:training_dataset_change", args=[self.pk])
 
     @property
@@ -68,15 +68,15 @@ class DataSet(SupervisedJob):
 
     @property
     def archive(self) -> Path:
-        """Where the uploaded zip lies until it has been unpacked."""
+        """The path of the uploaded zip, which is deleted after the check."""
         return self.folder / "upload.zip"
 
 
 class DataSetImage(models.Model):
-    """One image of a data set, as the check found it; no two of a data set have equal pixels."""
+    """One image of a data set, as the check found it. No two images of a data set have equal pixels."""
 
     LENGTHS = {"path": 500, "patient": 100, "subtype": 60}
-    """Of texts that come from outside, in characters."""
+    """The maximum lengths of texts that users provide, in characters."""
 
     data_set = models.ForeignKey(DataSet, on_delete=models.CASCADE, related_name="images", verbose_name=_("data set"))
     path = models.CharField(_("path"), max_length=LENGTHS["path"], help_text=_("Below the data set's folder."))
@@ -101,7 +101,7 @@ class DataSetImage(models.Model):
 
 
 class TrainingRun(SupervisedJob):
-    """One training with its measurement: a study of one candidate, then a bundle made of all images."""
+    """A training with its evaluation: a study of one candidate, then a bundle trained on all images."""
 
     FOLDER = "runs"
     LOG_FILE = LOG_FILE
@@ -154,7 +154,7 @@ class PatchMetrics(models.Model):
 
 
 class RunFold(PatchMetrics):
-    """What one fold of a run gave."""
+    """The metrics of one fold of a run."""
 
     run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="folds", verbose_name=_("training run"))
     number = models.PositiveSmallIntegerField(_("fold"), help_text=_("Counted from 0."))
@@ -175,7 +175,7 @@ class RunFold(PatchMetrics):
 
 
 class RunEpoch(PatchMetrics):
-    """The numbers of one epoch of one fold; the fold after the last one is the fit on all images."""
+    """The metrics of one epoch of a fold; the fold number after the last fold is the fit on all images."""
 
     run = models.ForeignKey(
         TrainingRun, on_delete=models.CASCADE, related_name="epochs", verbose_name=_("training run")
@@ -194,7 +194,7 @@ class RunEpoch(PatchMetrics):
 
 
 class Comparison(SupervisedJob):
-    """Two model versions on the same labelled images, of patients that neither was trained on."""
+    """A comparison of two model versions on labelled images of patients that neither was trained on."""
 
     FOLDER = "comparisons"
     LOG_FILE = LOG_FILE
@@ -219,5 +219,5 @@ class Comparison(SupervisedJob):
         return f"{self.candidate} · {self.champion}"
 
     def get_absolute_url(self) -> str:
-        """The page on which it is read."""
+        """Return the URL of the page that compares and promotes the candidate."""
         return reverse("admin:training_promote", args=[self.candidate_id])

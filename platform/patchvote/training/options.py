@@ -1,4 +1,4 @@
-"""The options of a run as the admin and the API offer them: names, form fields, and what cannot work here."""
+"""The options of a run in the admin and the API: labels, form fields, and the limits of this installation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FITTING: dict[Any, list[str]] = {
     ],
     _("Other"): ["test_time_flips", "seed"],
 }  # fmt: skip
-"""The options that the form offers, by fieldset; what is left out keeps its default."""
+"""The options that the form offers, by fieldset; all others keep their defaults."""
 
 LABELS = {
     "network": _("Network"),
@@ -61,13 +61,13 @@ LABELS = {
     "test_time_flips": _("Mirrored patches"),
     "seed": _("Seed"),
 }
-"""Of all options, those that the form does not offer too."""
+"""The labels of all options, including the ones that the form does not offer."""
 
 WITH_WEIGHTS = frozenset({"efficientnet_lite0"})
-"""Networks whose ImageNet weights are installed; those of the others are downloaded when a run needs them."""
+"""Networks whose ImageNet weights are installed; other weights are downloaded when a run needs them."""
 
 PROTOCOLS = ("patient", "lopo", "thesis")
-"""The official lists are files of BreakHis that a data set here does not carry."""
+"""The available protocols. `official` needs files of BreakHis that a data set does not contain."""
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "network": tuple(NETWORKS),
@@ -79,26 +79,29 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 
 class OptionsRefusedError(ValueError):
-    """Options that no run here can have.
+    """The refusal of options.
 
     Attributes:
-        problems: Sentences by option; under "" those about several.
+        problems: The problems by option; under "" the problems that concern several options.
     """
 
     def __init__(self, problems: dict[str, list[str]]) -> None:
-        """Keep the sentences."""
+        """Store the problems."""
         super().__init__("\n".join(sentence for sentences in problems.values() for sentence in sentences))
         self.problems = problems
 
 
 def checked_options(values: Mapping[str, Any]) -> FitOptions:
-    """The options of a run, judged by the trainer's rules and by what can work here.
+    """Check the options of a run by the trainer's rules and by the limits of this installation.
 
     Args:
-        values: Fields of `FitOptions`; those left out have their defaults. The grid may be a name of `GRIDS`.
+        values: Fields of `FitOptions`; missing fields have their defaults. The grid may be a key of `GRIDS`.
+
+    Returns:
+        The options.
 
     Raises:
-        OptionsRefusedError: Listing everything that is wrong.
+        OptionsRefusedError: If an option is invalid; lists all problems.
     """
     grid = values.get("grid")
     if isinstance(grid, str):
@@ -131,21 +134,21 @@ def checked_options(values: Mapping[str, Any]) -> FitOptions:
 
 
 def grid_name(grid: PatchGrid) -> str | None:
-    """The name in `GRIDS` of a grid, if it has one."""
+    """Return the key of a grid in `GRIDS`, if it has one."""
     return next((name for name, known in GRIDS.items() if known == grid), None)
 
 
 def _printable(text: str) -> str:
-    """Without the halves of characters that JSON can hold and no answer can."""
+    """Replace lone surrogates, which JSON input can contain but a response cannot."""
     return text.encode(errors="replace").decode()
 
 
-def _called(choice: str) -> Any:
+def _choice_label(choice: str) -> Any:
     return format_lazy("{} · {}", choice, _("ImageNet weights at hand")) if choice in WITH_WEIGHTS else choice
 
 
 def option_field(name: str) -> forms.Field:
-    """A form field for a field of `FitOptions`, with its default, bounds and description."""
+    """Return a form field for a field of `FitOptions`, with its default, bounds and description."""
     field = FitOptions.model_fields[name]
     bounds = {type(bound).__name__.lower(): bound for bound in field.metadata}
     common: dict[str, Any] = {
@@ -160,13 +163,13 @@ def option_field(name: str) -> forms.Field:
         return forms.ChoiceField(choices=[(one, one) for one in GRIDS], initial="cover", **common)
     if name in _CHOICES or get_origin(field.annotation) is Literal:
         values = _CHOICES.get(name) or get_args(field.annotation)
-        return forms.ChoiceField(choices=[(one, _called(one)) for one in values], initial=field.default, **common)
+        return forms.ChoiceField(choices=[(one, _choice_label(one)) for one in values], initial=field.default, **common)
     if field.annotation is bool:
         return forms.BooleanField(initial=field.default, **common)
-    kind = forms.IntegerField if field.annotation is int else forms.FloatField
+    field_class = forms.IntegerField if field.annotation is int else forms.FloatField
     least, most = bounds.get("ge") or bounds.get("gt"), bounds.get("le") or bounds.get("lt")
     step = 1 if field.annotation is int else "any"
-    return kind(
+    return field_class(
         initial=field.default,
         min_value=getattr(least, "ge", getattr(least, "gt", None)),
         max_value=getattr(most, "le", getattr(most, "lt", None)),

@@ -1,4 +1,4 @@
-"""What a data set holds, counted for its page."""
+"""The overview of a data set on its page: counts of images and patients, and duplicates in other data sets."""
 
 from __future__ import annotations
 
@@ -13,8 +13,15 @@ from trainer.data.records import CLASSES, MAGNIFICATIONS
 
 
 @dataclass(frozen=True)
-class Row:
-    """Images and patients of one class at each magnification."""
+class ClassRow:
+    """The numbers of images and patients of one class.
+
+    Attributes:
+        label: The class.
+        images: The number of images at each magnification of the overview.
+        total: The number of images.
+        patients: The number of patients.
+    """
 
     label: str
     images: list[int]
@@ -23,8 +30,15 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Patient:
-    """One patient's images."""
+class PatientRow:
+    """The images of one patient.
+
+    Attributes:
+        name: The patient.
+        labels: The classes of the images.
+        magnifications: The magnifications of the images, separated by commas.
+        images: The number of images.
+    """
 
     name: str
     labels: list[str]
@@ -33,14 +47,14 @@ class Patient:
 
 
 @dataclass(frozen=True)
-class Shared:
-    """Images that another data set holds as well.
+class SharedRow:
+    """The images that another data set contains, too.
 
     Attributes:
-        data_set: The other one.
-        images: With equal pixels.
-        patients: Of this data set, whose images these are.
-        contradictions: How many of the images have another label there.
+        data_set: The other data set.
+        images: The number of images with equal pixels.
+        patients: The number of patients of this data set with such images.
+        contradictions: The number of these images with another label in the other data set.
     """
 
     data_set: DataSet
@@ -51,38 +65,38 @@ class Shared:
 
 @dataclass(frozen=True)
 class Overview:
-    """A data set at a glance.
+    """The overview of a data set.
 
     Attributes:
-        magnifications: Those that occur, "" where nobody says.
-        rows: One for each class.
-        patients: Those with the most images first.
-        crops: Images that are not whole micrographs.
-        shared: Other data sets with equal images, those with the most first.
+        magnifications: The magnifications that occur; "" for images of unknown magnification.
+        rows: One row per class.
+        patients: One row per patient, the ones with the most images first.
+        crops: The number of images that are not whole micrographs.
+        shared: One row per data set with equal images, the ones with the most first.
         thumbnails: Some images of each class.
     """
 
     magnifications: list[str]
-    rows: list[Row]
-    patients: list[Patient]
+    rows: list[ClassRow]
+    patients: list[PatientRow]
     crops: int
-    shared: list[Shared]
+    shared: list[SharedRow]
     thumbnails: list[DataSetImage]
 
 
 THUMBNAILS = 8
-"""Of each class."""
+"""The number of thumbnails per class."""
 
 
 def overview(data_set: DataSet) -> Overview:
-    """Count a data set that passed its check."""
+    """Compute the overview of a data set that passed its check."""
     images = data_set.images.all()
     counted = images.values("label", "magnification").annotate(images=Count("pk")).order_by()
     counts = {(row["label"], row["magnification"]): row["images"] for row in counted}
     present = [name for name in (*MAGNIFICATIONS, "") if any(magnification == name for _, magnification in counts)]
     people = dict(images.values_list("label").annotate(Count("patient", distinct=True)).order_by())
     rows = [
-        Row(label, [counts.get((label, name), 0) for name in present], total, people.get(label, 0))
+        ClassRow(label, [counts.get((label, name), 0) for name in present], total, people.get(label, 0))
         for label in CLASSES
         if (total := sum(count for (one, _), count in counts.items() if one == label))
     ]
@@ -96,12 +110,12 @@ def overview(data_set: DataSet) -> Overview:
     )
 
 
-def _patients(data_set: DataSet) -> list[Patient]:
+def _patients(data_set: DataSet) -> list[PatientRow]:
     found: dict[str, Counter[tuple[str, str]]] = {}
     for row in data_set.images.values("patient", "label", "magnification").annotate(images=Count("pk")).order_by():
         found.setdefault(row["patient"], Counter())[row["label"], row["magnification"]] += row["images"]
     people = [
-        Patient(
+        PatientRow(
             name,
             [label for label in CLASSES if any(one == label for one, _ in counts)],
             ", ".join(name for name in MAGNIFICATIONS if any(one == name for _, one in counts)),
@@ -112,7 +126,7 @@ def _patients(data_set: DataSet) -> list[Patient]:
     return sorted(people, key=lambda patient: (-patient.images, patient.name))
 
 
-def _shared(data_set: DataSet) -> list[Shared]:
+def _shared(data_set: DataSet) -> list[SharedRow]:
     mine = data_set.images.filter(sha256=OuterRef("sha256"))
     rows = (
         DataSetImage.objects.filter(sha256__in=data_set.images.values("sha256"), data_set__state=State.SUCCEEDED)
@@ -127,11 +141,11 @@ def _shared(data_set: DataSet) -> list[Shared]:
         .order_by("-images")
     )
     others = DataSet.objects.in_bulk([row["data_set"] for row in rows])
-    return [Shared(others[row["data_set"]], row["images"], row["patients"], row["contradictions"]) for row in rows]
+    return [SharedRow(others[row["data_set"]], row["images"], row["patients"], row["contradictions"]) for row in rows]
 
 
 def _spread(data_set: DataSet, label: str) -> list[DataSetImage]:
-    """Some images of a class, of as many patients as possible."""
+    """Return some images of a class, each of another patient."""
     first: dict[str, DataSetImage] = {}
     for image in data_set.images.filter(label=label).order_by("pk")[:2000]:
         first.setdefault(image.patient, image)

@@ -1,4 +1,4 @@
-"""What training does when the ledger speaks."""
+"""Receivers of the ledger's signals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from patchvote.jobs.supervised import SupervisedJob
 
 @receiver(wake_up)
 def jobs_due(sender: Any, **_: Any) -> None:
-    """Tell the training workers of any job that is theirs, whichever app it belongs to."""
+    """Wake the training workers for any supervised job, whichever app it belongs to."""
     if issubclass(sender, SupervisedJob):
         from patchvote.training.tasks import work_on_due
 
@@ -24,8 +24,8 @@ def jobs_due(sender: Any, **_: Any) -> None:
 
 @receiver(jobs_changed)
 def jobs_ended(sender: Any, ids: list[Any], **_: Any) -> None:
-    """Tidy up after jobs that ended, whoever ended them: their worker, the sweep, or a person."""
+    """Clean up after ended jobs, whether their worker, the sweep or a user ended them."""
     if issubclass(sender, SupervisedJob):
-        from patchvote.training.job_registry import tidy
+        from patchvote.training.job_registry import clean_up
 
-        transaction.on_commit(partial(tidy, sender, ids), robust=True)
+        transaction.on_commit(partial(clean_up, sender, ids), robust=True)

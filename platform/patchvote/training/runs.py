@@ -1,9 +1,10 @@
-"""Training runs: starting, cancelling, what their children tell, and the model version that comes of them."""
+"""Training runs: start and cancel them, store their metrics, and register their model versions."""
 
 from __future__ import annotations
 
 import logging
 import shutil
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -14,8 +15,8 @@ from django.utils.translation import gettext_noop
 from patchvote.jobs import ledger
 from patchvote.jobs.models import State
 from patchvote.jobs.signals import wake_up
-from patchvote.registry import services as registry
 from patchvote.registry.models import Origin
+from patchvote.registry.services import NoChampionError, register
 from patchvote.training import comparisons, data_sets
 from patchvote.training.job_handlers import Handler, RefusedError
 from patchvote.training.models import DataSet, RunEpoch, RunFold, TrainingRun
@@ -27,12 +28,12 @@ from trainer.worker.protocol import BUNDLE_FOLDER, EpochDone, Event, FoldDone, T
 logger = logging.getLogger(__name__)
 
 FOLDS_FOLDER = "folds"
-"""In a run's folder: the state of its training."""
+"""The subfolder of a run's folder with the checkpoints of its training."""
 
 _LONGEST_NAME = 100
-_LEARNT_FROM = 5
-_MOST_SECONDS = 2**31 - 1
-"""What the column holds."""
+_RUNS_FOR_RATE = 5
+_MAX_SECONDS = 2**31 - 1
+"""The largest value of the database column."""
 
 FILES_GONE = gettext_noop(
     "Images of the data set are gone. Bring them back, or make a new version of the data set without them."
@@ -40,11 +41,11 @@ FILES_GONE = gettext_noop(
 
 
 class RunRefusedError(ValueError):
-    """A run that cannot be started."""
+    """The refusal to start a run."""
 
 
 class RunEndedError(ValueError):
-    """A run that has ended cannot be cancelled."""
+    """The refusal to cancel a run that has ended."""
 
 
 def start(run: TrainingRun, options: FitOptions) -> None:
@@ -59,14 +60,14 @@ def start(run: TrainingRun, options: FitOptions) -> None:
     run.estimated_seconds = estimated_seconds(run.data_set, options)
     with transaction.atomic():
         run.save(force_insert=True)
-        transaction.on_commit(_wake, robust=True)
+        transaction.on_commit(partial(wake_up.send, sender=TrainingRun), robust=True)
 
 
 def cancel(run: TrainingRun) -> None:
     """Cancel a run; its worker ends the training within seconds.
 
     Raises:
-        RunEndedError: If it has ended.
+        RunEndedError: If the run has ended.
     """
     if not ledger.cancel(TrainingRun, [run.pk]):
         raise RunEndedError(_("This run has ended already."))
@@ -74,25 +75,25 @@ def cancel(run: TrainingRun) -> None:
 
 
 def estimated_seconds(data_set: DataSet, options: FitOptions) -> int | None:
-    """How long a run will take on this installation, learnt from the newest runs of the same mode, if there are any.
+    """Estimate the duration of a run in seconds, from the newest runs of the same mode on this installation.
 
-    Those that found their features in the cache seem to be many times as fast as the machine is: the slowest counts.
+    Runs that found their features in the cache look much faster than the machine is; therefore the slowest run counts.
     """
     earlier = TrainingRun.objects.filter(state=State.SUCCEEDED, options__mode=options.mode, seconds__isnull=False)
-    rates = [_rate(run) for run in earlier.select_related("data_set")[:_LEARNT_FROM]]
+    rates = [_rate(run) for run in earlier.select_related("data_set")[:_RUNS_FOR_RATE]]
     slowest = min((rate for rate in rates if rate), default=None)
-    seconds = estimate.estimate_seconds(_chosen(data_set, options), options=options, rate=slowest)
-    return min(round(seconds), _MOST_SECONDS)
+    seconds = estimate.estimate_seconds(_image_count(data_set, options), options=options, rate=slowest)
+    return min(round(seconds), _MAX_SECONDS)
 
 
 def _rate(run: TrainingRun) -> float | None:
-    """Of this machine, as a finished run shows it."""
+    """Return the rate of this machine, computed from a finished run."""
     options = FitOptions.model_validate(run.options)
-    return estimate.rate_of(run.seconds or 0, _chosen(run.data_set, options), options=options)
+    return estimate.rate_of(run.seconds or 0, _image_count(run.data_set, options), options=options)
 
 
-def _chosen(data_set: DataSet, options: FitOptions) -> int:
-    """How many images of a data set a run with these options reads."""
+def _image_count(data_set: DataSet, options: FitOptions) -> int:
+    """Return how many images of a data set a run with these options uses."""
     images = data_set.images.all()
     if options.look and images.exclude(magnification="").exists():
         images = images.filter(magnification__in=[options.magnification, *options.also])
@@ -102,12 +103,16 @@ def _chosen(data_set: DataSet, options: FitOptions) -> int:
 
 
 class RunHandler(Handler[TrainingRun]):
-    """Trains."""
+    """The handler of training runs."""
 
     model = TrainingRun
 
-    def order(self, job: TrainingRun) -> TrainOrder:
-        """The data set as it was checked, and the options as they were chosen."""
+    def create_order(self, job: TrainingRun) -> TrainOrder:
+        """Return the order: the data set and the options.
+
+        Raises:
+            RefusedError: If images of the data set are missing.
+        """
         gone = data_sets.missing_files(job.data_set)
         if gone:
             raise RefusedError("file_gone", FILES_GONE, gone)
@@ -120,8 +125,8 @@ class RunHandler(Handler[TrainingRun]):
             cache=settings.CACHE_DIR,
         )
 
-    def happened(self, job: TrainingRun, event: Event) -> None:
-        """Keep each epoch's and each fold's numbers."""
+    def handle_event(self, job: TrainingRun, event: Event) -> None:
+        """Store the metrics of an epoch or a fold."""
         if event.event != "progress" and job.fold_count != event.folds:
             ledger.report(job, fold_count=event.folds)
             job.fold_count = event.folds
@@ -130,12 +135,12 @@ class RunHandler(Handler[TrainingRun]):
         elif event.event == "fold":
             _store_fold(job, event)
 
-    def succeeded(self, job: TrainingRun, result: dict[str, Any]) -> dict[str, Any]:
-        """Offer the bundle as the next version of its model, and have it compared with the champion."""
-        version = registry.register(job.folder / result["bundle"], origin=Origin.RUN, by=job.created_by, tried=True)
+    def store_result(self, job: TrainingRun, result: dict[str, Any]) -> dict[str, Any]:
+        """Register the bundle as the next version of its model, and start a comparison with the champion."""
+        version = register(job.folder / result["bundle"], origin=Origin.RUN, by=job.created_by, tried=True)
         try:
             comparisons.start(version, by=job.created_by)
-        except (comparisons.ComparisonRefusedError, registry.NoChampionError) as refusal:
+        except (comparisons.ComparisonRefusedError, NoChampionError) as refusal:
             logger.info("no comparison for %s: %s", version, refusal)
         return {
             "model_version": version,
@@ -144,8 +149,8 @@ class RunHandler(Handler[TrainingRun]):
             "seconds": result["seconds"],
         }
 
-    def ended(self, job: TrainingRun) -> None:
-        """Report, numbers and log stay; the state of the training goes, and the bundle, which the registry has."""
+    def clean_up(self, job: TrainingRun) -> None:
+        """Delete the checkpoints and the bundle, of which the registry has a copy; keep report, metrics and log."""
         for name in (FOLDS_FOLDER, BUNDLE_FOLDER):
             shutil.rmtree(job.folder / name, ignore_errors=True)
 
@@ -178,7 +183,3 @@ def _figures(told: Epoch | FoldDone) -> dict[str, float | None]:
         "validation_accuracy": told.validation.accuracy if told.validation else None,
         "validation_loss": told.validation.loss if told.validation else None,
     }
-
-
-def _wake() -> None:
-    wake_up.send(sender=TrainingRun)

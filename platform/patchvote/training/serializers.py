@@ -1,4 +1,4 @@
-"""What data sets, training runs and comparisons look like over REST."""
+"""Serializers of data sets, training runs and comparisons for the REST API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainer.options import FitOptions
 
 
 class FailureSerializer(serializers.Serializer[Any]):
-    """Why a job failed, with every problem that was found."""
+    """The reason why a job failed, with all problems that were found."""
 
     code = serializers.CharField()
     message = serializers.CharField()
@@ -26,7 +26,7 @@ class FailureSerializer(serializers.Serializer[Any]):
 
 
 class JobSerializer(serializers.ModelSerializer[Any]):
-    """What all jobs of the training worker say of themselves."""
+    """The base serializer of the jobs of the training worker."""
 
     created_by = serializers.CharField(source="created_by.username", default=None, allow_null=True)
     error = serializers.SerializerMethodField()
@@ -38,14 +38,14 @@ class JobSerializer(serializers.ModelSerializer[Any]):
 
     @extend_schema_field(FailureSerializer(allow_null=True))
     def get_error(self, job: SupervisedJob) -> dict[str, Any] | None:
-        """Null unless it failed."""
+        """Return the error; null unless the job failed."""
         if not job.error_code:
             return None
         return {"code": job.error_code, "message": job.error, "details": job.error_details}
 
 
 class DataSetSerializer(JobSerializer):
-    """A data set and what its check found."""
+    """A data set and the result of its check."""
 
     url = serializers.HyperlinkedIdentityField(view_name="api:data-set-detail")
     images = serializers.IntegerField(source="image_count")
@@ -60,7 +60,7 @@ class DataSetSerializer(JobSerializer):
 
 
 class DataSetRequestSerializer(serializers.Serializer[Any]):
-    """A new data set: `archive` (a zip), `folder` (on the server), or the images of reviewed cases."""
+    """A new data set from `archive` (a zip), `folder` (on the server), or the images of reviewed cases."""
 
     name = serializers.CharField()
     description = serializers.CharField(required=False, allow_blank=True)
@@ -74,7 +74,7 @@ class DataSetRequestSerializer(serializers.Serializer[Any]):
 
 
 class EpochSerializer(serializers.ModelSerializer[RunEpoch]):
-    """One epoch; folds count from 0, and the one after the last is the fit on all images."""
+    """The metrics of one epoch. Folds count from 0; the number after the last fold is the fit on all images."""
 
     class Meta:
         model = RunEpoch
@@ -84,7 +84,7 @@ class EpochSerializer(serializers.ModelSerializer[RunEpoch]):
 
 
 class FoldSerializer(serializers.ModelSerializer[RunFold]):
-    """One fold."""
+    """The metrics of one fold."""
 
     class Meta:
         model = RunFold
@@ -112,7 +112,7 @@ class RunSerializer(JobSerializer):
 
 
 class WatchedRunSerializer(RunSerializer):
-    """A training run with its curves."""
+    """A training run with its learning curves."""
 
     folds = FoldSerializer(many=True)
     epochs = EpochSerializer(many=True)
@@ -122,7 +122,7 @@ class WatchedRunSerializer(RunSerializer):
 
 
 class RunRequestSerializer(serializers.Serializer[Any]):
-    """A new run; `options` are fields of `trainer.options.FitOptions`, those left out have their defaults."""
+    """A new run. `options` are fields of `trainer.options.FitOptions`; missing fields have their defaults."""
 
     data_set = serializers.PrimaryKeyRelatedField(queryset=DataSet.objects.all())
     name = serializers.RegexField(f"^{MODEL_NAME}$", error_messages={"invalid": MODEL_NAME_RULE})
@@ -130,7 +130,7 @@ class RunRequestSerializer(serializers.Serializer[Any]):
     options = serializers.DictField(required=False, default=dict)
 
     def validate_options(self, given: dict[str, Any]) -> FitOptions:
-        """By the rules of the admin's form."""
+        """Check the options by the rules of the admin's form."""
         try:
             return checked_options(given)
         except OptionsRefusedError as refusal:
@@ -143,7 +143,7 @@ class RunRequestSerializer(serializers.Serializer[Any]):
 
 
 class ComparisonSerializer(JobSerializer):
-    """A comparison; `result` has its numbers, with intervals, once it has succeeded."""
+    """A comparison; once it has succeeded, `result` has the metrics with their intervals."""
 
     url = serializers.HyperlinkedIdentityField(view_name="api:comparison-detail")
     candidate = VersionSerializer()
@@ -157,12 +157,12 @@ class ComparisonSerializer(JobSerializer):
         fields = [*JobSerializer.job_fields, "candidate", "champion", "data_sets", "result", "notes"]
 
     def get_notes(self, comparison: Comparison) -> list[str]:
-        """What was left out, and why."""
+        """Return what was left out and why."""
         return comparisons.notes(comparison)
 
 
 class CompareSerializer(serializers.Serializer[Any]):
-    """On which data sets; on all that are not synthetic when none is named."""
+    """The data sets of a comparison; by default, all that are not synthetic."""
 
     data_sets: Any = serializers.PrimaryKeyRelatedField(
         queryset=data_sets.usable(), many=True, required=False, default=list
@@ -170,6 +170,6 @@ class CompareSerializer(serializers.Serializer[Any]):
 
 
 class ReasonSerializer(serializers.Serializer[Any]):
-    """Outweighs what the gate has against a promotion."""
+    """A reason, which overrides the gate's objections to a promotion."""
 
     reason = serializers.CharField(required=False, allow_blank=True, max_length=2000, default="")

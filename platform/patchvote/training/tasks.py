@@ -7,7 +7,7 @@ from patchvote.celery import app
 
 @app.task(name="patchvote.training.work_on_due")
 def work_on_due() -> None:
-    """Work until nothing is due."""
+    """Work until the queue is empty."""
     from patchvote.training import worker
 
     worker.work()

@@ -1,4 +1,4 @@
-"""Uploaded bundles: tried by a child process before the registry takes them."""
+"""The job that tries an uploaded bundle in a child process before the registry accepts it."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from typing import Any
 
 from django.conf import settings
 
-from patchvote.registry import services as registry
+from patchvote.registry import uploads
 from patchvote.registry.models import BundleUpload
 from patchvote.training.job_handlers import Handler
 from trainer.worker.protocol import BundleOrder, Event
 
 
 class BundleUploadHandler(Handler[BundleUpload]):
-    """Tries an uploaded bundle."""
+    """The handler of uploaded bundles."""
 
     model = BundleUpload
 
-    def order(self, job: BundleUpload) -> BundleOrder:
-        """Unpack it and run it on a known image."""
+    def create_order(self, job: BundleUpload) -> BundleOrder:
+        """Return the order to unpack the bundle and try it on a known image."""
         return BundleOrder(archive=job.archive, folder=job.folder / "bundle", max_bytes=settings.BUNDLE_MAX_BYTES)
 
-    def happened(self, job: BundleUpload, event: Event) -> None:
-        """There is nothing but progress."""
+    def handle_event(self, job: BundleUpload, event: Event) -> None:
+        """Do nothing: the child sends no other events than progress."""
 
-    def succeeded(self, job: BundleUpload, result: dict[str, Any]) -> dict[str, Any]:
-        """Register it."""
-        return registry.accept_upload(job, job.folder / "bundle", result)
+    def store_result(self, job: BundleUpload, result: dict[str, Any]) -> dict[str, Any]:
+        """Register the bundle."""
+        return uploads.accept(job, job.folder / "bundle", result)
 
-    def ended(self, job: BundleUpload) -> None:
-        """The registry has its own copy; of what was refused nothing is kept but the reason."""
-        registry.forget_upload(job)
+    def clean_up(self, job: BundleUpload) -> None:
+        """Delete the files: the registry has a copy of an accepted bundle, a refused one is not kept."""
+        uploads.delete_files(job)

@@ -14,7 +14,7 @@ from patchvote.cases import pixel_cache, services
 from patchvote.cases.inference import batches
 from patchvote.cases.models import Analysis
 from patchvote.jobs import ledger
-from patchvote.registry import services as registry
+from patchvote.registry import promotions
 from testing.images import encode, noise
 from tests.cases.inference.test_worker import states
 
@@ -161,7 +161,7 @@ def test_a_part_of_another_version_is_begun_in_its_turn(
 ) -> None:
     for _ in range(2):
         submit(ana)
-    registry.promote(second_version, gate=False)
+    promotions.promote(second_version, gate=False)
     for _ in range(2):
         submit(ana)
     work()

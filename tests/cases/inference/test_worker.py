@@ -16,7 +16,7 @@ from patchvote.cases.inference import model_cache, worker
 from patchvote.cases.models import Analysis, Case
 from patchvote.jobs import ledger
 from patchvote.jobs.models import State, Worker
-from patchvote.registry import services as registry
+from patchvote.registry import promotions
 from testing.images import encode, noise
 
 SMALL = encode(noise(230, 230))
@@ -184,7 +184,7 @@ def test_the_next_champion_is_loaded_before_its_first_case(
 ) -> None:
     submit(ana)
     work()
-    registry.promote(second_version, gate=False)
+    promotions.promote(second_version, gate=False)
     model_cache._loaded.pop(second_version.sha256, None)
     monkeypatch.setattr(model_cache, "_preloaded", tiny_champion.sha256)
     worker.preload_champion()

@@ -1,4 +1,4 @@
-"""Training in the admin: data sets, runs, and the page on which a model is compared and promoted."""
+"""Admin pages of data sets, training runs and comparisons."""
 
 from patchvote.training.admin import comparisons, data_sets, runs
 

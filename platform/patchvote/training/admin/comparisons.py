@@ -1,4 +1,4 @@
-"""Comparisons in the admin, and the page on which a model version is compared with the champion and promoted."""
+"""Admin pages of comparisons, with the page that compares a model version with the champion and promotes it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from django.views.decorators.http import require_POST
 from patchvote.accounts.models import current_user
 from patchvote.jobs.models import State
 from patchvote.jobs.supervised_admin import SupervisedJobAdmin
-from patchvote.registry import services as registry
+from patchvote.registry import promotions
 from patchvote.registry.gate import SHORTEST_REASON, decide
 from patchvote.registry.models import ModelVersion
+from patchvote.registry.services import NoChampionError, champion
 from patchvote.training import comparisons, data_sets, differences
 from patchvote.training.models import Comparison, DataSet
 
 
 class CompareForm(forms.Form):
-    """On which data sets to compare."""
+    """The form that chooses the data sets of a comparison."""
 
     data_sets = forms.ModelMultipleChoiceField(
         DataSet.objects.none(),
@@ -36,13 +37,13 @@ class CompareForm(forms.Form):
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Offer those that passed their check."""
+        """Offer the data sets that passed their check."""
         super().__init__(*args, **kwargs)
         self.fields["data_sets"].queryset = data_sets.usable()  # type: ignore[attr-defined]  # a ModelChoiceField
 
 
 class PromoteForm(forms.Form):
-    """Why, where the gate asks."""
+    """The form that promotes a version, with a reason if the gate requires one."""
 
     reason = forms.CharField(
         label=_("Reason"), required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 3, "cols": 70})
@@ -51,7 +52,7 @@ class PromoteForm(forms.Form):
 
 @admin.register(Comparison)
 class ComparisonAdmin(SupervisedJobAdmin):
-    """Comparisons, and promoting."""
+    """The admin of comparisons, with the page that promotes a version."""
 
     detail_template = "admin/training/_comparison.html"
     list_display = ["__str__", "status", "images", "patients", "created_by", "queued_at"]
@@ -60,7 +61,7 @@ class ComparisonAdmin(SupervisedJobAdmin):
     fieldsets = [(None, {"fields": ["candidate"]})]
 
     def get_urls(self) -> list[Any]:
-        """With the page on which one promotes."""
+        """Add the pages that compare and promote a version."""
         promote = self.admin_site.admin_view(self.promote_page)
         compare = self.admin_site.admin_view(require_POST(self.compare))
         return [
@@ -81,26 +82,26 @@ class ComparisonAdmin(SupervisedJobAdmin):
         if form.is_valid():
             try:
                 comparisons.start(candidate, among=form.cleaned_data["data_sets"], by=current_user(request))
-            except (comparisons.ComparisonRefusedError, registry.NoChampionError) as refusal:
+            except (comparisons.ComparisonRefusedError, NoChampionError) as refusal:
                 messages.warning(request, str(refusal))
         return redirect("admin:training_promote", candidate.pk)
 
     def promote_page(self, request: HttpRequest, version: Any) -> HttpResponse:
-        """Candidate and champion side by side; promoting, where the gate opens or a reason outweighs it."""
+        """Show candidate and champion side by side; promote the candidate if the gate or a reason allows it."""
         candidate = get_object_or_404(ModelVersion, pk=version)
         if not request.user.has_perm("registry.view_modelversion"):
             raise PermissionDenied
-        champion = _champion()
-        comparison = comparisons.latest(candidate, champion) if champion else None
-        evidence = comparisons.evidence_for(candidate, champion) if champion else None
+        serving = _champion()
+        comparison = comparisons.latest(candidate, serving) if serving else None
+        evidence = comparisons.evidence_for(candidate, serving) if serving else None
         form = PromoteForm(request.POST or None)
-        may = request.user.has_perm("registry.promote_modelversion")
+        may_promote = request.user.has_perm("registry.promote_modelversion")
         if request.method == "POST" and form.is_valid():
-            if not may:
+            if not may_promote:
                 raise PermissionDenied
             try:
                 comparisons.promote(candidate, by=current_user(request), reason=form.cleaned_data["reason"])
-            except registry.PromotionRefusedError as refusal:
+            except promotions.PromotionRefusedError as refusal:
                 form.add_error("reason", str(refusal))
             else:
                 messages.success(request, _("From now on %(version)s serves new cases.") % {"version": candidate})
@@ -109,16 +110,16 @@ class ComparisonAdmin(SupervisedJobAdmin):
             **self.admin_site.each_context(request),
             "title": _("Compare and promote"),
             "subtitle": str(candidate),
-            "opts": ModelVersion._meta,  # noqa: SLF001 (what the admin's templates take)
+            "opts": ModelVersion._meta,  # noqa: SLF001 (the admin's templates need it)
             "original": candidate,
             "candidate": candidate,
-            "champion": champion,
-            "versions": [version for version in (champion, candidate) if version is not None],
+            "champion": serving,
+            "versions": [version for version in (serving, candidate) if version is not None],
             "comparison": comparison,
-            "decision": decide(candidate, evidence, champion=champion),
+            "decision": decide(candidate, evidence, champion=serving),
             "form": form,
             "shortest_reason": SHORTEST_REASON,
-            "may_promote": may,
+            "may_promote": may_promote,
             "compare_form": CompareForm() if admin.ModelAdmin.has_add_permission(self, request) else None,
         }
         if comparison is not None:
@@ -135,7 +136,7 @@ class ComparisonAdmin(SupervisedJobAdmin):
 
 
 def result_context(comparison: Comparison) -> dict[str, Any]:
-    """What `_comparison.html` shows; nothing before there is a result."""
+    """Return the context of `_comparison.html`; empty until there is a result."""
     if comparison.state != State.SUCCEEDED:
         return {}
     return {
@@ -148,6 +149,6 @@ def result_context(comparison: Comparison) -> dict[str, Any]:
 
 def _champion() -> ModelVersion | None:
     try:
-        return registry.champion()
-    except registry.NoChampionError:
+        return champion()
+    except NoChampionError:
         return None

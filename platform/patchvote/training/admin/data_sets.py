@@ -1,4 +1,4 @@
-"""Data sets in the admin."""
+"""Admin pages of data sets."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from patchvote.training.models import DataSet, DataSetImage
 from patchvote.training.overview import overview
 
 _THUMBNAIL = 240
-"""Longest side, in pixels."""
+"""The longest side of a thumbnail in pixels."""
 
 
 @admin.register(DataSet)
 class DataSetAdmin(SupervisedJobAdmin):
-    """Data sets: added from a zip, a folder or reviewed cases; looked at; deleted while nothing was made of them."""
+    """The admin of data sets: add one from a zip, a folder or reviewed cases, inspect it, delete it while unused."""
 
     form = DataSetForm
     add_form_template = "admin/training/dataset_add.html"
@@ -70,7 +70,7 @@ class DataSetAdmin(SupervisedJobAdmin):
         return admin.ModelAdmin.has_add_permission(self, request)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody deletes what a run used, nor what something is at work on. A comparison keeps its numbers."""
+        """Deny deleting a data set that a run used or a job is using; an ended comparison keeps its numbers anyway."""
         if obj is not None and (
             not obj.ended or obj.runs.exists() or obj.comparisons.filter(state__in=OPEN_STATES).exists()
         ):
@@ -78,7 +78,7 @@ class DataSetAdmin(SupervisedJobAdmin):
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
     def get_actions(self, request: HttpRequest) -> Any:
-        """Without deleting many at once: each is looked at first."""
+        """Remove the bulk deletion: each data set needs its own check."""
         actions = super().get_actions(request)
         actions.pop("delete_selected", None)
         return actions
@@ -87,7 +87,7 @@ class DataSetAdmin(SupervisedJobAdmin):
         obj.created_by = current_user(request)
         try:
             form.store(obj)
-        except DataSetRefusedError as refusal:  # it fitted a moment ago
+        except DataSetRefusedError as refusal:  # it has become invalid since the form was checked
             raise BadRequest(str(refusal)) from refusal
 
     def delete_model(self, request: HttpRequest, obj: DataSet) -> None:
@@ -104,7 +104,7 @@ class DataSetAdmin(SupervisedJobAdmin):
         return {"overview": overview(job), "runs": job.runs.all()[:20]}
 
     def thumbnail(self, request: HttpRequest, pk: Any, image: int) -> HttpResponse:
-        """An image of a data set, small and re-encoded."""
+        """Return a small, re-encoded copy of an image of a data set."""
         data_set = self.visible(request, pk)
         row = data_set.images.filter(pk=image).first()
         if row is None:

@@ -1,4 +1,4 @@
-"""Training runs in the admin."""
+"""Admin pages of training runs."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from patchvote.training.options import FITTING, LABELS, grid_name
 from trainer.options import FitOptions
 from trainer.worker.protocol import LOG_FILE
 
-_OPEN = ("network",)
-"""The fieldset with this option is not folded away."""
+_EXPANDED = {"network", "protocol"}
+"""The fieldsets with these options are expanded, all others collapsed."""
 
 _REPORT_POLICY = {
     "default-src": ["'none'"],
@@ -38,12 +38,12 @@ _REPORT_POLICY = {
     "frame-ancestors": ["'self'"],
     "sandbox": ["allow-popups", "allow-downloads"],
 }
-"""The report is a page of its own: its styles lie in it, and it runs nothing."""
+"""The Content-Security-Policy of the report: a page with inline styles and without scripts."""
 
 
 @admin.register(TrainingRun)
 class RunAdmin(SupervisedJobAdmin):
-    """Training runs: started with a form whose defaults are good, watched, cancelled."""
+    """The admin of training runs: start, watch and cancel them."""
 
     form = RunForm
     add_form_template = "admin/training/run_add.html"
@@ -58,11 +58,11 @@ class RunAdmin(SupervisedJobAdmin):
     search_fields = ["name", "note", "data_set__name"]
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """The first ones open, the others folded away."""
+        """Collapse the fieldsets of advanced options."""
         if obj is not None:
             return [(None, {"fields": ["name"]})]
         offered = [
-            (title, {"fields": names, "classes": [] if _OPEN[0] in names or "protocol" in names else ["collapse"]})
+            (title, {"fields": names, "classes": [] if _EXPANDED.intersection(names) else ["collapse"]})
             for title, names in FITTING.items()
         ]
         return [(None, {"fields": ["data_set", "name", "note"]}), *offered]
@@ -82,14 +82,14 @@ class RunAdmin(SupervisedJobAdmin):
         return admin.ModelAdmin.has_add_permission(self, request)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> Any:
-        """As another run was: `?again=<its id>`."""
+        """Return the options of the run that `?again=<id>` names, or the name of the newest run."""
         initial = super().get_changeform_initial_data(request)
         other = _run_of(str(initial.pop("again", "")))
         if other is None:
             newest = TrainingRun.objects.first()
             return {"name": newest.name} | initial if newest else initial
         given = {"data_set": other.data_set_id, "name": other.name, "note": other.note}
-        return given | _plain(other.options)
+        return given | _with_grid_name(other.options)
 
     def save_model(self, request: HttpRequest, obj: TrainingRun, form: Any, change: bool) -> None:
         obj.created_by = current_user(request)
@@ -100,7 +100,7 @@ class RunAdmin(SupervisedJobAdmin):
         return found.select_related("data_set", "model_version", "created_by")
 
     def live_context(self, request: HttpRequest, job: TrainingRun) -> dict[str, Any]:
-        """With curves and the log's end."""
+        """Add the learning curves and the end of the log."""
         total = job.fold_count
         latest = job.epochs.last()
         return super().live_context(request, job) | {
@@ -115,13 +115,13 @@ class RunAdmin(SupervisedJobAdmin):
 
     def detail_context(self, request: HttpRequest, job: TrainingRun) -> dict[str, Any]:
         return {
-            "options": _in_words(job.options),
+            "options": _option_rows(job.options),
             "has_report": job.state == State.SUCCEEDED and job.report.is_file(),
             "fold_rows": job.folds.all(),
         }
 
     def estimate(self, request: HttpRequest) -> JsonResponse:
-        """How long a run with the options of a form would take, in words."""
+        """Return how long a run with the options of the form would take."""
         form = RunForm(request.GET)
         if not self.has_add_permission(request) or not form.is_valid() or form.options is None:
             return JsonResponse({"text": ""})
@@ -130,11 +130,11 @@ class RunAdmin(SupervisedJobAdmin):
 
     @method_decorator([csp_replace(_REPORT_POLICY), xframe_options_sameorigin])
     def report(self, request: HttpRequest, pk: Any) -> Any:
-        """The study's report."""
+        """Return the report of the run's study."""
         return self._file(request, pk, "report.html", "text/html; charset=utf-8")
 
     def log(self, request: HttpRequest, pk: Any) -> Any:
-        """The whole log of the run's processes."""
+        """Return the complete log of the run's processes."""
         return self._file(request, pk, LOG_FILE, "text/plain; charset=utf-8")
 
     def _file(self, request: HttpRequest, pk: Any, name: str, content_type: str) -> HttpResponse | FileResponse:
@@ -154,11 +154,11 @@ class RunAdmin(SupervisedJobAdmin):
 
     @admin.display(description=_("balanced accuracy"))
     def balanced_accuracy(self, run: TrainingRun) -> str:
-        return _figure(run, "balanced_accuracy")
+        return _metric(run, "balanced_accuracy")
 
     @admin.display(description="AUC")
     def auc(self, run: TrainingRun) -> str:
-        return _figure(run, "auc")
+        return _metric(run, "auc")
 
     @admin.display(description=_("model version"), ordering="model_version")
     def version_link(self, run: TrainingRun) -> str:
@@ -168,31 +168,31 @@ class RunAdmin(SupervisedJobAdmin):
         return format_html('<a href="{}">{}</a>', url, run.model_version)
 
 
-def _figure(run: TrainingRun, name: str) -> str:
+def _metric(run: TrainingRun, name: str) -> str:
     value = run.metrics.get(name, {}).get("value") if run.metrics else None
     return "-" if value is None else f"{value:.3f}"
 
 
 def _run_of(identifier: str) -> TrainingRun | None:
-    """The run of an identifier that somebody typed, if it is one."""
+    """Return the run with an id from the query string; None if it is not a UUID or there is no such run."""
     try:
         return TrainingRun.objects.filter(pk=uuid.UUID(identifier)).first()
     except ValueError:
         return None
 
 
-def _plain(options: dict[str, Any]) -> dict[str, Any]:
-    """A run's options, with the grid by its name."""
+def _with_grid_name(options: dict[str, Any]) -> dict[str, Any]:
+    """Replace the grid of a run's options by its name."""
     if "grid" not in options:
         return options
     grid = PatchGrid.model_validate(options["grid"])
     return {**options, "grid": grid_name(grid) or f"{grid.size} / {grid.stride}"}
 
 
-def _in_words(options: dict[str, Any]) -> list[tuple[Any, Any, bool]]:
-    """Name, value, and whether it is not the default, of all options of a run, as they were stored."""
-    default = _plain(FitOptions().model_dump(mode="json"))
+def _option_rows(options: dict[str, Any]) -> list[tuple[Any, Any, bool]]:
+    """Return the label and value of each stored option, and whether the value differs from the default."""
+    default = _with_grid_name(FitOptions().model_dump(mode="json"))
     return [
         (LABELS.get(name, name), ", ".join(value) if isinstance(value, list) else value, value != default.get(name))
-        for name, value in _plain(options).items()
+        for name, value in _with_grid_name(options).items()
     ]

@@ -1,1 +1,1 @@
-"""Tags and filters of training's templates."""
+"""Tags and filters of the templates of training."""

@@ -1,4 +1,4 @@
-"""Durations and stages of work in templates."""
+"""Template filters and tags for durations and stages of work."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ register.filter("duration", in_words)
 
 @register.simple_tag
 def stage(text: str) -> str:
-    """A stage as the training process calls it, in the reader's language; the count behind it stays as it is."""
+    """Translate the stage that a training process reported; the count behind it is unchanged."""
     words, space, count = text.rpartition(" ")
     return f"{gettext(words)}{space}{count}" if count[:1].isdigit() else gettext(text)

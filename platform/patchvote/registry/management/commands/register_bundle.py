@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from classifier.bundle import BundleError
-from patchvote.registry import services
+from patchvote.registry import promotions, services
 
 
 class Command(BaseCommand):
@@ -25,8 +25,8 @@ class Command(BaseCommand):
         try:
             version = services.register(folder)
             if champion:
-                services.promote(version, gate=False)
-        except (BundleError, services.PromotionRefusedError) as error:
+                promotions.promote(version, gate=False)
+        except (BundleError, promotions.PromotionRefusedError) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(
             f"{version} ({version.sha256[:12]})in {settings.DATA_DIR}{': serves new cases' if champion else ''}"
