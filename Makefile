@@ -51,7 +51,7 @@ MINUTES ?= 20
 CASES ?= 2000
 WORKERS ?= 2
 soak: $(VENV)/.test-ready
-	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --cases $(CASES) --workers $(WORKERS) \
+	@$(BIN)/python -m testing.faults.soak --minutes $(MINUTES) --cases $(CASES) --workers $(WORKERS) \
 		$(if $(SEED),--seed $(SEED)) $(if $(POSTGRES),--postgres)
 
 check: $(VENV)/.test-ready

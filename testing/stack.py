@@ -20,6 +20,8 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from testing.paths import ROOT
 from testing.postgres import create_database, drop_database
+from testing.prepared import ADMIN_PASSWORD, copy_prepared
+from testing.processes import alive
 
 
 class Stack:
@@ -28,15 +30,23 @@ class Stack:
     Where DATABASE_URL names a PostgreSQL server, it uses a new database there, else SQLite in its data folder.
     """
 
-    admin_password = "correct horse battery"
+    admin_password = ADMIN_PASSWORD
+    command = [sys.executable, "manage.py", "up"]
+    prepared = True
+    """Whether the first start finds a data folder that is set up already: this saves 15 seconds of processor time."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
+        """Choose a port and a database.
+
+        Args:
+            folder: The data folder.
+            environment: Environment variables of the installation.
+        """
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.folder = folder
-        self.output = ""
         self.environment = {
             **{k: v for k, v in os.environ.items() if k not in {"DATABASE_URL", "REDIS_URL"}},
             **({} if "DATABASE_URL" in environment else self._own_database()),
@@ -59,23 +69,40 @@ class Stack:
 
     def start(self) -> None:
         """Start the installation and wait until it is ready."""
+        self.prepare()
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "manage.py", "up"], cwd=ROOT, env=self.environment, stdout=log, stderr=log
-            )
+            self._process = subprocess.Popen(self.command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
         self.wait_for("to be ready", lambda: "Patchvote is ready" in self.printed(), seconds=180)
 
+    def prepare(self) -> None:
+        """Fill the data folder before the first start; where it is not empty, or the test wants none, do nothing."""
+        if self.prepared and not (self.folder.exists() and any(self.folder.iterdir())):
+            copy_prepared(self.folder, database="DATABASE_URL" not in self.environment)
+
     def stop(self) -> int:
-        """Send Ctrl-C and return the exit status."""
+        """Send Ctrl-C and return the exit status; raise AssertionError if a process is still alive afterwards."""
         assert self._process is not None
+        running = self.processes()
         self._process.send_signal(signal.SIGINT)
-        return self._process.wait(60)
+        status = self.wait(60)
+        left = [name for name, pid in running.items() if pid and alive(pid)]
+        assert not left, f"still alive: {', '.join(left)}"
+        return status
+
+    def wait(self, seconds: float) -> int:
+        """Wait until `manage.py up` has ended and return its exit status."""
+        assert self._process is not None
+        return self._process.wait(seconds)
+
+    def log(self) -> str:
+        """Return what `manage.py up` has printed."""
+        return self._log.read_text()
 
     def printed(self) -> str:
         """Return what `manage.py up` has printed; raise AssertionError if it has failed."""
         if self._process is not None and self._process.poll() not in {None, 0}:
-            raise AssertionError(f"manage.py up ended: {self._log.read_text()}")
-        return self._log.read_text()
+            raise AssertionError(f"manage.py up ended: {self.log()}")
+        return self.log()
 
     def manage(self, *arguments: str) -> str:
         """Run a management command and return its output."""

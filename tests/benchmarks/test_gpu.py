@@ -1,21 +1,20 @@
-"""The benchmark of a GPU runs on a CPU as well, with tiny sizes."""
+"""The GPU benchmark also runs on a CPU, with tiny sizes."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks import chips
 from benchmarks.load import covered, flops
 from classifier import networks
-from tests.benchmarks.commands import run
 
 
 @pytest.mark.slow
-def test_it_runs_on_a_cpu_and_says_so(tmp_path: Path) -> None:
+def test_it_runs_on_a_cpu_and_says_so(run: Any) -> None:
     options = ["--device", "cpu", "--network", "squeezenet", "--batch", "1", "--batch", "2", "--seconds", "0.01"]
-    printed, figures = run("gpu", tmp_path, *options, "--images", "3", "--decoders", "2")
+    printed, figures = run("gpu", *options, "--images", "3", "--decoders", "2")
     assert "THESE ARE A CPU'S FIGURES" in printed
     assert [row["way"] for row in figures["bare"]] == [
         "float32, contiguous",

@@ -1,18 +1,17 @@
-"""The benchmark of the history fills two databases and asks for every page."""
+"""The benchmark of the case list fills two databases and requests every page."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.history_pages import PAGES
-from tests.benchmarks.commands import run
 
 
 @pytest.mark.slow
-def test_it_measures_every_page_for_its_people(tmp_path: Path) -> None:
-    printed, figures = run("history", tmp_path, "--cases", "60", "--many", "150", "--repeats", "1")
+def test_it_measures_every_page_for_its_people(run: Any) -> None:
+    printed, figures = run("history", "--cases", "60", "--many", "150", "--repeats", "1")
     assert len(figures["pages"]) == sum(len(people) for _, people, _ in PAGES)
     assert figures["database"].startswith("sqlite 3.")
     for page in figures["pages"]:

@@ -1,4 +1,4 @@
-"""The benchmark of memory reads what an installation's processes use."""
+"""The memory benchmark reads how much memory the processes of an installation use."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks import processes
-from tests.benchmarks.commands import run
 
 
 @pytest.mark.slow
-def test_it_prints_memory_on_the_way_and_growth(tmp_path: Path) -> None:
-    printed, figures = run("memory", tmp_path, "--images", "12", "--clients", "2")
+def test_it_prints_memory_on_the_way_and_growth(run: Any, prepared: None) -> None:
+    printed, figures = run("memory", "--images", "12", "--clients", "2")
     assert figures["points"].keys() == {"1", "12"}
     for point in figures["points"].values():
         assert point["inference"]["rss"] > point["inference"]["uss"] > 50

@@ -14,13 +14,12 @@ from benchmarks.serving_report import print_report
 from benchmarks.serving_turns import _rate
 from benchmarks.thesis_service import analyse, make_weights
 from benchmarks.watcher import Ended
-from tests.benchmarks.commands import run
 
 
 @pytest.mark.slow
-def test_it_prints_a_table_and_ratios(tmp_path: Path) -> None:
-    options = ["--clients", "1", "--clients", "2", "--seconds", "2", "--warm-up", "1", "--rounds", "1"]
-    printed, figures = run("serving", tmp_path, *options, "--images", "2", "--queued", "3", "--network", "squeezenet")
+def test_it_prints_a_table_and_ratios(run: Any, prepared: None) -> None:
+    options = ["--clients", "1", "--clients", "2", "--seconds", "0.5", "--warm-up", "0.2", "--rounds", "1"]
+    printed, figures = run("serving", *options, "--images", "2", "--queued", "3", "--network", "squeezenet")
     assert re.search(r"bare forward pass.*\(the platform computes on cpu \w+\)", printed)
     assert re.search(r"^ +1 +\d+\.\d\d +\d+\.\d +\d+%", printed, re.MULTILINE)
     assert re.search(r"with at least \d+ images waiting: median \d+ ms", printed)

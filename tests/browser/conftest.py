@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, StorageState, sync_playwright
 
+from testing.browser import Watched
 from testing.images import encode, noise
 from testing.stack import Stack
 
@@ -27,14 +29,14 @@ ARGUMENTS = [
 
 
 def chromium() -> str | None:
-    """The browser that CHROMIUM names, else the first that is installed."""
+    """Return the browser that CHROMIUM names, else the first that is installed."""
     given = os.environ.get("CHROMIUM")
     return next(filter(None, map(shutil.which, [given] if given else NAMES)), None)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """For one module and no longer: while Playwright's event loop is there, Django refuses the database."""
+    """A browser for one module and no longer: while Playwright's event loop runs, Django refuses the database."""
     executable = chromium()
     if executable is None:
         sentence = "no Chromium is installed (scripts/install-chromium)"
@@ -47,52 +49,20 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
-class Watched:
-    """Opens pages that remember what their console said."""
-
-    def __init__(self, browser: Browser, stack: Stack) -> None:
-        self._browser = browser
-        self._contexts: list[Any] = []
-        self.stack = stack
-        self.complaints: list[str] = []
-        self.expected: list[str] = []
-        """Parts of complaints that a test provokes."""
-
-    def open(self, **options: Any) -> Page:
-        """A page of a new visitor."""
-        context = self._browser.new_context(base_url=self.stack.url, **options)
-        context.set_default_timeout(30_000)
-        self._contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda said: said.type in {"error", "warning"} and self._complain(page, said.text))
-        page.on("pageerror", lambda error: self._complain(page, str(error)))
-        page.on("response", lambda answer: answer.status >= 500 and self._complain(page, f"{answer.status}"))
-        return page
-
-    def signed_in(self, name: str = "admin", password: str | None = None, **options: Any) -> Page:
-        """A page of a person, on the history."""
-        page = self.open(**options)
-        page.goto("/account/sign-in/")
-        page.fill("[name=username]", name)
-        page.fill("[name=password]", password or self.stack.admin_password)
-        page.press("[name=password]", "Enter")
-        page.wait_for_url("**/cases/")
-        return page
-
-    def close(self) -> None:
-        """Ends all visits; fails if a browser complained."""
-        for context in self._contexts:
-            context.close()
-        unexpected = [line for line in self.complaints if not any(part in line for part in self.expected)]
-        assert not unexpected, "\n".join(unexpected)
-
-    def _complain(self, page: Page, text: str) -> None:
-        self.complaints.append(f"{page.url}: {text}")
+@pytest.fixture(scope="module")
+def session(browser: Browser, stack: Stack) -> StorageState:
+    """The cookies of the first admin, who signs in once per module."""
+    watched = Watched(browser, stack)
+    page = watched.sign_in("admin", stack.admin_password)
+    cookies = page.context.storage_state()
+    watched.close()
+    return cookies
 
 
 @pytest.fixture
-def visit(browser: Browser, stack: Stack) -> Iterator[Watched]:
-    watched = Watched(browser, stack)
+def visit(browser: Browser, stack: Stack, session: StorageState) -> Iterator[Watched]:
+    """Opens pages; fails the test if the browser complained of one of them."""
+    watched = Watched(browser, stack, session)
     yield watched
     watched.close()
 
@@ -117,3 +87,31 @@ def submitted(picture: Path) -> Any:
         page.wait_for_selector(".summary .verdict:is(.benign, .malignant)", timeout=60_000)
 
     return submit
+
+
+IGNORED: dict[str, list[str]] = {}
+"""Violations of Django's own templates and of Swagger UI: selectors by rule of axe-core."""
+
+
+@pytest.fixture(scope="session")
+def accessible() -> Callable[[Page], None]:
+    """Fails unless axe-core finds a page without violation in the light and in the dark theme."""
+    axe = Axe()
+
+    def check(page: Page) -> None:
+        found = []
+        for theme in ("light", "dark"):
+            page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+            found += [f"{theme}: {line}" for line in _violations(axe, page)]
+        assert not found, f"{page.url}\n" + "\n".join(found)
+
+    return check
+
+
+def _violations(axe: Axe, page: Page) -> Iterator[str]:
+    for violation in axe.run(page).response["violations"]:
+        for node in violation["nodes"]:
+            target = " ".join(map(str, node["target"]))
+            if not any(selector in target for selector in IGNORED.get(violation["id"], [])):
+                details = "; ".join(one["message"] for one in [*node["any"], *node["all"], *node["none"]])
+                yield f"{violation['id']}: {violation['help']}\n    {target}: {node['html'][:200]}\n    {details}"

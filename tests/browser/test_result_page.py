@@ -102,6 +102,6 @@ def test_others_cases_are_not_found(visit: Any, submitted: Any, stack: Any) -> N
     submitted(admin)
     stack.create_user("olga", "a long enough word", "submitter")
     visit.expected.append("404 (Not Found)")
-    olga = visit.signed_in("olga", "a long enough word")
+    olga = visit.sign_in("olga", "a long enough word")
     olga.goto(admin.url)
     expect(olga.get_by_role("heading", level=1)).to_have_text("There is nothing here")

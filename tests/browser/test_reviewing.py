@@ -25,7 +25,7 @@ def pictures(tmp_path: Path) -> list[Path]:
 
 def test_a_case_is_reviewed_with_the_keyboard(visit: Any, submitted: Any, stack: Any, pictures: list[Path]) -> None:
     stack.create_user("rita", "a long enough word", "reviewer")
-    rita = visit.signed_in("rita", "a long enough word")
+    rita = visit.sign_in("rita", "a long enough word")
     submitted(rita, *pictures, reference="to review")
     first, second = rita.locator("section.review").all()
 

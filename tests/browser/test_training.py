@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Watched
+from testing.browser import Watched
 from tests.training.conftest import pack
 from trainer.synthetic.dataset import write_tree
 

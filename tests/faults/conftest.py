@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from random import Random
 
 import pytest
 
+from testing.faults.installation import SHORT_WAITS, Installation
+from testing.faults.pictures import Pool
 from testing.stack import Client
-from tests.faults.installation import Installation
-from tests.faults.pictures import Pool
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +22,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
 @pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Iterator[Installation]:
     """Two inference workers and two sweeps on SQLite."""
-    running = Installation(tmp_path_factory.mktemp("faults") / "data", pool.bundle)
+    running = Installation(tmp_path_factory.mktemp("faults") / "data", pool.bundle, **SHORT_WAITS)
     running.start()
     yield running
     assert running.stop() == 0
@@ -35,7 +37,7 @@ def on_postgres(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Iterato
         pytest.skip(MISSING)
     folder = tmp_path_factory.mktemp("faults-postgres")
     with Postgres(folder) as server:
-        running = Installation(folder / "data", pool.bundle, server=server)
+        running = Installation(folder / "data", pool.bundle, server=server, **SHORT_WAITS)
         running.start()
         yield running
         assert running.stop() == 0
@@ -43,7 +45,7 @@ def on_postgres(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Iterato
 
 @pytest.fixture
 def client(installation: Installation) -> Client:
-    """An API client, once everything is back that another test killed."""
+    """An API client, as soon as all processes are up again that another test killed."""
     installation.settled()
     return installation.connected()
 
@@ -51,3 +53,11 @@ def client(installation: Installation) -> Client:
 @pytest.fixture
 def chance() -> Random:
     return Random(0)
+
+
+@pytest.fixture
+def seed() -> int:
+    """The seed of random faults: always the same unless SEED is set. `make soak` draws its own."""
+    chosen = int(os.environ.get("SEED", "2027"))
+    sys.stdout.write(f"SEED={chosen}\n")
+    return chosen

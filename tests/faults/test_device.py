@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
+from testing.faults.following import attempts, whole
 from testing.paths import ROOT
 from testing.stack import Stack
-from tests.faults.following import attempts, whole
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from testing.faults.installation import Installation, pid_of
+from testing.faults.pictures import Pool
 from testing.images import encode, noise
+from testing.processes import kill
 from testing.stack import Client
-from tests.faults.installation import Installation, kill, pid_of
-from tests.faults.pictures import Pool
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 

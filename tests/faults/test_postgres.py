@@ -7,11 +7,11 @@ from random import Random
 
 import pytest
 
+from testing.faults.following import steps, whole
+from testing.faults.injections import busy_worker, locked_database, restarted_database
+from testing.faults.installation import Installation
+from testing.faults.pictures import Pool
 from testing.images import encode, noise
-from tests.faults.following import steps, whole
-from tests.faults.injections import busy_worker, locked_database, restarted_database
-from tests.faults.installation import Installation
-from tests.faults.pictures import Pool
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
@@ -34,6 +34,6 @@ def test_a_locked_table_delays_and_loses_nothing(on_postgres: Installation, chan
     case = client.submit(encode(noise(1200, 1200)), reference="locked")
     busy_worker(on_postgres, chance)
     with locked_database(on_postgres, chance):
-        time.sleep(15)
+        time.sleep(on_postgres.lease + 3)
     assert whole(client.finished(case))
     assert whole(client.finished(client.submit(pool.files[0], reference="after the lock")))

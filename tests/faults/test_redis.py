@@ -1,4 +1,4 @@
-"""Redis goes away, hangs, and comes back: uploads are taken all the while, and work goes on by itself."""
+"""Redis stops, hangs and comes back: uploads are accepted all the time, and workers continue by themselves."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from random import Random
 
 import pytest
 
+from testing.faults.following import whole, works
+from testing.faults.injections import busy_worker, redis_away, redis_hangs
+from testing.faults.installation import Installation
+from testing.faults.pages import SignedIn
+from testing.faults.pictures import Pool
 from testing.images import encode, noise
 from testing.stack import Client
-from tests.faults.following import whole, works
-from tests.faults.injections import busy_worker, redis_away, redis_hangs
-from tests.faults.installation import Installation
-from tests.faults.pages import SignedIn
-from tests.faults.pictures import Pool
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 BACK_SECONDS = 10
-"""From Redis's return until waiting cases go on: we promise it."""
+"""The promised time from the return of Redis until a worker claims waiting cases."""
 
 
 def test_without_redis_cases_are_taken_and_the_page_says_that_they_wait(

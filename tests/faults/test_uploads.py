@@ -18,14 +18,15 @@ import numpy as np
 import pytest
 import requests
 
+from testing.faults.audit import files_out_of_place
+from testing.faults.following import whole
+from testing.faults.injections import busy_worker, killed_web_master, killed_web_worker, locked_database
+from testing.faults.installation import Installation
+from testing.faults.pages import SignedIn
+from testing.faults.pictures import Pool
 from testing.images import encode
+from testing.processes import kill
 from testing.stack import Client
-from tests.faults.audit import files_out_of_place
-from tests.faults.following import whole
-from tests.faults.injections import busy_worker, killed_web_master, killed_web_worker, locked_database
-from tests.faults.installation import Installation, kill
-from tests.faults.pages import SignedIn
-from tests.faults.pictures import Pool
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 

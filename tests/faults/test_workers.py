@@ -1,4 +1,4 @@
-"""Workers that die, freeze or are told to stop, and several of them at once: one result for each analysis."""
+"""Workers that die, freeze or have to stop, and several of them at once: each analysis has one result."""
 
 from __future__ import annotations
 
@@ -8,38 +8,23 @@ from random import Random
 
 import pytest
 
+from testing.faults.following import attempts, steps, whole, works
+from testing.faults.injections import busy_worker, clock_back, frozen_worker, killed_worker, step_clock
+from testing.faults.installation import Installation, pid_of
+from testing.faults.pictures import Pool
 from testing.images import encode, noise
+from testing.processes import alive, kill
 from testing.stack import Client
-from tests.faults.campaign import claimed_again
-from tests.faults.following import attempts, steps, whole, works
-from tests.faults.injections import busy_worker, clock_back, frozen_worker, killed_worker, step_clock
-from tests.faults.installation import Installation, alive, kill, pid_of
-from tests.faults.pictures import Pool
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
-AGAIN_SECONDS = 15
-"""From a worker's death until its job is claimed again: we promise it."""
 STOP_SECONDS = 15
-"""From SIGTERM until a worker is gone: we promise it, and supervisors kill what takes longer."""
+"""The promised time from SIGTERM until a worker has ended. A supervisor kills a worker that takes longer."""
 
 
 def large(count: int, side: int = 1200) -> list[bytes]:
-    """Images that take a second or more each."""
+    """Return images that take a second or more each."""
     return [encode(noise(side, side, seed=seed)) for seed in range(count)]
-
-
-def test_the_job_of_a_killed_worker_is_claimed_again(
-    installation: Installation, client: Client, chance: Random
-) -> None:
-    case = client.submit(*large(1, side=2000), reference="killed")
-    with killed_worker(installation, chance) as killed:
-        assert killed.held, "the worker was not at work"
-    case = client.finished(case)
-    assert whole(case) and attempts(case) == [2]
-    (job,) = killed.held.items()
-    again = claimed_again(installation.database.journal(), *job)
-    assert again is not None and again - killed.began < AGAIN_SECONDS
 
 
 def test_a_late_result_is_discarded(installation: Installation, client: Client, chance: Random, pool: Pool) -> None:
@@ -54,7 +39,7 @@ def test_a_late_result_is_discarded(installation: Installation, client: Client, 
     assert client.get(case["url"]).json() == case
 
 
-def test_a_worker_that_is_told_to_stop_leaves_in_time_and_loses_nothing(
+def test_a_worker_that_gets_sigterm_ends_in_time_and_loses_nothing(
     installation: Installation, client: Client, chance: Random
 ) -> None:
     case = client.submit(*large(12), reference="told to stop")

@@ -1,10 +1,14 @@
-"""`manage.py up`: what `make run` does."""
+"""`manage.py up`, which `make run` executes."""
+
+from __future__ import annotations
 
 import os
 import signal
 import socket
 import subprocess
 import sys
+import xmlrpc.client
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ from typing import Any
 import pytest
 
 from testing.paths import ROOT
+from testing.processes import alive
 from testing.stack import Stack
 
 
@@ -59,6 +64,15 @@ def test_a_data_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
+def test_a_device_that_is_not_there_is_said_before_anything_starts(tmp_path: Path) -> None:
+    done = run_up(tmp_path, PATCHVOTE_DEVICE="cuda:99")
+    assert done.returncode == 1
+    assert "PATCHVOTE_DEVICE=cuda:99: The device cuda:99 is not there: PyTorch finds" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data" / "patchvote.sqlite3").exists()
+
+
 @pytest.mark.django_db
 def test_the_first_admin_is_made_once(capsys: Any) -> None:
     from patchvote.accounts.models import User
@@ -73,34 +87,87 @@ def test_the_first_admin_is_made_once(capsys: Any) -> None:
     assert setup.make_first_admin() is None  # the name is taken
 
 
+class NewStack(Stack):
+    """An installation whose first start sets up the data folder."""
+
+    prepared = False
+
+
+class InTerminal:
+    """An installation that was started in a terminal of its own, on an empty data folder.
+
+    Attributes:
+        stack: The installation.
+        printed: The lines until it was ready; they come at once, not when a buffer is full.
+        process: `manage.py up`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # A proxy is not asked for the machine's own health page.
+        proxy = "http://127.0.0.1:9"
+        self.stack = NewStack(folder, http_proxy=proxy, HTTP_PROXY=proxy, PATCHVOTE_RETRY_SECONDS="0")
+        self._terminal, end = os.openpty()
+        heard = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
+        self.process = subprocess.Popen(
+            [sys.executable, "manage.py", "up"],
+            cwd=ROOT, env=self.stack.environment, stdout=end, stderr=end, stdin=end, start_new_session=True,
+        )  # fmt: skip
+        signal.signal(signal.SIGHUP, heard)
+        os.close(end)
+        self.printed = b""
+        while b"is ready" not in self.printed:
+            self.printed += os.read(self._terminal, 1000)
+        self.open = True
+
+    def close(self) -> None:
+        """Close the terminal, which sends SIGHUP, and wait until `manage.py up` has ended."""
+        if self.open:
+            self.open = False
+            os.close(self._terminal)
+            self.process.send_signal(signal.SIGHUP)
+            self.process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InTerminal]:
+    """The tests of this module share three starts: this one, one under nohup and a second one on this data folder."""
+    running = InTerminal(tmp_path_factory.mktemp("up") / "data")
+    yield running
+    running.close()
+
+
 @pytest.mark.slow
-def test_a_closed_terminal_stops_everything(tmp_path: Path) -> None:
-    """And a proxy in the environment is not asked for one's own machine."""
-    stack = Stack(tmp_path / "data", http_proxy="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9")
-    terminal, end = os.openpty()
-    heard = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
-    process = subprocess.Popen(
-        [sys.executable, "manage.py", "up"], cwd=ROOT, env=stack.environment, stdout=end, stderr=end, stdin=end,
-        start_new_session=True,
-    )  # fmt: skip
-    signal.signal(signal.SIGHUP, heard)
-    os.close(end)
-    printed = b""
-    while b"is ready" not in printed:  # comes at once, not when a buffer is full
-        printed += os.read(terminal, 1000)
-    running = stack.processes()
-    os.close(terminal)
-    process.send_signal(signal.SIGHUP)
-    process.wait(60)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in running.values())
+def test_the_first_start_makes_an_admin_and_starts_all_processes(terminal: InTerminal) -> None:
+    assert b"The first admin was made" in terminal.printed
+    assert terminal.stack.admin_password.encode() not in terminal.printed
+    assert set(terminal.stack.processes()) == {"redis", "web", "inference", "training", "sweep"}
+    assert terminal.stack.client().get("health/").status_code == 200
+
+
+@pytest.mark.slow
+def test_nobody_else_can_read_the_data_folder(terminal: InTerminal) -> None:
+    stack = terminal.stack
     assert stack.folder.stat().st_mode & 0o077 == 0
     if "DATABASE_URL" not in stack.environment:
         assert (stack.folder / "patchvote.sqlite3").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.slow
-def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path: Path) -> None:
-    stack = Stack(tmp_path / "data")
+def test_a_second_installation_on_the_same_data_folder_is_refused(terminal: InTerminal) -> None:
+    refused = subprocess.run(
+        [sys.executable, "manage.py", "up"],
+        cwd=ROOT, env={**terminal.stack.environment, "PORT": "0"},
+        check=False, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert "already runs" in refused.stderr
+    assert refused.returncode == 1
+
+
+@pytest.mark.slow
+def test_under_nohup_a_closed_terminal_stops_nothing(terminal: InTerminal, tmp_path: Path) -> None:
+    """A second installation beside the first, below a folder whose path is too long for a socket."""
+    stack = Stack(tmp_path / ("100% long " * 12).strip() / "data")
+    stack.prepare()
     printed = tmp_path / "printed"
     with printed.open("wb") as file:
         process = subprocess.Popen(
@@ -108,6 +175,8 @@ def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path: Path) -> None:
             cwd=ROOT, env=stack.environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
         )  # fmt: skip
     stack.wait_for("to be ready", lambda: "is ready" in printed.read_text(), seconds=180)
+    assert stack.client().get("health/").status_code == 200
+    assert terminal.stack.client().get("health/").status_code == 200
     process.send_signal(signal.SIGHUP)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(3)
@@ -117,92 +186,57 @@ def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path: Path) -> None:
     assert "Stopped" in printed.read_text()
 
 
-@pytest.mark.slow
-def test_two_installations_start_twice_and_stop_clean(tmp_path: Path) -> None:
-    """Side by side, one of them below a folder whose path is too long for a socket."""
-    one, two = Stack(tmp_path / "one"), Stack(tmp_path / ("100% long " * 12).strip() / "two")
-    two.folder.parent.mkdir(parents=True)
-    try:
-        one.start()
-        assert "The first admin was made" in one.printed()
-        assert one.admin_password not in one.printed()
-        two.start()
-        refused = subprocess.run(
-            [sys.executable, "manage.py", "up"],
-            cwd=ROOT, env={**one.environment, "PORT": "0"}, check=False, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
-        assert "already runs" in refused.stderr
-        running = one.processes()
-        assert set(running) == {"redis", "web", "inference", "training", "sweep"}
-        health = one.client().get("health/")
-        assert health.status_code == 200
-    finally:
-        statuses = [stack.stop() for stack in (one, two)]
-    assert statuses == [0, 0]
-    assert "Stopped" in one.printed()
-    assert not any(Path(f"/proc/{pid}").exists() for pid in running.values())
-    one.start()
-    assert "The first admin" not in one.printed()
-    assert one.stop() == 0
+def kill_at_each_start(stack: Stack, name: str, times: int) -> int:
+    """Kill a supervised process each time it starts, until this is enough or its supervisor gives it up.
+
+    Args:
+        stack: The installation.
+        name: The process.
+        times: The number of kills that is enough.
+
+    Returns:
+        The number of kills.
+    """
+    killed: set[int] = set()
+
+    def over() -> bool:
+        try:
+            process = stack.remote().supervisor.getProcessInfo(name)
+        except (OSError, xmlrpc.client.Error):  # the installation has ended
+            return True
+        if process["pid"] not in {0, *killed}:
+            killed.add(process["pid"])
+            with suppress(ProcessLookupError):
+                os.kill(process["pid"], signal.SIGKILL)
+        return process["statename"] == "FATAL" or len(killed) >= times
+
+    stack.wait_for(f"{name} to be killed {times} times", over)
+    return len(killed)
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_for_good_stops_everything(tmp_path: Path) -> None:
-    """A web server that cannot start (its port is taken in the moment after the check)."""
-    stack = Stack(tmp_path / "data", PATCHVOTE_HOST="127.0.0.1")
+def test_uploads_go_on_however_often_inference_dies(terminal: InTerminal, png: bytes) -> None:
+    client = terminal.stack.client()
+    assert kill_at_each_start(terminal.stack, "inference", 6) == 6  # the web server would not be started again
+    assert client.finished(client.submit(png))["state"] == "succeeded"
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_stops_everything(terminal: InTerminal) -> None:
+    running = terminal.stack.processes()
+    terminal.close()
+    assert not any(alive(pid) for pid in running.values())
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_for_good_stops_everything(terminal: InTerminal) -> None:
+    """On the second start on a data folder, which makes no admin."""
+    terminal.close()
+    stack = terminal.stack
     stack.start()
-    try:
-        gunicorn = stack.processes()["web"]
-        with socket.socket() as thief:
-            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            os.kill(gunicorn, 9)
-            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-
-            def stolen() -> Any:
-                try:
-                    thief.bind(("127.0.0.1", stack.port))
-                except OSError:
-                    return False
-                thief.listen()
-                return True
-
-            try:
-                Stack.wait_for("the port", stolen, 3)
-            except AssertionError:
-                pytest.skip("the web server was restarted before the port could be taken")
-            assert stack._process is not None
-            assert stack._process.wait(90) == 1
-        assert "web died and could not be restarted" in stack._log.read_text()
-    finally:
-        if stack._process is not None and stack._process.poll() is None:
-            stack.stop()
-
-
-def test_a_device_that_is_not_there_is_said_before_anything_starts(tmp_path: Path) -> None:
-    done = run_up(tmp_path, PATCHVOTE_DEVICE="cuda:99")
-    assert done.returncode == 1
-    assert "PATCHVOTE_DEVICE=cuda:99: The device cuda:99 is not there: PyTorch finds" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "data" / "patchvote.sqlite3").exists()
-
-
-@pytest.mark.slow
-def test_uploads_go_on_however_often_inference_dies(tmp_path: Path, png: bytes) -> None:
-    stack = Stack(tmp_path / "data")
-    stack.start()
-    try:
-        client = stack.client()
-        killed = set()
-
-        def kill_at_once() -> bool:
-            pid = stack.processes()["inference"]
-            if pid:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                killed.add(pid)
-            return len(killed) > 5  # of what is essential the fifth in a row would be the last
-
-        Stack.wait_for("inference to be killed at its start", kill_at_once)
-        assert client.finished(client.submit(png))["state"] == "succeeded"
-    finally:
-        assert stack.stop() == 0
+    assert "The first admin" not in stack.printed()
+    running = stack.processes()
+    assert kill_at_each_start(stack, "web", 20) in {5, 6}  # the first kill counts if the server was up for long
+    assert stack.wait(60) == 1
+    assert "web died and could not be restarted" in stack.log()
+    assert not any(alive(pid) for pid in running.values())

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from django.conf import settings
 
+START_SECONDS = 10
+"""Seconds after which a process counts as started. One that dies earlier, too often in a row, has died for good."""
+
 
 class RedisMissingError(RuntimeError):
     """No Redis server is installed."""
@@ -175,8 +178,7 @@ def _sections() -> dict[str, dict[str, str]]:
             ),
             "priority": str(process.priority),
             "autorestart": "true",
-            # A process that dies within this time, that often in a row, has died for good.
-            "startsecs": "10",
+            "startsecs": str(START_SECONDS),
             "startretries": str(process.tries),
             "stopwaitsecs": "15",
             "stopasgroup": "false",

@@ -1,4 +1,4 @@
-"""Cases and faults at random moments, then the audit: the short run of the tests and the long soak are both this."""
+"""A campaign: cases and faults at random moments, then the audit. `test_random.py` and `make soak` run it."""
 
 from __future__ import annotations
 
@@ -10,22 +10,28 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from tests.faults.audit import FINAL, Books, Findings, audit, undisturbed, wait_until_ended
-from tests.faults.injections import Fault, Injection, faults_for
-from tests.faults.installation import Installation
-from tests.faults.load import Accepted, Load
-from tests.faults.pictures import Pool
+from testing.faults.audit import FINAL, Books, Findings, audit, undisturbed, wait_until_ended
+from testing.faults.injections import Fault, Injection, faults_for
+from testing.faults.installation import Installation
+from testing.faults.load import Accepted, Load
+from testing.faults.pictures import Pool
 
 
 @dataclass
 class Report:
-    """What a campaign did and found.
+    """The course and the result of a campaign.
 
     Attributes:
-        seconds: From the first case to the last result.
-        images: Of the accepted cases.
-        again: How many analyses took more than one attempt.
-        recoveries: Seconds, by fault and what was waited for.
+        seed: The seed.
+        seconds: The time from the first case to the last result.
+        accepted: The cases that the server accepted.
+        images: The number of their images.
+        refused: The number of cases with a bad file that the server refused.
+        injections: The faults.
+        again: The number of analyses that took more than one attempt.
+        findings: The violations that the audit found.
+        problems: The unexpected answers of the server.
+        recoveries: Seconds by fault and by the event that ends its recovery.
     """
 
     seed: int
@@ -41,11 +47,11 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """True if nothing was lost, doubled or wrong, and nothing was left over."""
+        """True if nothing was lost, doubled, wrong or left over."""
         return not self.findings and not self.problems
 
     def as_markdown(self) -> str:
-        """Tables for people."""
+        """Return the report as Markdown tables."""
         rows: list[tuple[str, Any]] = [
             ("seed", self.seed),
             ("minutes", f"{self.seconds / 60:.1f}"),
@@ -84,16 +90,19 @@ def run(
     pause: float,
     say: Callable[[str], None],
 ) -> Report:
-    """Send cases while faults happen, until both the time is over and the cases are sent; every fault at least once.
+    """Send cases while faults happen, until the time is over, the cases are sent and every fault has happened.
 
     Args:
         on: A running installation.
-        pool: What is sent.
-        seed: Decides faults, their moments, and what each client sends.
-        seconds: How long, at the least.
-        cases: How many, at the least.
-        pause: Seconds from the end of a fault to the next one, on average.
-        say: Takes a line on each fault.
+        pool: The images to send.
+        seed: Decides the faults, their moments, and the images of each client.
+        seconds: The shortest duration.
+        cases: The smallest number of accepted cases.
+        pause: The mean number of seconds from the end of a fault to the next one.
+        say: Receives a line about each fault.
+
+    Returns:
+        The report, after the audit.
     """
     expected = undisturbed(on, pool.files)
     before = len(Books(on).cases)
@@ -107,7 +116,7 @@ def run(
         while time.time() < began + seconds or len(load.accepted) < cases or len(injections) < len(faults_for(on)):
             time.sleep(chance.expovariate(1 / pause))
             fault = next(deck)
-            lasts = chance.uniform(*fault.seconds)
+            lasts = fault.duration(on, chance)
             say(f"{time.time() - began:6.1f} s, {len(load.accepted)} cases: {fault.name}, {lasts:.1f} s")
             with fault.of(on, chance) as injection:
                 injections.append(injection)
@@ -122,7 +131,7 @@ def run(
 
 
 def _deck(faults: Sequence[Fault], chance: Random) -> Iterator[Fault]:
-    """All faults in a random order, then all of them in another."""
+    """Yield all faults in a random order, then all of them in another order, without end."""
     while True:
         yield from chance.sample(faults, len(faults))
 
@@ -180,7 +189,7 @@ def _recovery(
 
 
 def claimed_again(journal: Sequence[dict[str, Any]], analysis: str, attempt: int) -> float | None:
-    """When an analysis was claimed after an attempt, or ended: seconds since 1970."""
+    """Return when an analysis was claimed after an attempt, or when it ended, in seconds since 1970."""
     for step in journal:
         if step["analysis"] != analysis or step["attempts"] < attempt:
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -13,11 +12,11 @@ from typing import Any, Protocol
 import redis as redis_client
 import requests
 
+from testing.faults.database import Database
 from testing.paths import ROOT
 from testing.stack import Client, Stack
-from tests.faults.database import Database
 
-QUICK = {
+UNBOUNDED = {
     # Clients that send again at once must not meet a bound, and cut-off uploads are cleaned while a test waits.
     "PATCHVOTE_RATE_SUBMIT": "100000/min",
     "PATCHVOTE_RATE_READ": "100000/min",
@@ -27,23 +26,43 @@ QUICK = {
     # Workers that measure for themselves could choose different number formats, which round differently.
     "PATCHVOTE_PRECISION": "float32",
 }
+SHORT_WAITS = {"PATCHVOTE_LEASE_SECONDS": "5", "PATCHVOTE_RETRY_SECONDS": "1"}
+"""Shorter than in production. `test_faults.py` proves the promised 15 seconds with the values of production."""
+
+_LEASE_SECONDS = 10
+"""The default of PATCHVOTE_LEASE_SECONDS."""
 
 
 class Server(Protocol):
     """A PostgreSQL server of the test's own."""
 
-    url: str
+    @property
+    def url(self) -> str:
+        """The URL of its database."""
+        ...
 
-    def kill(self) -> None: ...
-    def start(self) -> None: ...
+    def kill(self) -> None:
+        """Kill all its processes."""
+        ...
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        ...
 
 
 class Keeper:
-    """Keeps a process running as a supervisor on another machine would: starts it again when it dies."""
+    """Keeps a process running as a supervisor on another machine does: starts it again when it dies."""
 
     PAUSE = 1.0
 
     def __init__(self, name: str, environment: dict[str, str], log: Path) -> None:
+        """Start the process.
+
+        Args:
+            name: The process, as `manage.py serve` names it.
+            environment: Its environment.
+            log: The file to which its output is appended.
+        """
         self._command = [sys.executable, "manage.py", "serve", name]
         self._environment = environment
         self._log = log
@@ -54,11 +73,11 @@ class Keeper:
 
     @property
     def pid(self) -> int:
-        """Of the process as it is now; it may just have died."""
+        """The id of the current process, which may just have died."""
         return self._process.pid
 
     def stop(self) -> None:
-        """End it in order."""
+        """Terminate the process and wait for it."""
         self._stop.set()
         self._thread.join()
         self._process.send_signal(signal.SIGCONT)
@@ -82,14 +101,13 @@ class Keeper:
 class Installation(Stack):
     """`manage.py up` and, beside it, further inference workers and sweeps on the same data folder.
 
-    Args:
-        folder: The data folder.
-        champion: The bundle that serves.
-        workers: Inference workers, all together.
-        sweeps: Sweeps, all together.
-        server: A PostgreSQL server with a database for this installation alone; SQLite when None.
-        environment: Further variables.
+    Attributes:
+        server: The PostgreSQL server, or None on SQLite.
+        database: The database, read past the product.
+        lease: Seconds after which a silent worker loses its jobs.
     """
+
+    command = [sys.executable, "-m", "testing.up"]
 
     def __init__(
         self,
@@ -101,15 +119,27 @@ class Installation(Stack):
         server: Server | None = None,
         **environment: str,
     ) -> None:
+        """Prepare an installation.
+
+        Args:
+            folder: The data folder.
+            champion: The bundle that serves.
+            workers: Inference workers, all together.
+            sweeps: Sweeps, all together.
+            server: A PostgreSQL server with a database for this installation alone; SQLite when None.
+            environment: Further variables, such as `SHORT_WAITS`.
+        """
         given = {"DATABASE_URL": server.url} if server else {}
-        super().__init__(folder, **QUICK, **given, **environment)
+        super().__init__(folder, **UNBOUNDED, **given, **environment)
         self.server = server
         self.database = Database(server.url if server else folder / "patchvote.sqlite3")
+        self.lease = int(environment.get("PATCHVOTE_LEASE_SECONDS", _LEASE_SECONDS))
         self._champion = champion
         self._counts = {"inference": workers - 1, "sweep": sweeps - 1}
         self._keepers: dict[str, list[Keeper]] = {}
 
     def start(self) -> None:
+        """Start all processes and wait until the last one is up."""
         super().start()
         self.supervisor.stopProcess("training")  # cases need none
         self.manage("register_bundle", str(self._champion), "--champion")
@@ -120,6 +150,7 @@ class Installation(Stack):
         self.settled()
 
     def stop(self) -> int:
+        """Stop all processes and return the exit status of `manage.py up`."""
         for keeper in [keeper for keepers in self._keepers.values() for keeper in keepers]:
             keeper.stop()
         return super().stop()
@@ -130,53 +161,53 @@ class Installation(Stack):
         return self.remote().supervisor
 
     def pids(self, name: str) -> list[int]:
-        """The processes of a name that are up; supervised ones only once their supervisor trusts them.
+        """Return the processes of a name that are up, supervised ones only once they count as started.
 
-        One that is killed again and again within its first ten seconds counts as broken: an essential one stops
-        everything, any other is started again more and more rarely. Those are other promises.
+        The supervisor counts a process as broken that dies too often before that, and stops everything if it is an
+        essential one. `tests/standalone/test_up.py` tests that.
         """
         supervised = [p["pid"] for p in self.supervisor.getAllProcessInfo() if p["name"] == name and _up(p)]
         return supervised + [keeper.pid for keeper in self._keepers.get(name, [])]
 
     def web_workers(self) -> list[int]:
-        """The processes that answer requests."""
+        """Return the processes that answer requests."""
         master = self.processes()["web"]
         return [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
 
     def workers_alive(self) -> int:
-        """Inference workers, as the health page counts them."""
+        """Return the number of inference workers on the health page, 0 without an answer."""
         try:
             return int(requests.get(f"{self.url}/health/", timeout=30).json()["workers"]["inference"])
         except requests.RequestException:
             return 0
 
     def redis_answers(self) -> bool:
-        """True if Redis can be used."""
+        """Return True if Redis can be used."""
         try:
             return bool(self.redis().ping())
         except redis_client.RedisError:
             return False
 
     def held(self) -> dict[int, dict[str, int]]:
-        """For each process, the analyses that it works on, with the number of the attempt."""
+        """Return by process id the analyses that the process works on, with the numbers of the attempts."""
         held: dict[int, dict[str, int]] = {}
         for row in self.database.rows("SELECT id, attempts, worker FROM cases_analysis WHERE state = 'running'"):
             held.setdefault(pid_of(row["worker"]), {})[row["id"]] = row["attempts"]
         return held
 
     def waiting(self) -> set[str]:
-        """The analyses that nobody works on yet."""
+        """Return the analyses that no worker has claimed."""
         return {row["id"] for row in self.database.rows("SELECT id FROM cases_analysis WHERE state = 'queued'")}
 
     def settled(self) -> None:
-        """Wait until everything runs as it should: what died lately is back."""
+        """Wait until all processes are up again that faults ended."""
         wanted = {"web": 1, "redis": 1, **{name: count + 1 for name, count in self._counts.items()}}
         for name, count in wanted.items():
             self.wait_for(f"{count} processes {name}", lambda name=name, count=count: len(self.pids(name)) == count)
         self.wait_for("all workers", lambda: self.workers_alive() >= wanted["inference"], 120)
 
     def connected(self, seconds: float = 60) -> Client:
-        """An API client, as soon as the web server answers."""
+        """Return an API client as soon as the web server answers."""
 
         def connect() -> Client | None:
             try:
@@ -189,26 +220,9 @@ class Installation(Stack):
 
 
 def pid_of(worker: str) -> int:
-    """The process that a worker's name names."""
+    """Return the process id in a worker's name, 0 where there is none."""
     parts = worker.rsplit("-", 2)
     return int(parts[1]) if len(parts) == 3 else 0
-
-
-def kill(pid: int, number: int = signal.SIGKILL) -> None:
-    """Send a signal to a process, which may be gone; 0 would be the test's own process group."""
-    if pid:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            return
-
-
-def alive(pid: int) -> bool:
-    """True until a process has ended; one whose parent has not asked yet has ended too."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def _up(process: Any) -> bool:

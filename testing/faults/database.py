@@ -1,4 +1,4 @@
-"""The database of an installation, read past the product: what is true there needs no help of the code under test."""
+"""The database of an installation, read without the code under test."""
 
 from __future__ import annotations
 
@@ -34,18 +34,23 @@ CREATE FUNCTION fault_journal() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 END $$;
 CREATE TRIGGER fault_journal AFTER UPDATE OF state ON cases_analysis FOR EACH ROW EXECUTE FUNCTION fault_journal()
 """
-"""Each step of an analysis, written by the database itself: nothing that ends twice can hide."""
+"""The database itself records each step of an analysis, so that an analysis that ends twice is always noticed."""
 
 
 class Database:
-    """SQLite's file or a PostgreSQL server; statements hold `?` where a value belongs."""
+    """An SQLite file or a PostgreSQL server. Statements have `?` for values.
+
+    Attributes:
+        postgres: The URL of the PostgreSQL database, empty on SQLite.
+    """
 
     def __init__(self, where: Path | str) -> None:
+        """Name the SQLite file, or give the URL of a PostgreSQL database."""
         self.postgres = where if isinstance(where, str) else ""
         self._where = where
 
     def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
-        """What a statement finds; UUIDs as 32 hexadecimal digits, JSON decoded."""
+        """Return the rows of a query, UUIDs as 32 hexadecimal digits and JSON decoded."""
         with closing(self.connect()) as connection:
             return [_plain(row) for row in connection.execute(self._worded(statement), values).fetchall()]
 
@@ -57,14 +62,14 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:
-        """A transaction that may write; on SQLite nobody else may meanwhile."""
+        """Open a transaction that may write; on SQLite no other connection can write meanwhile."""
         with closing(self.connect()) as connection:
             connection.execute("BEGIN" if self.postgres else "BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
 
     def connect(self) -> Any:
-        """A connection in autocommit mode."""
+        """Return a connection in autocommit mode."""
         if self.postgres:
             return psycopg.connect(self.postgres, autocommit=True, connect_timeout=5, row_factory=dict_row)
         connection = sqlite3.connect(self._where, timeout=60, isolation_level=None)
@@ -72,17 +77,17 @@ class Database:
         return connection
 
     def keep_journal(self) -> None:
-        """From now on each step of an analysis is written down: see `journal`."""
+        """Record each step of an analysis from now on: see `journal`."""
         serial = "BIGSERIAL PRIMARY KEY" if self.postgres else "INTEGER PRIMARY KEY"
         self.change(JOURNAL.format(serial=serial), POSTGRES_TRIGGER if self.postgres else SQLITE_TRIGGER)
 
     def journal(self) -> list[dict[str, Any]]:
-        """The steps in the order that they were made: analysis, state, attempts, worker, at (seconds since 1970)."""
+        """Return the steps in order: analysis, state, attempts, worker, at (seconds since 1970)."""
         steps = self.rows("SELECT * FROM fault_journal ORDER BY id")
         return [{**step, "analysis": step["analysis"].replace("-", "")} for step in steps]
 
     def job_tables(self) -> dict[str, set[str]]:
-        """The tables that hold jobs, with their columns."""
+        """Return the columns of the tables that hold jobs, by table."""
         if self.postgres:
             found = self.rows("SELECT table_name, column_name FROM information_schema.columns")
         else:
@@ -96,7 +101,7 @@ class Database:
         return {name: columns for name, columns in tables.items() if {"lease_expires_at", "queued_at"} <= columns}
 
     def shifted(self, column: str, seconds: int) -> str:
-        """The expression for a time that lies so many seconds later."""
+        """Return an SQL expression for the time in a column plus some seconds."""
         if self.postgres:
             return f"{column} + interval '{seconds} seconds'"
         return f"strftime('%Y-%m-%d %H:%M:%f', {column}, '{seconds:+d} seconds')"

@@ -1,4 +1,4 @@
-"""After the faults: is every accepted case there, once, and right, and is nothing left over?"""
+"""The audit after the faults: each accepted case exists once and is right, and no file is left over."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.faults.installation import Installation
-from tests.faults.load import Accepted
+from testing.faults.installation import Installation
+from testing.faults.load import Accepted
 
 FINAL = {"succeeded", "failed", "cancelled"}
 MAX_ATTEMPTS = 4
 CLOSE = 1e-3
-"""Of probabilities: they are rounded to four digits, after sums whose order depends on what shares a batch."""
+"""The largest accepted difference of two probabilities: they are rounded to four digits, after sums whose order depends
+on the images in the batch."""
 CLEANING_SECONDS = 90
 
 Result = dict[str, Any]
@@ -22,7 +23,14 @@ Result = dict[str, Any]
 
 @dataclass
 class Findings:
-    """What is not as it should be; each list says it in words."""
+    """The violations that an audit found, as sentences.
+
+    Attributes:
+        lost: Cases, images and results that are missing.
+        doubled: Cases and results that exist more than once.
+        wrong: Results that differ from those of an undisturbed run.
+        orphans: Files without a row, rows without a file, and left-over pieces of uploads.
+    """
 
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
@@ -30,13 +38,15 @@ class Findings:
     orphans: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
+        """Return True if there is a violation."""
         return any((self.lost, self.doubled, self.wrong, self.orphans))
 
 
 class Books:
-    """Cases, images and analyses as the database has them at one moment."""
+    """The cases, images and analyses in the database at one moment."""
 
     def __init__(self, on: Installation) -> None:
+        """Read the database of an installation."""
         database = on.database
         self.cases = {row["id"]: row for row in database.rows("SELECT * FROM cases_case")}
         self.images: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -48,12 +58,12 @@ class Books:
         self.endings = Counter(step["analysis"] for step in database.journal() if step["state"] in FINAL)
 
     def result(self, image: str) -> Result:
-        """The current analysis of an image."""
+        """Return the current analysis of an image."""
         return next(row for row in self.analyses[image] if row["current"])
 
 
 def wait_until_ended(on: Installation, cases: Iterable[str], seconds: float = 240) -> None:
-    """Wait until no case is open, or too long: then the audit says which."""
+    """Wait until no case is open, or until the time is over; the audit then names the open ones."""
     wanted = set(cases)
 
     def over() -> bool:
@@ -64,7 +74,7 @@ def wait_until_ended(on: Installation, cases: Iterable[str], seconds: float = 24
 
 
 def undisturbed(on: Installation, files: Sequence[bytes]) -> list[Result]:
-    """What the model says of pictures while nothing goes wrong."""
+    """Return the analyses of images that are submitted without any fault."""
     client = on.connected()
     cases = [client.submit(file, reference="undisturbed") for file in files]
     for case in cases:
@@ -74,13 +84,16 @@ def undisturbed(on: Installation, files: Sequence[bytes]) -> list[Result]:
 
 
 def audit(on: Installation, accepted: Sequence[Accepted], expected: Sequence[Result], *, before: int) -> Findings:
-    """Compare what clients know with what is there.
+    """Compare the answers that clients got with the database and the folders.
 
     Args:
-        on: Where.
-        accepted: The cases that clients know.
-        expected: The results of the pool's pictures, undisturbed.
-        before: How many cases there were before.
+        on: The installation.
+        accepted: The cases that the server accepted.
+        expected: The results of the pool's images in an undisturbed run.
+        before: The number of cases before the first of them.
+
+    Returns:
+        The violations.
     """
     findings = Findings()
     books = Books(on)
@@ -128,7 +141,7 @@ def _check_case(books: Books, case: Accepted, expected: Sequence[Result], findin
 
 
 def differences(found: Result, expected: Result) -> list[str]:
-    """What a result says otherwise than the undisturbed one."""
+    """Return the differences between a result and the one of an undisturbed run, as sentences."""
     unequal = [
         f"{name} {found[name]!r}, not {expected[name]!r}"
         for name in ("verdict", "malignant_share", "threshold", "model_version_id")
@@ -147,7 +160,7 @@ def _without_number(vote: dict[str, Any]) -> dict[str, Any]:
 
 
 def _summary(analyses: Sequence[Result]) -> tuple[str, str]:
-    """What a case must say of its analyses: written a second time here, on purpose."""
+    """Return the state and the verdict of a case with these analyses: a second implementation on purpose."""
     states = {analysis["state"] for analysis in analyses}
     if states - FINAL:
         return ("queued" if states == {"queued"} else "running"), ""
@@ -158,7 +171,7 @@ def _summary(analyses: Sequence[Result]) -> tuple[str, str]:
 
 
 def files_out_of_place(on: Installation) -> list[str]:
-    """Files without a row, rows without a file, pieces of uploads; what is being cleaned gets its time."""
+    """Return files without a row, rows without a file and pieces of uploads that no cleaning removes in time."""
     found: list[str] = []
 
     def clean() -> bool:

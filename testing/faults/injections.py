@@ -1,6 +1,6 @@
-"""The faults: each a context manager that begins a fault, and ends it where it lasts.
+"""The faults: each is a context manager that begins a fault and ends it.
 
-What a fault meets is noted, so that the journal of the database can say afterwards how long recovery took.
+It notes what the fault hit, so that the journal of the database shows afterwards how long the recovery took.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from random import Random
 
-from tests.faults.installation import Installation, kill
+from testing.faults.installation import Installation
+from testing.processes import kill
 
-LEASE_SECONDS = 10
 HOUR = 3600
 
 
 @dataclass
 class Injection:
-    """One fault that happened.
+    """A fault that happened.
 
     Attributes:
-        fault: Its name.
-        began: Seconds since 1970.
-        ended: The same, once it is over.
-        held: The analyses that its victim worked on, with the number of the attempt.
-        waiting: The analyses that waited when it was over.
+        fault: The name of the fault.
+        began: When it began, in seconds since 1970.
+        ended: When it ended, in seconds since 1970; 0 for a fault that only begins.
+        held: The analyses that its victim worked on, with the numbers of the attempts.
+        waiting: The analyses that waited when it ended.
     """
 
     fault: str
@@ -42,26 +42,32 @@ class Fault:
     """A kind of fault.
 
     Attributes:
-        name: For people.
-        of: Makes it happen to an installation.
-        seconds: How long it lasts, from and to.
+        name: The name in reports.
+        of: Makes the fault happen to an installation.
+        seconds: The shortest and the longest duration.
+        leases: The number of leases that are added to the duration.
         postgres: Whether it needs PostgreSQL.
     """
 
     name: str
     of: Callable[[Installation, Random], AbstractContextManager[Injection]]
     seconds: tuple[float, float] = (0, 0)
+    leases: int = 0
     postgres: bool = False
+
+    def duration(self, on: Installation, chance: Random) -> float:
+        """Return a random duration in seconds."""
+        return self.leases * on.lease + chance.uniform(*self.seconds)
 
 
 def one_of(on: Installation, name: str, chance: Random) -> int:
-    """A process of a name; one that was killed just now is waited for."""
+    """Return the id of a process of a name; wait where the last one was just killed."""
     pids: list[int] = on.wait_for(f"a process {name}", lambda: on.pids(name), 60)
     return chance.choice(pids)
 
 
 def busy_worker(on: Installation, chance: Random, seconds: float = 30) -> tuple[int, dict[str, int]]:
-    """An inference worker, with what it works on: one that works, if any does within some seconds."""
+    """Return an inference worker and the analyses that it works on: a busy worker, if one is found in time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         held = on.held()
@@ -79,13 +85,13 @@ def killed_worker(on: Installation, chance: Random) -> Iterator[Injection]:
     pid, _ = busy_worker(on, chance)
     kill(pid)
     injection = Injection("worker killed")
-    injection.held = on.held().get(pid, {})  # what it ended just before its death is none of it
+    injection.held = on.held().get(pid, {})  # without what it ended just before its death
     yield injection
 
 
 @contextmanager
 def frozen_worker(on: Installation, chance: Random) -> Iterator[Injection]:
-    """An inference worker stands still, and goes on afterwards as if nothing had happened."""
+    """An inference worker freezes, and continues afterwards as if nothing had happened."""
     pid, _ = busy_worker(on, chance)
     kill(pid, signal.SIGSTOP)
     try:
@@ -98,7 +104,7 @@ def frozen_worker(on: Installation, chance: Random) -> Iterator[Injection]:
 
 @contextmanager
 def killed_web_worker(on: Installation, chance: Random) -> Iterator[Injection]:
-    """A process that answers requests dies, with the requests that it was answering."""
+    """A process that answers requests dies together with its requests."""
     one_of(on, "web", chance)
     kill(chance.choice(on.web_workers() or [0]))
     yield Injection("web worker killed")
@@ -129,7 +135,7 @@ def killed_redis(on: Installation, chance: Random) -> Iterator[Injection]:
 
 @contextmanager
 def flushed_redis(on: Installation, chance: Random) -> Iterator[Injection]:
-    """Redis forgets everything."""
+    """Redis loses all its messages."""
     if on.redis_answers():
         on.redis().flushall()
     injection = Injection("Redis flushed")
@@ -139,7 +145,7 @@ def flushed_redis(on: Installation, chance: Random) -> Iterator[Injection]:
 
 @contextmanager
 def redis_away(on: Installation, chance: Random) -> Iterator[Injection]:
-    """Redis is not there."""
+    """Redis is stopped."""
     one_of(on, "redis", chance)
     on.supervisor.stopProcess("redis")
     injection = Injection("Redis away")
@@ -152,7 +158,7 @@ def redis_away(on: Installation, chance: Random) -> Iterator[Injection]:
 
 @contextmanager
 def redis_hangs(on: Installation, chance: Random) -> Iterator[Injection]:
-    """Redis takes connections and does not answer."""
+    """Redis accepts connections and does not answer."""
     pid = one_of(on, "redis", chance)
     kill(pid, signal.SIGSTOP)
     injection = Injection("Redis hangs")
@@ -176,7 +182,7 @@ def locked_database(on: Installation, chance: Random) -> Iterator[Injection]:
 
 @contextmanager
 def restarted_database(on: Installation, chance: Random) -> Iterator[Injection]:
-    """The PostgreSQL server is killed, and started again when this is over."""
+    """The PostgreSQL server is killed, and started again at the end."""
     assert on.server is not None
     on.server.kill()
     injection = Injection("database restarted")
@@ -190,8 +196,8 @@ def restarted_database(on: Installation, chance: Random) -> Iterator[Injection]:
 def step_clock(on: Installation, seconds: int) -> None:
     """Let the database's clock step.
 
-    Only that clock decides, always by comparing it with times in rows: so a step forward is the same as rows whose
-    times step back.
+    Patchvote only compares that clock with times in rows: so a step forward has the same effect as rows whose times
+    step back.
     """
     shifts = []
     for table, columns in on.database.job_tables().items():
@@ -223,7 +229,7 @@ def _redis_is_back(on: Installation, injection: Injection) -> None:
 
 FAULTS = [
     Fault("worker killed", killed_worker),
-    Fault("worker frozen", frozen_worker, (LEASE_SECONDS + 2, LEASE_SECONDS + 8)),
+    Fault("worker frozen", frozen_worker, (2, 8), leases=1),
     Fault("web worker killed", killed_web_worker),
     Fault("web server killed", killed_web_master),
     Fault("sweep killed", killed_sweep),
@@ -239,5 +245,5 @@ FAULTS = [
 
 
 def faults_for(on: Installation) -> list[Fault]:
-    """Those that can happen to an installation."""
+    """Return the faults that can happen to an installation."""
     return [fault for fault in FAULTS if on.server or not fault.postgres]

@@ -1,4 +1,4 @@
-"""A pool of small pictures, and a network that calls some of them benign and some malignant."""
+"""A pool of small images, and a network that calls some of them benign and some malignant."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from classifier import bundle, networks
 from classifier.grid import COVER
@@ -14,13 +15,13 @@ from testing.images import encode, noise
 
 SIZE = 30
 SPREAD = 2.0
-"""Standard deviation of the patches' logits."""
+"""The standard deviation of the patches' logits."""
 MARGIN = 0.05
-"""No patch's logit is nearer to zero: what shares a batch changes the last digits, and must not change a vote."""
+"""The smallest distance of a logit from zero: the batch changes the last digits, which must not change a vote."""
 
 
-def picture(number: int) -> np.ndarray:
-    """One to three patches side by side, each with a tint and a contrast of its own."""
+def picture(number: int) -> NDArray[np.uint8]:
+    """Return the pixels of one to three patches side by side, each with a tint and a contrast of its own."""
     chance = np.random.default_rng(number)
     width = COVER.size + COVER.stride * (number % 3)
     pixels = noise(width, COVER.size, seed=number).astype(float)
@@ -31,19 +32,20 @@ def picture(number: int) -> np.ndarray:
 
 
 class Pool:
-    """Pictures as files, with the bundle that reads them.
+    """Images as files, with the bundle that classifies them.
 
     Attributes:
-        files: PNG, all different.
-        bundle: The folder of a small network, so that thousands of cases fit into minutes on two cores.
+        files: Different PNG files.
+        bundle: The folder of a bundle. Its network is small, so that two cores read thousands of cases in minutes.
     """
 
     def __init__(self, folder: Path) -> None:
+        """Draw the images and write the bundle below a folder."""
         candidates = [picture(number) for number in range(2 * SIZE)]
         module = networks.create("squeezenet")
         state = _random_weights(module)
         probe = [logit for logits in _logits(folder / "probe", state, candidates) for logit in logits]
-        # Logits of random weights are nearly equal: they are spread, and centred so that half of them are malignant.
+        # The logits of random weights are nearly equal: scale them, and shift them so that half of them are malignant.
         scale = SPREAD / float(np.std(probe))
         state["classifier.1.weight"] *= scale
         state["classifier.1.bias"][:] = torch.tensor([float(np.median(probe)) * scale, 0.0])
@@ -56,7 +58,7 @@ class Pool:
 
 
 def _random_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Of the class benign nothing but a constant is left, so that one number decides."""
+    """Return weights whose output for the class benign is constant, so that one number decides."""
     chance = torch.Generator().manual_seed(0)
     state = {
         name: torch.randn(tensor.shape, generator=chance) * (2 / max(1, tensor[0].numel())) ** 0.5
@@ -69,7 +71,7 @@ def _random_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return state
 
 
-def _logits(folder: Path, state: dict[str, torch.Tensor], pictures: list[np.ndarray]) -> list[list[float]]:
+def _logits(folder: Path, state: dict[str, torch.Tensor], pictures: list[NDArray[np.uint8]]) -> list[list[float]]:
     metadata = bundle.BundleMetadata(
         name="pool",
         network="squeezenet",
@@ -86,4 +88,4 @@ BAD_FILES = {
     "truncated": encode(noise(300, 300))[:-200],
     "too small": encode(noise(60, 60)),
 }
-"""What is refused, and why."""
+"""Files that have to be refused, by reason."""

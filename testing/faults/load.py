@@ -1,4 +1,4 @@
-"""Clients that submit cases at a steady rate, and send again whatever was not answered."""
+"""Clients that submit cases at a steady rate and repeat requests without an answer."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from random import Random
 
 import requests
 
-from tests.faults.installation import Installation
-from tests.faults.pictures import BAD_FILES, Pool
+from testing.faults.installation import Installation
+from testing.faults.pictures import BAD_FILES, Pool
 
 CLIENTS = 6
 BAD_SHARE = 0.1
-"""Of the requests that hold a file which must be refused."""
+"""The share of requests with a file that has to be refused."""
 AGAIN_SECONDS = 0.5
+"""The pause before a request is repeated."""
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """A case that the server took: known to the client, so it must never be lost.
+    """A case that the server accepted: it must never be lost.
 
     Attributes:
-        case: Its id, as 32 hexadecimal digits.
-        pictures: The numbers in the pool of what was sent, in order.
-        sent: When it was sent first, seconds since 1970.
-        answered: When it was answered with 202.
-        tries: How often it was sent.
+        case: The id, as 32 hexadecimal digits.
+        pictures: The numbers of its images in the pool, in order.
+        sent: When it was first sent, in seconds since 1970.
+        answered: When the answer 202 came, in seconds since 1970.
+        tries: The number of requests.
     """
 
     case: str
@@ -39,9 +40,23 @@ class Accepted:
 
 
 class Load:
-    """Client threads. What they saw is in `accepted`, `refused` and `problems`."""
+    """Client threads.
+
+    Attributes:
+        accepted: The accepted cases.
+        refused: The number of cases with a bad file that were refused.
+        problems: Unexpected answers, as sentences.
+    """
 
     def __init__(self, on: Installation, pool: Pool, seed: int, per_second: float) -> None:
+        """Prepare the clients.
+
+        Args:
+            on: The installation.
+            pool: The images to send.
+            seed: Decides what each client sends, and when.
+            per_second: The mean number of cases per second, all clients together.
+        """
         self.accepted: list[Accepted] = []
         self.refused = 0
         self.problems: list[str] = []
@@ -49,37 +64,37 @@ class Load:
         self._pool = pool
         self._per_second = per_second
         self._stop = threading.Event()
-        token = on.connected()._session.headers["Authorization"]
+        token = f"Token {on.connected().token}"
         self._threads = [
             threading.Thread(target=self._run, args=(Random(f"{seed}-{number}"), token), name=f"client-{number}")
             for number in range(CLIENTS)
         ]
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start to send."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Send nothing new, and wait until all that was sent is answered."""
+        """Send nothing new and wait for the answers to all requests."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
 
     def accepted_since(self, moment: float) -> Accepted | None:
-        """The first case that was sent and accepted after a moment."""
+        """Return the first case that was sent and accepted after a moment."""
         later = [case for case in self.accepted if case.sent >= moment]
         return min(later, key=lambda case: case.answered, default=None)
 
-    def _run(self, chance: Random, token: str | bytes) -> None:
+    def _run(self, chance: Random, token: str) -> None:
         headers = {"Authorization": token}
         while not self._stop.wait(chance.expovariate(self._per_second / CLIENTS)):
             numbers = tuple(chance.choices(range(len(self._pool.files)), k=chance.choice([1, 1, 2, 3])))
             bad = chance.choice(list(BAD_FILES.values())) if chance.random() < BAD_SHARE else None
             self._send(numbers, bad, headers)
 
-    def _send(self, numbers: tuple[int, ...], bad: bytes | None, headers: dict[str, str | bytes]) -> None:
-        """Send until there is an answer that says whether the case was taken."""
+    def _send(self, numbers: tuple[int, ...], bad: bytes | None, headers: dict[str, str]) -> None:
+        """Repeat a request until the answer says whether the case was accepted."""
         contents = [self._pool.files[number] for number in numbers] + ([bad] if bad else [])
         files = [("images", (f"{place}.png", content)) for place, content in enumerate(contents)]
         key = uuid.uuid4().hex
