@@ -26,7 +26,7 @@ help:
 	@echo "make test   set up what tests need and run them all (PROCESSES=2)"
 	@echo "make test-fast    the tests without browsers, killed processes and training runs"
 	@echo "make test-postgres    what touches the database once more, on a private PostgreSQL server"
-	@echo "make soak   faults at random for a long time (MINUTES=20 CASES=2000 SEED= POSTGRES=1 WORKERS=2)"
+	@echo "make soak   faults at random for a long time (MINUTES=20 CASES=2000 SEED= KILLS=10 POSTGRES=1 WORKERS=2)"
 	@echo "make check  lint, types, contracts, migrations, documentation (make lint-frontend: templates, scripts and stylesheets alone)"
 	@echo "make docs   build the documentation site in docs/_build/html"
 
@@ -52,7 +52,7 @@ CASES ?= 2000
 WORKERS ?= 2
 soak: $(VENV)/.test-ready
 	@$(BIN)/python -m testing.faults.soak --minutes $(MINUTES) --cases $(CASES) --workers $(WORKERS) \
-		$(if $(SEED),--seed $(SEED)) $(if $(POSTGRES),--postgres)
+		$(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(POSTGRES),--postgres)
 
 check: $(VENV)/.test-ready
 	$(BIN)/ruff check .

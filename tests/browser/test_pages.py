@@ -1,4 +1,4 @@
-"""Every page in a real browser: no complaint of the console, both languages, without JavaScript, by keyboard."""
+"""Pages in a real browser: a console without errors, both languages, without JavaScript, with the keyboard alone."""
 
 from __future__ import annotations
 

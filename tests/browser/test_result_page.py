@@ -1,10 +1,12 @@
-"""What the result page shows, and how it follows the work."""
+"""The result page of a case, and how it follows the work."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,22 +57,33 @@ def test_the_same_picture_is_recognised(visit: Any, submitted: Any, picture: Pat
     expect(page.locator(".note", has_text="Same picture as in case")).to_contain_text("first")
 
 
-def test_polling_survives_a_server_that_is_away(visit: Any, picture: Path) -> None:
+@contextmanager
+def frozen_worker(stack: Any) -> Iterator[None]:
+    """Let cases wait."""
+    worker = stack.processes()["inference"]
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(worker, signal.SIGCONT)
+
+
+def test_polling_survives_a_server_that_is_away(visit: Any, picture: Path, stack: Any) -> None:
     visit.expected += ["net::ERR_", "htmx:"]
     page = visit.signed_in()
     page.goto("/cases/new/")
     page.set_input_files("input[type=file]", picture)
     page.route("**/status/**", lambda route: route.abort())
-    page.click("#send")
-    page.wait_for_url(re.compile(r"/cases/[0-9a-f-]{36}/"))
-    if page.locator(".summary .verdict.none").count():  # a quick worker may have ended before the first poll
+    with frozen_worker(stack):
+        page.click("#send")
+        page.wait_for_url(re.compile(r"/cases/[0-9a-f-]{36}/"))
         expect(page.locator("#announcement")).to_contain_text("The server does not answer")
     page.unroute("**/status/**")
     expect(page.locator(".summary .verdict:is(.benign, .malignant)")).to_be_visible(timeout=30_000)
 
 
-def test_a_case_that_waits_is_asked_for_again_and_again(visit: Any, picture: Path, stack: Any) -> None:
-    """Also at the slowest pace, when one delay is as long as the one before it."""
+def test_a_page_of_a_case_that_waits_polls_again_and_again(visit: Any, picture: Path, stack: Any) -> None:
+    """Also at the slowest pace, when a delay is as long as the one before it."""
     page = visit.signed_in()
     unchanged: list[str] = []
 
@@ -80,9 +93,7 @@ def test_a_case_that_waits_is_asked_for_again_and_again(visit: Any, picture: Pat
             unchanged.append(answer.headers["retry-after"])
         route.fulfill(response=answer, headers={**answer.headers, "retry-after": "0.3"})
 
-    worker = stack.processes()["inference"]
-    os.kill(worker, signal.SIGSTOP)
-    try:
+    with frozen_worker(stack):
         page.goto("/cases/new/")
         page.set_input_files("input[type=file]", picture)
         page.route("**/status/**", at_one_pace)
@@ -92,8 +103,6 @@ def test_a_case_that_waits_is_asked_for_again_and_again(visit: Any, picture: Pat
             "five answers that nothing has changed", lambda: page.wait_for_timeout(100) or len(unchanged) > 4
         )
         expect(page.locator(".summary .verdict.none")).to_be_visible()
-    finally:
-        os.kill(worker, signal.SIGCONT)
     expect(page.locator(".summary .verdict:is(.benign, .malignant)")).to_be_visible(timeout=30_000)
 
 

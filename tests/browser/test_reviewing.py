@@ -52,14 +52,18 @@ def test_a_case_is_reviewed_with_the_keyboard(visit: Any, submitted: Any, stack:
 
 def test_a_comment_is_safe_while_images_are_analysed_again(visit: Any, submitted: Any) -> None:
     page = visit.signed_in()
+    page.clock.install()
     submitted(page)
     page.select_option("select[name=version]", index=1)
     page.get_by_role("button", name="Analyse again").click()
     comment = page.get_by_label("Comment")
-    expect(comment).to_be_visible(timeout=60_000)  # it comes with the verdict, when nothing polls any more
+    expect(comment).to_be_visible(timeout=60_000)  # together with the verdict, when the page no longer polls
     comment.fill("half a thought")
-    page.wait_for_timeout(3000)
+    polls: list[str] = []
+    page.on("request", lambda request: polls.append(request.url))
+    page.clock.fast_forward(60_000)
     expect(comment).to_have_value("half a thought")
+    assert not polls
 
     page.get_by_role("link", name="Compare the analyses side by side").click()
     expect(page.locator(".side-by-side article")).to_have_count(2)
