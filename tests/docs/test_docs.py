@@ -18,7 +18,10 @@ FOLDERS = ("benchmarks", "classifier", "docs", "frontend", "platform", "scripts"
 FILE = re.compile(rf"(?:{'|'.join(FOLDERS)})(?:/[\w.-]+)*/?")
 MODULE = re.compile(r"python -m ((?:benchmarks|classifier|trainer|tests|testing)[\w.]*)")
 TARGET = re.compile(r"\bmake ([a-z][\w-]*)")
+APPS = ("accounts", "cases", "core", "jobs", "registry", "standalone", "training")
+NAME = re.compile(rf"(?:classifier|patchvote|trainer|{'|'.join(APPS)}|ledger)(?:\.\w+)+(?<!\.py)")
 PLACEHOLDER = re.compile(r"NAME|APP")
+PERMISSION = re.compile(r"\w+\.(?:add|change|delete|view)_\w+")
 
 
 def pages(*, without: tuple[str, ...] = ()) -> list[Path]:
@@ -42,12 +45,39 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", pages(without=("CHANGELOG.md",)), ids=ids)
 def test_files_that_a_page_names_exist(page: Path) -> None:
-    named = {
-        code
-        for code in CODE.findall(FENCED.sub("", page.read_text()))
-        if FILE.fullmatch(code) and not PLACEHOLDER.search(code)
-    }
+    text = page.read_text()
+    words = [word for code in (*CODE.findall(text), *FENCED.findall(text)) for word in code.split()]
+    named = {word for word in words if FILE.fullmatch(word) and not PLACEHOLDER.search(word)}
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def in_code(name: str) -> bool:
+    """Return whether a dotted name is a module, or a name that is defined in one."""
+    first, *rest = name.split(".")
+    if first == "patchvote":
+        folder = ROOT / "platform" / "patchvote"
+    elif first == "ledger":
+        folder = ROOT / "platform" / "patchvote" / "jobs" / "ledger"
+    else:
+        folder = ROOT / "platform" / "patchvote" / first if first in APPS else ROOT / first
+    while rest and (folder / rest[0]).is_dir():
+        folder /= rest.pop(0)
+    if rest and (folder / f"{rest[0]}.py").exists():
+        folder /= rest.pop(0)
+    if not rest:
+        return True
+    source = folder.with_suffix(".py")
+    sources = [source] if source.exists() else sorted(folder.glob("*.py"))
+    return any(
+        re.search(rf"^ *(?:class|def) {rest[0]}\b|^{rest[0]}\b", text.read_text(), re.MULTILINE) for text in sources
+    )
+
+
+@pytest.mark.parametrize("page", pages(without=("CHANGELOG.md",)), ids=ids)
+def test_names_of_the_code_that_a_page_names_exist(page: Path) -> None:
+    named = {code for code in CODE.findall(FENCED.sub("", page.read_text())) if NAME.fullmatch(code)}
+    named = {name for name in named if not PERMISSION.fullmatch(name)}
+    assert [name for name in sorted(named) if not in_code(name)] == []
 
 
 @pytest.mark.parametrize("page", pages(without=("CHANGELOG.md",)), ids=ids)
