@@ -183,7 +183,7 @@ def study(
             lists=fold_lists, without=without, cache=cache or cli.default_cache(), progress=True,
         )  # fmt: skip
         root = data if data.is_dir() else data.parent
-        report.write(out, done.results, done.run, pictures=lambda image: root / image.file)
+        report.write(out, done.results, done.run, find_image=lambda image: root / image.file)
     for note in done.results.notes:
         click.echo(note)
     click.echo(f"\nThe report: {out / 'report.html'}. {INTENDED_USE}")

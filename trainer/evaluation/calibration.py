@@ -1,4 +1,4 @@
-"""What is chosen on out-of-fold predictions: the threshold on the malignant share, and the temperature."""
+"""The choice of threshold and temperature on out-of-fold predictions."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from trainer.choices import ThresholdRule
 
 Floats = NDArray[np.float64]
 
-NEVER = -1e6
-"""Logit of a class that a model has not seen in training: no temperature is fitted to images of it."""
+UNSEEN_LOGIT = -1e6
+"""The logit of a class without training images; images of that class do not take part in fitting a temperature."""
 
 _THESIS_THRESHOLD = 0.90
-_WANTED_SENSITIVITY = 0.95
+_MINIMUM_SENSITIVITY = 0.95
 _CANDIDATES = np.linspace(0, 0.995, 200).round(3)
-# One and a half votes of fifteen: without it, one patient's images move the threshold by several votes.
+# One and a half of fifteen votes. Without smoothing, the images of one patient move the threshold by several votes.
 _SMOOTHING = 0.1
 _TEMPERATURES = (1e-3, 1e3)
 
 
 def choose_threshold(labels: NDArray[np.int64], shares: Floats, rule: ThresholdRule = "balanced_accuracy") -> float:
-    """Choose the share of malignant votes above which the verdict is malignant.
+    """Choose the malignant share above which the verdict is malignant.
 
     Args:
-        labels: 1 for malignant, 0 for benign, of shape (images,), both present.
-        shares: Out-of-fold malignant shares of the same images.
-        rule: See `ThresholdRule`.
+        labels: 1 for malignant and 0 for benign, of shape (images,); both must occur.
+        shares: Out-of-fold malignant shares of the same images, of shape (images,).
+        rule: The rule; see `trainer.choices.ThresholdRule`.
 
     Returns:
-        A threshold from 0 to below 1.
+        A threshold of at least 0 and less than 1.
 
     Raises:
         ValueError: If a class has no image.
@@ -41,8 +41,8 @@ def choose_threshold(labels: NDArray[np.int64], shares: Floats, rule: ThresholdR
     if set(np.unique(labels)) != {0, 1}:
         raise ValueError("A threshold can only be chosen on images of both classes.")
     if rule == "sensitivity":
-        found = _strictly_above(shares[labels == 1], _CANDIDATES)
-        enough = np.flatnonzero(found >= _WANTED_SENSITIVITY)
+        sensitivity = _strictly_above(shares[labels == 1], _CANDIDATES)
+        enough = np.flatnonzero(sensitivity >= _MINIMUM_SENSITIVITY)
         return float(_CANDIDATES[enough[-1]]) if enough.size else 0.0
     above = _above if rule == "balanced_accuracy" else _strictly_above
     gain = above(shares[labels == 1], _CANDIDATES) - above(shares[labels == 0], _CANDIDATES)
@@ -50,19 +50,19 @@ def choose_threshold(labels: NDArray[np.int64], shares: Floats, rule: ThresholdR
 
 
 def _strictly_above(shares: Floats, thresholds: Floats) -> Floats:
-    """The share of the images above each threshold: (thresholds,)."""
+    """Return the fraction of shares above each threshold, of shape (thresholds,)."""
     above: Floats = (shares > thresholds[:, None]).mean(axis=1)
     return above
 
 
 def _above(shares: Floats, thresholds: Floats) -> Floats:
-    """How many of the shares are above each threshold, those close to it counting in part: (thresholds,)."""
+    """Return the smoothed fraction of shares above each threshold; shares near a threshold count partly."""
     above: Floats = expit((shares[None, :] - thresholds[:, None]) / _SMOOTHING).mean(axis=1)
     return above
 
 
 def fit_temperature(labels: NDArray[np.int64], logits: Floats) -> float:
-    """The number that divides the logits so that their probabilities are as likely as can be.
+    """Return the temperature, by which logits are divided, that minimises the log loss of the images.
 
     Args:
         labels: Class numbers of shape (images,).
@@ -72,7 +72,7 @@ def fit_temperature(labels: NDArray[np.int64], logits: Floats) -> float:
         A temperature between 0.001 and 1000 times the logits' own scale.
     """
     scale = _scale(logits)
-    learnt = logits[np.arange(labels.size), labels] > NEVER / 2
+    learnt = logits[np.arange(labels.size), labels] > UNSEEN_LOGIT / 2
     count = int(learnt.sum())
     if not count:
         return scale
@@ -80,19 +80,25 @@ def fit_temperature(labels: NDArray[np.int64], logits: Floats) -> float:
 
 
 def least_log_loss(labels: NDArray[np.int64], logits: Floats, weights: Floats) -> float:
-    """The weighted log loss of the images at their best temperature; arrays as in `fit_temperature`."""
+    """Return the weighted log loss of the images at their best temperature.
+
+    Args:
+        labels: Class numbers of shape (images,).
+        logits: Mean logits of the same images, of shape (images, classes).
+        weights: Weight of each image, of shape (images,).
+    """
     return float(_best(labels, logits / _scale(logits), weights).fun)
 
 
 def _scale(logits: Floats) -> float:
-    """How large logits are, so that temperatures can be sought near one: heads of a tiny C have tiny logits."""
-    possible = logits > NEVER / 2
+    """Return the scale of the logits, which makes the temperature to search for lie near 1 even for tiny C."""
+    possible = logits > UNSEEN_LOGIT / 2
     centred = logits - logits.mean(axis=1, keepdims=True, where=possible)
     return float(np.sqrt((centred**2).mean(where=possible))) or 1.0
 
 
 def _best(labels: NDArray[np.int64], logits: Floats, weights: Floats) -> OptimizeResult:
-    """The logarithm of the temperature with the least weighted log loss (`x`), and that loss (`fun`)."""
+    """Return the logarithm of the best temperature (`x`) and its weighted log loss (`fun`)."""
     own = logits[np.arange(labels.size), labels]
 
     def loss(log_temperature: float) -> float:
@@ -103,6 +109,6 @@ def _best(labels: NDArray[np.int64], logits: Floats, weights: Floats) -> Optimiz
 
 
 def probabilities(logits: Floats, temperature: float) -> Floats:
-    """Calibrated probabilities of the classes, of the shape of `logits`: (images, classes)."""
+    """Return the calibrated probabilities of the classes, of shape (images, classes)."""
     calibrated: Floats = softmax(logits / temperature, axis=1)
     return calibrated

@@ -1,4 +1,4 @@
-"""Candidates with their verdicts and measures: what tables and figures are made of."""
+"""The candidates of a study with their verdicts and metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainer.choices import ThresholdRule
 from trainer.evaluation import metrics, multiclass
 from trainer.evaluation.metrics import Estimate, Predictions
 from trainer.evaluation.multiclass import ClassPredictions
-from trainer.evaluation.out_of_fold import OutOfFold
+from trainer.evaluation.out_of_fold import OutOfFoldPredictions
 from trainer.evaluation.results import Candidate, StudyResults
 
 Floats = NDArray[np.float64]
@@ -21,41 +21,41 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ScoredCandidate:
-    """A candidate's out-of-fold predictions, measured; arrays are in the order of `found`.
+    """A candidate with its out-of-fold predictions and metrics; all arrays are in the order of `out_of_fold`.
 
     Attributes:
         candidate: The candidate.
-        found: Its predictions.
-        predictions: The same with what measures need, by the task's kind.
-        measures: By name.
-        classes: Recall and precision of each class, for more than two; else None.
+        out_of_fold: The out-of-fold predictions.
+        predictions: The predictions with thresholds and probabilities, by the kind of the task.
+        measures: The metrics, by name.
+        classes: Recall and precision of each class, for tasks with more than two classes; else None.
     """
 
     candidate: Candidate
-    found: OutOfFold
+    out_of_fold: OutOfFoldPredictions
     predictions: Predictions | ClassPredictions
     measures: dict[str, Estimate]
     classes: multiclass.ClassMetrics | None = None
 
     @property
     def name(self) -> str:
-        """Of the candidate."""
+        """The name of the candidate."""
         return self.candidate.name
 
     @cached_property
     def verdicts(self) -> NDArray[np.int64]:
-        """Class numbers, of shape (predictions,)."""
+        """The class numbers of the verdicts, of shape (predictions,)."""
         return self.predictions.verdicts.astype(np.int64)
 
     @cached_property
     def right(self) -> NDArray[np.bool_]:
-        """Which verdicts are, of shape (predictions,)."""
-        right: NDArray[np.bool_] = self.verdicts == self.found.labels
+        """Whether each verdict is correct, of shape (predictions,)."""
+        right: NDArray[np.bool_] = self.verdicts == self.out_of_fold.labels
         return right
 
     @cached_property
     def probabilities(self) -> Floats:
-        """Calibrated, of shape (predictions, classes)."""
+        """The calibrated probabilities, of shape (predictions, classes)."""
         if isinstance(self.predictions, ClassPredictions):
             return self.predictions.probabilities
         malignant = self.predictions.probabilities
@@ -63,62 +63,60 @@ class ScoredCandidate:
 
     @property
     def thresholds(self) -> Floats | None:
-        """Of the malignant share, of shape (predictions,); None for more than two classes."""
+        """The thresholds on the malignant share, of shape (predictions,); None for more than two classes."""
         return None if isinstance(self.predictions, ClassPredictions) else self.predictions.thresholds
 
     @cached_property
     def confusion(self) -> NDArray[np.int64]:
-        """Predictions by truth (rows) and verdict (columns), of shape (classes, classes)."""
+        """The numbers of predictions by truth (rows) and verdict (columns), of shape (classes, classes)."""
         matrix: NDArray[np.int64] = confusion_matrix(
-            self.found.labels, self.verdicts, labels=range(self.probabilities.shape[1])
+            self.out_of_fold.labels, self.verdicts, labels=range(self.probabilities.shape[1])
         )
         return matrix
 
     @property
     def certainty(self) -> Floats:
-        """The calibrated probability of the class that was called, of shape (predictions,).
+        """The calibrated probability of the class of the verdict, of shape (predictions,).
 
-        The votes call, not the probability: where the two disagree, a verdict is less than half certain.
+        The votes decide the verdict, not the probability: where the two disagree, the certainty is less than one half.
         """
-        called: Floats = self.probabilities[np.arange(self.verdicts.size), self.verdicts.astype(int)]
-        return called
+        certainty: Floats = self.probabilities[np.arange(self.verdicts.size), self.verdicts.astype(int)]
+        return certainty
 
     @property
     def rank(self) -> tuple[float, float]:
-        """By which the best candidate is the best: balanced accuracy, then AUC (or accuracy, of many classes)."""
+        """The key that orders candidates: balanced accuracy, then AUC (or accuracy, for more than two classes)."""
         second = self.measures.get("auc", self.measures["accuracy"])
         return self.measures["balanced_accuracy"].value, second.value
 
 
 def score(results: StudyResults, candidate: Candidate, rule: ThresholdRule | None = None) -> ScoredCandidate:
-    """Measure a candidate.
+    """Compute the verdicts and metrics of a candidate.
 
     Args:
-        results: The study.
-        candidate: One of its candidates.
-        rule: How thresholds are chosen; the candidate's own when None.
+        results: Results of the study.
+        candidate: A candidate of the study.
+        rule: The rule that chooses the thresholds; None means the candidate's own.
 
     Raises:
-        ValueError: If the candidate's logits are not numbers, or its test images are of one class alone.
+        ValueError: If the training of the candidate diverged, or all its test images are of one class.
     """
-    found = results.out_of_fold(candidate)
-    if not np.isfinite(found.scores.logits).all():
-        raise ValueError(f"{candidate.name} gave logits that are not numbers: its training diverged.")
+    out_of_fold = results.out_of_fold(candidate)
+    if not np.isfinite(out_of_fold.scores.logits).all():
+        raise ValueError(f"The training of {candidate.name} diverged: its logits are not finite.")
     if results.kind.binary:
-        two = found.predictions(rule or candidate.options.threshold_rule)
-        return ScoredCandidate(candidate, found, two, metrics.evaluate(two).measures)
-    many = ClassPredictions(
-        found.labels, found.patients, found.scores.shares, found.scores.logits, found.probabilities()
-    )
-    measured = multiclass.evaluate(many)
-    return ScoredCandidate(candidate, found, many, measured.measures, measured)
+        binary = out_of_fold.predictions(rule or candidate.options.threshold_rule)
+        return ScoredCandidate(candidate, out_of_fold, binary, metrics.evaluate(binary).measures)
+    predictions = out_of_fold.class_predictions()
+    measured = multiclass.evaluate(predictions)
+    return ScoredCandidate(candidate, out_of_fold, predictions, measured.measures, measured)
 
 
 def diverged(results: StudyResults, candidate: Candidate) -> bool:
-    """Whether training ended in logits that are no numbers, so that there is nothing to measure."""
+    """Return whether the training of a candidate diverged, so that there is nothing to measure."""
     return not np.isfinite(results.out_of_fold(candidate).scores.logits).all()
 
 
 def best(scored: list[ScoredCandidate]) -> ScoredCandidate:
-    """The first of those with the highest `rank`."""
+    """Return the candidate with the highest `rank`; the first one on a tie."""
     return max(scored, key=lambda one: one.rank)

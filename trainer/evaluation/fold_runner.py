@@ -1,4 +1,4 @@
-"""Going through the folds so that nothing is computed twice: each fold's result is kept, and so is each epoch."""
+"""Run the folds of a candidate; the result of each fold and the state of each epoch are stored, to resume from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trainer.utils.progress import Bar, Stage, tell_epoch, tell_fold
 
 
 class FinishedFold(FrozenModel):
-    """A fold's result and how long it took, on however many attempts."""
+    """The result of a fold, and the time that all its attempts took, in seconds."""
 
     result: FoldResult
     seconds: float
@@ -30,39 +30,46 @@ class FinishedFold(FrozenModel):
 
 @dataclass(frozen=True)
 class FoldStore:
-    """A folder that keeps the folds of one candidate.
+    """A folder with the results of one candidate's folds.
 
     Attributes:
-        folder: Its name holds a hash of all that the results depend on, so it never holds anything else.
+        folder: The folder; its name contains a hash of everything that the results depend on, so that it never
+            contains results of anything else.
     """
 
     folder: Path
 
     @classmethod
-    def of(cls, parent: Path, name: str, *identity: Any) -> FoldStore:
-        """The store below `parent` for a candidate and all that its results depend on."""
+    def for_candidate(cls, parent: Path, name: str, *identity: Any) -> FoldStore:
+        """Return the store of a candidate.
+
+        Args:
+            parent: Folder of all stores.
+            name: Name of the candidate.
+            identity: Everything that the results depend on, as plain data.
+        """
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:12]
         slug = "".join(letter if letter.isalnum() else "-" for letter in name)
         return cls(parent / f"{slug}-{digest}")
 
-    def finished(self, number: int) -> FinishedFold | None:
-        """The result of a fold, counted from 0, if it is there."""
+    def read(self, number: int) -> FinishedFold | None:
+        """Return the stored result of a fold, counted from 0, or None."""
         try:
             return FinishedFold.model_validate_json(self._result(number).read_bytes())
         except (OSError, ValidationError):
             return None
 
-    def finish(self, number: int, fold: FinishedFold) -> None:
-        """Keep a fold's result; the state of its training is not needed any more."""
+    def save(self, number: int, fold: FinishedFold) -> None:
+        """Store the result of a fold and delete the state of its training."""
         write_atomically(self._result(number), lambda file: file.write(fold.model_dump_json().encode()))
-        self.forget(number)
+        self.discard_state(number)
 
-    def forget(self, number: int) -> None:
-        """Remove the state of a fold's training."""
-        shutil.rmtree(self.work(number), ignore_errors=True)
+    def discard_state(self, number: int) -> None:
+        """Delete the state of a fold's training."""
+        shutil.rmtree(self.state_folder(number), ignore_errors=True)
 
-    def work(self, number: int) -> Path:
-        """Where the state of a fold's training lies while it is under way."""
+    def state_folder(self, number: int) -> Path:
+        """Return the folder for the state of a fold's training while it runs."""
         return self.folder / f"fold{number:03}"
 
     def _result(self, number: int) -> Path:
@@ -70,20 +77,20 @@ class FoldStore:
 
 
 class Clock:
-    """Counts seconds over all attempts: what was lost with a killed process is not counted."""
+    """A stopwatch that runs over all attempts; time after the last save of a killed process is not counted."""
 
     def __init__(self, path: Path) -> None:
-        """Go on from the seconds that the file holds, if there is one."""
+        """Continue from the seconds in a file, if it exists."""
         self._path, self._started = path, time.monotonic()
         self._before = float(path.read_text()) if path.is_file() else 0.0
 
     @property
     def seconds(self) -> float:
-        """Of all attempts so far."""
+        """The time of all attempts so far, in seconds."""
         return self._before + time.monotonic() - self._started
 
-    def keep(self) -> None:
-        """Write them down for the next attempt."""
+    def save(self) -> None:
+        """Write the seconds to the file for the next attempt."""
         write_atomically(self._path, lambda file: file.write(str(self.seconds).encode()))
 
 
@@ -97,21 +104,24 @@ def run_folds(
     title: str = "",
     progress: bool = False,
 ) -> list[FinishedFold]:
-    """The results of all splits, those of an earlier run read, the others computed and kept.
+    """Return the results of all splits: stored ones are read, the others are computed and stored.
 
     Args:
-        fitter: Makes the models.
-        splits: In the order of the results.
-        store: Keeps them.
-        diverged: Makes the result of a fold whose training diverged; when None, the FloatingPointError is raised.
-        epochs: Of one fold at the most, all seeds together; 0 for none.
-        title: Of the progress bars.
+        fitter: Fits the models.
+        splits: The splits; the results have the same order.
+        store: Stores the results.
+        diverged: Returns the result of a fold whose training diverged; if None, the FloatingPointError is raised.
+        epochs: The maximum number of epochs per fold, summed over all seeds; 0 for frozen features.
+        title: Title of the progress bar.
         progress: Show progress bars.
+
+    Raises:
+        FloatingPointError: If a training diverges and `diverged` is None.
     """
-    done = []
+    finished = []
     with Bar(stage=Stage.FOLDS, total=len(splits), desc=title or "Folds", unit="fold", disable=not progress) as bar:
         for number, split in enumerate(splits):
-            fold = store.finished(number)
+            fold = store.read(number)
             if fold is None:
                 shown = watching(number, len(splits), epochs, title=split.name, shown=progress)
                 try:
@@ -120,27 +130,27 @@ def run_folds(
                     if diverged is None:
                         raise
                     fold = FinishedFold(result=diverged(split), seconds=0)
-                store.finish(number, fold)
+                store.save(number, fold)
             else:
                 for epoch in fold.result.epochs:
                     tell_epoch(number, len(splits), epoch)
             tell_fold(number, len(splits), fold.result, fold.seconds)
-            done.append(fold)
+            finished.append(fold)
             bar.update()
-    return done
+    return finished
 
 
 def _run_fold(
     fitter: Fitter, split: Split, store: FoldStore, number: int, shown: AbstractContextManager[Watcher]
 ) -> FinishedFold:
-    clock = Clock(store.work(number) / "seconds")
-    with shown as tell:
+    clock = Clock(store.state_folder(number) / "seconds")
+    with shown as report:
 
         def watch(epoch: Epoch) -> None:
-            clock.keep()
-            tell(epoch)
+            clock.save()
+            report(epoch)
 
-        result = fitter.out_of_fold(split, work=store.work(number), watch=watch)
+        result = fitter.out_of_fold(split, work=store.state_folder(number), watch=watch)
     return FinishedFold(result=result, seconds=clock.seconds)
 
 
@@ -148,29 +158,29 @@ def _run_fold(
 def watching(
     number: int, folds: int, epochs: int, *, title: str, shown: bool, stage: Stage = Stage.EPOCHS
 ) -> Iterator[Watcher]:
-    """Show a fold's epochs and tell the listener of them.
+    """Yield a function that shows each epoch of a fold and reports it to the listener.
 
     Args:
-        number: Of the fold, counted from 0; that of the final fit is `folds`.
-        folds: How many there are.
-        epochs: At the most, all seeds together; 0 for none.
-        title: Of the bar.
-        shown: Draw the bar.
-        stage: What the listener is told that this is.
+        number: Number of the fold, counted from 0; the final fit has the number `folds`.
+        folds: Number of folds.
+        epochs: The maximum number of epochs, summed over all seeds; 0 for frozen features.
+        title: Title of the progress bar.
+        shown: Draw the progress bar.
+        stage: The stage that is reported to the listener.
     """
     shown = shown and epochs > 0
     with Bar(stage=stage, total=epochs, desc=title, unit="epoch", leave=number == folds, disable=not shown) as bar:
 
         def watch(epoch: Epoch) -> None:
-            bar.set_postfix(_curves(epoch))
+            bar.set_postfix(_losses(epoch))
             bar.update()
-            if bar.n == epoch.number:  # those of further seeds begin at 1 again
+            if bar.n == epoch.number:  # each further seed counts its epochs from 1 again
                 tell_epoch(number, folds, epoch)
 
         yield watch
 
 
-def _curves(epoch: Epoch) -> dict[str, str]:
+def _losses(epoch: Epoch) -> dict[str, str]:
     shown = {"loss": f"{epoch.training.loss:.3f}"}
     if epoch.stopping_loss is not None:
         shown["validation"] = f"{epoch.stopping_loss:.3f}"

@@ -1,4 +1,4 @@
-"""How good a model is: measures of images and patients, with intervals that resample patients."""
+"""Metrics of a binary model, with bootstrap intervals over patients."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _INTERVAL = (2.5, 97.5)
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measure with its 95 % interval."""
+    """The value of a metric with its 95 % interval."""
 
     value: float
     low: float
@@ -42,15 +42,15 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Metrics:
-    """The measures of one set of predictions.
+    """The metrics of one set of predictions.
 
     Attributes:
-        predictions: Number of images, each counted in every repeat.
-        patients: Number of patients.
-        measures: By name: `accuracy`, `balanced_accuracy`, `sensitivity`, `specificity` and `patient_score` of
-            the verdicts; `auc` of the mean logits and `share_auc` of the malignant shares as rankings; `ece` and
-            `brier` of the probabilities.
-        confusion: Predictions by truth and verdict: `tn`, `fp`, `fn`, `tp`.
+        predictions: The number of predictions: one per image and repeat.
+        patients: The number of patients.
+        measures: The metrics by name. `accuracy`, `balanced_accuracy`, `sensitivity`, `specificity` and
+            `patient_score` rate the verdicts; `auc` rates the ranking by mean logit, `share_auc` the ranking by
+            malignant share; `ece` and `brier` rate the probabilities.
+        confusion: The numbers of predictions by truth and verdict: `tn`, `fp`, `fn`, `tp`.
     """
 
     predictions: int
@@ -59,7 +59,7 @@ class Metrics:
     confusion: dict[str, int]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, rounded to four digits, for a bundle's metadata."""
+        """Return the metrics as plain data, rounded to four digits, for a bundle's metadata."""
         measures = {
             name: {key: round(number, 4) for key, number in asdict(estimate).items()}
             for name, estimate in self.measures.items()
@@ -69,15 +69,15 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was said of some images, and the truth; all arrays are of shape (images,).
+    """Predictions of a binary model with the true labels; all arrays have the shape (images,).
 
     Attributes:
         labels: 1 for malignant, 0 for benign.
-        patients: Whose image each is.
-        shares: Of malignant votes.
-        thresholds: The share above which each verdict is malignant.
-        logits: Mean over the patches of malignant minus benign logit.
-        probabilities: Of malignancy, calibrated.
+        patients: The patient of each image.
+        shares: The malignant share of each image.
+        thresholds: The malignant share above which each verdict is malignant.
+        logits: The mean over the patches of the malignant logit minus the benign logit.
+        probabilities: The calibrated probability of malignancy.
     """
 
     labels: NDArray[np.int64]
@@ -93,26 +93,26 @@ class Predictions:
 
     @property
     def verdicts(self) -> NDArray[np.bool_]:
-        """True for malignant."""
+        """The verdicts: True for malignant."""
         return self.shares > self.thresholds
 
 
 def evaluate(predictions: Predictions, *, draws: int = _DRAWS, seed: int = 0) -> Metrics:
-    """Measure predictions, with 95 % bootstrap intervals.
+    """Compute the metrics of predictions, with 95 % bootstrap intervals.
 
-    The bootstrap draws patients with replacement, benign and malignant ones apart, so that every draw has both;
-    all images of a patient go together.
+    The bootstrap draws patients with replacement, each with all images, and separately for benign and malignant ones,
+    so that every sample contains both classes.
 
     Args:
-        predictions: Of images of both classes.
+        predictions: Predictions for images of both classes.
         draws: Number of bootstrap samples.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Raises:
         ValueError: If all images are of one class.
     """
     if set(np.unique(predictions.labels)) != {0, 1}:
-        raise ValueError("Both classes are needed to measure anything.")
+        raise ValueError("The metrics need images of both classes.")
     labels, patients = predictions.labels, predictions.patients
     values = measures(np.ones((1, labels.size)), predictions)
     samples = measures(draw_patients(labels, patients, draws, seed), predictions)
@@ -125,7 +125,7 @@ def evaluate(predictions: Predictions, *, draws: int = _DRAWS, seed: int = 0) ->
 
 
 def confusion(predictions: Predictions) -> dict[str, int]:
-    """How many predictions by truth and verdict: `tn`, `fp`, `fn`, `tp`."""
+    """Count the predictions by truth and verdict: `tn`, `fp`, `fn`, `tp`."""
     truth, verdicts = predictions.labels == 1, predictions.verdicts
     return {
         "tn": int((~truth & ~verdicts).sum()),
@@ -136,24 +136,24 @@ def confusion(predictions: Predictions) -> dict[str, int]:
 
 
 def estimate(value: float, samples: Floats) -> Estimate:
-    """A value with the 95 % interval of its bootstrap samples, of shape (draws,)."""
+    """Return a value with the 95 % interval of its bootstrap samples, of shape (draws,)."""
     low, high = np.percentile(samples, _INTERVAL)
     return Estimate(value, float(low), float(high))
 
 
 def draw_patients(labels: NDArray[np.int64], patients: NDArray[np.str_], draws: int, seed: int) -> Floats:
-    """Draw patients with replacement, those of each class apart, so that no draw lacks a class.
+    """Draw patients with replacement, separately for each class, so that every sample contains every class.
 
-    A patient with images of two classes is drawn for each of them apart.
+    A patient with images of two classes is drawn for each of them separately.
 
     Args:
         labels: Class numbers, of shape (images,).
-        patients: Whose image each is, of shape (images,).
+        patients: The patient of each image, of shape (images,).
         draws: Number of bootstrap samples.
-        seed: Of the random numbers.
+        seed: Seed of the random numbers.
 
     Returns:
-        How often each image occurs in each sample, of shape (draws, images).
+        The number of times that each image occurs in each sample, of shape (draws, images).
     """
     random = np.random.default_rng(seed)
     weights = np.zeros((draws, labels.size))
@@ -166,19 +166,19 @@ def draw_patients(labels: NDArray[np.int64], patients: NDArray[np.str_], draws: 
 
 
 def measures(weights: Floats, predictions: Predictions) -> dict[str, Floats]:
-    """Every measure of `Metrics` under every row of image weights.
+    """Compute every metric of `Metrics` for every row of image weights.
 
     Args:
-        weights: How often each image counts, of shape (draws, images).
-        predictions: Of the images.
+        weights: The number of times that each image counts, of shape (draws, images).
+        predictions: The predictions for the images.
 
     Returns:
-        By the measure's name, of shape (draws,); no number where a measure needs a class that does not count.
+        Arrays of shape (draws,), by the metric's name; NaN where a metric needs a class whose images do not count.
     """
     truth = (predictions.labels == 1).astype(float)
     right = (predictions.verdicts == (predictions.labels == 1)).astype(float)
     total = weights.sum(axis=1)
-    with np.errstate(invalid="ignore"):  # 0 / 0 is no number, as it should be
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN, as intended
         sensitivity = weights @ (right * truth) / (weights @ truth)
         specificity = weights @ (right * (1 - truth)) / (weights @ (1 - truth))
     return {
@@ -195,7 +195,7 @@ def measures(weights: Floats, predictions: Predictions) -> dict[str, Floats]:
 
 
 def _auc(weights: Floats, truth: Floats, scores: Floats) -> Floats:
-    """The chance that a malignant image outranks a benign one, ties counting half."""
+    """Return the probability that a malignant image ranks above a benign one; ties count half."""
     order = np.argsort(scores, kind="stable")
     _, first_of_rank = np.unique(scores[order], return_index=True)
     malignant = np.add.reduceat((weights * truth)[:, order], first_of_rank, axis=1)
@@ -208,33 +208,33 @@ def _auc(weights: Floats, truth: Floats, scores: Floats) -> Floats:
 
 
 def patient_score(weights: Floats, right: Floats, patients: NDArray[np.str_]) -> Floats:
-    """The mean over patients of the share of their images that are right.
+    """Return the mean over patients of the share of their images with a correct verdict.
 
     Args:
-        weights: How often each image counts, of shape (draws, images).
-        right: 1 where a verdict is right, else 0, of shape (images,).
-        patients: Whose image each is, of shape (images,).
+        weights: The number of times that each image counts, of shape (draws, images).
+        right: 1 where the verdict is correct, else 0, of shape (images,).
+        patients: The patient of each image, of shape (images,).
 
     Returns:
-        Of shape (draws,).
+        The patient score of each row of weights, of shape (draws,).
     """
     _, index = np.unique(patients, return_inverse=True)
-    # A patient drawn twice counts twice, whatever the number of his or her images.
+    # A patient who is drawn twice counts twice, whatever the number of images.
     each = weights / np.bincount(index)[index]
     score: Floats = each @ right / each.sum(axis=1)
     return score
 
 
 def calibration_error(weights: Floats, truth: Floats, probabilities: Floats) -> Floats:
-    """Expected calibration error: the gap of mean probability and truth in ten equal bins, by their weight.
+    """Return the expected calibration error: the weighted gap between mean probability and frequency in ten equal bins.
 
     Args:
-        weights: How often each image counts, of shape (draws, images).
-        truth: 1 where what the probability speaks of is so, else 0, of shape (images,).
-        probabilities: From 0 to 1, of shape (images,).
+        weights: The number of times that each image counts, of shape (draws, images).
+        truth: 1 where the predicted event is true, else 0, of shape (images,).
+        probabilities: The predicted probabilities from 0 to 1, of shape (images,).
 
     Returns:
-        Of shape (draws,).
+        The error of each row of weights, of shape (draws,).
     """
     bins = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
     in_bin = np.eye(_BINS)[bins]

@@ -1,4 +1,4 @@
-"""How good a model of many classes is: measures of images and patients, with intervals that resample patients."""
+"""Metrics of a model of many classes, with bootstrap intervals over patients."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _DRAWS = 2000
 
 @dataclass(frozen=True)
 class ClassPredictions:
-    """What was said of some images, and the truth.
+    """Predictions of a model of many classes with the true labels.
 
     Attributes:
-        labels: Class numbers, of shape (images,).
-        patients: Whose image each is, of shape (images,).
-        shares: Of the votes for each class, of shape (images, classes).
-        logits: Mean over the patches, of shape (images, classes).
-        probabilities: Calibrated, of shape (images, classes).
+        labels: The class numbers, of shape (images,).
+        patients: The patient of each image, of shape (images,).
+        shares: The share of votes for each class, of shape (images, classes).
+        logits: The mean logits over the patches, of shape (images, classes).
+        probabilities: The calibrated probabilities, of shape (images, classes).
     """
 
     labels: NDArray[np.int64]
@@ -35,28 +35,28 @@ class ClassPredictions:
 
     def __post_init__(self) -> None:
         if not self.labels.size:
-            raise ValueError("There is no prediction to measure.")
+            raise ValueError("The metrics need at least one prediction.")
         if len({len(array) for array in vars(self).values()}) != 1:
             raise ValueError("All arrays of the predictions must have the same length.")
 
     @property
     def verdicts(self) -> NDArray[np.int64]:
-        """See `plurality`."""
+        """The class numbers of the verdicts, of shape (images,); see `plurality`."""
         return plurality(self.shares, self.logits)
 
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """The measures of one set of predictions.
+    """The metrics of one set of predictions.
 
     Attributes:
-        predictions: Number of images, each counted in every repeat.
-        patients: Number of patients.
-        measures: By name: `accuracy`, `balanced_accuracy` (the mean recall of the classes that are present) and
-            `patient_score` of the verdicts; `ece` of the likeliest class's probability.
-        recall: Of each class, in their order: the share of its images that were found; None where it has none.
-        precision: Of each class: the share of its verdicts that were right; None where it was never said.
-        confusion: Predictions by truth (rows) and verdict (columns), of shape (classes, classes).
+        predictions: The number of predictions: one per image and repeat.
+        patients: The number of patients.
+        measures: The metrics by name. `accuracy`, `balanced_accuracy` (the mean recall of the classes that occur) and
+            `patient_score` rate the verdicts; `ece` rates the probability of the likeliest class.
+        recall: The recall of each class, in class order; None for a class without images.
+        precision: The precision of each class, in class order; None for a class without verdicts.
+        confusion: The numbers of predictions by truth (rows) and verdict (columns), of shape (classes, classes).
     """
 
     predictions: int
@@ -68,11 +68,11 @@ class ClassMetrics:
 
 
 def plurality(shares: Floats, logits: Floats) -> NDArray[np.int64]:
-    """The class with the most votes of each image; the mean logit decides between equals.
+    """Return the class with the most votes of each image; the mean logit breaks ties.
 
     Args:
-        shares: Of the votes for each class, of shape (images, classes).
-        logits: Mean over the patches, of shape (images, classes).
+        shares: The share of votes for each class, of shape (images, classes).
+        logits: The mean logits over the patches, of shape (images, classes).
 
     Returns:
         Class numbers, of shape (images,).
@@ -83,12 +83,12 @@ def plurality(shares: Floats, logits: Floats) -> NDArray[np.int64]:
 
 
 def evaluate(predictions: ClassPredictions, *, draws: int = _DRAWS, seed: int = 0) -> ClassMetrics:
-    """Measure predictions, with 95 % bootstrap intervals; see `trainer.evaluation.metrics.draw_patients`.
+    """Compute the metrics of predictions, with 95 % bootstrap intervals; see `metrics.draw_patients`.
 
     Args:
-        predictions: Of images of any of the classes.
+        predictions: Predictions for images of any of the classes.
         draws: Number of bootstrap samples.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
     """
     labels, patients = predictions.labels, predictions.patients
     once, drawn = np.ones((1, labels.size)), draw_patients(labels, patients, draws, seed)
@@ -97,21 +97,21 @@ def evaluate(predictions: ClassPredictions, *, draws: int = _DRAWS, seed: int = 
         predictions=int(labels.size),
         patients=int(np.unique(patients).size),
         measures={name: estimate(float(value[0]), samples[name]) for name, value in values.items()},
-        recall=_of_classes(_recall(once, predictions), _recall(drawn, predictions)),
-        precision=_of_classes(_precision(once, predictions), _precision(drawn, predictions)),
+        recall=_estimates(_recall(once, predictions), _recall(drawn, predictions)),
+        precision=_estimates(_precision(once, predictions), _precision(drawn, predictions)),
         confusion=confusion_matrix(labels, predictions.verdicts, labels=range(predictions.shares.shape[1])),
     )
 
 
 def measures(weights: Floats, predictions: ClassPredictions) -> dict[str, Floats]:
-    """Every measure of `ClassMetrics.measures` under every row of image weights.
+    """Compute every metric of `ClassMetrics.measures` for every row of image weights.
 
     Args:
-        weights: How often each image counts, of shape (draws, images).
-        predictions: Of the images.
+        weights: The number of times that each image counts, of shape (draws, images).
+        predictions: The predictions for the images.
 
     Returns:
-        By the measure's name, of shape (draws,).
+        Arrays of shape (draws,), by the metric's name.
     """
     right = (predictions.verdicts == predictions.labels).astype(float)
     likeliest = predictions.probabilities.argmax(axis=1)
@@ -127,7 +127,7 @@ def measures(weights: Floats, predictions: ClassPredictions) -> dict[str, Floats
 
 
 def _recall(weights: Floats, predictions: ClassPredictions) -> Floats:
-    """Of every class under every row of weights: (draws, classes)."""
+    """Return the recall of every class for every row of weights, of shape (draws, classes)."""
     return _ratios(weights, predictions, predictions.labels)
 
 
@@ -136,7 +136,7 @@ def _precision(weights: Floats, predictions: ClassPredictions) -> Floats:
 
 
 def _ratios(weights: Floats, predictions: ClassPredictions, group: NDArray[np.int64]) -> Floats:
-    """The share of right verdicts in each group of images, not a number where a group is empty."""
+    """Return the share of correct verdicts in each group of images; NaN for an empty group."""
     member = np.eye(predictions.shares.shape[1])[group]
     right = (predictions.verdicts == predictions.labels)[:, None]
     with np.errstate(invalid="ignore"):
@@ -144,15 +144,15 @@ def _ratios(weights: Floats, predictions: ClassPredictions, group: NDArray[np.in
     return ratios
 
 
-def _of_classes(values: Floats, samples: Floats) -> tuple[Estimate | None, ...]:
-    """Estimates of each class from values (1, classes) and samples (draws, classes), without what is no number."""
+def _estimates(values: Floats, samples: Floats) -> tuple[Estimate | None, ...]:
+    """Return an estimate per class from values (1, classes) and samples (draws, classes); None instead of NaN."""
     return tuple(
-        None if np.isnan(value) else _without_gaps(float(value), column)
+        None if np.isnan(value) else _estimate_without_nan(float(value), column)
         for value, column in zip(values[0], samples.T, strict=True)
     )
 
 
-def _without_gaps(value: float, samples: Floats) -> Estimate:
-    # A class that is rarely said is never said in some draws: its precision is unknown there.
+def _estimate_without_nan(value: float, samples: Floats) -> Estimate:
+    # A class with few verdicts has none in some samples, where its precision is undefined.
     known = samples[~np.isnan(samples)]
     return estimate(value, known if known.size else np.array([value]))

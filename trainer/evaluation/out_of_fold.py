@@ -1,4 +1,4 @@
-"""Out-of-fold predictions, and what follows from them: threshold, temperature and honest metrics."""
+"""Out-of-fold predictions, and the threshold, temperature and unbiased metrics that follow from them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from trainer.data.datasets import ImageDataset
 from trainer.data.splits import Split
 from trainer.evaluation import calibration
 from trainer.evaluation.metrics import Metrics, Predictions, evaluate
+from trainer.evaluation.multiclass import ClassPredictions
 from trainer.schemas import Epoch, FoldResult, PatchMetrics
 
 if TYPE_CHECKING:
@@ -27,11 +28,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ImageScores:
-    """What the patches of some images said.
+    """The votes and logits of the patches, summarised for each image.
 
     Attributes:
-        shares: Of the votes for each class, of shape (images, classes).
-        logits: Mean over the patches, of shape (images, classes).
+        shares: The share of votes for each class, of shape (images, classes).
+        logits: The mean logits over the patches, of shape (images, classes).
     """
 
     shares: Floats
@@ -39,29 +40,29 @@ class ImageScores:
 
     @classmethod
     def of_patches(cls, logits: Floats, image: NDArray[np.intp]) -> ImageScores:
-        """Count patches.
+        """Summarise the logits of patches.
 
         Args:
-            logits: Of shape (patches, classes).
-            image: Number of each patch's image, of shape (patches,), from 0 without gaps.
+            logits: Logits of the patches, of shape (patches, classes).
+            image: Number of each patch's image, of shape (patches,); the numbers start at 0 without gaps.
         """
         counts = np.bincount(image)[:, None]
-        votes = np.eye(logits.shape[1])[calls(logits)]
+        votes = np.eye(logits.shape[1])[patch_votes(logits)]
         return cls(_sum_by(votes, image) / counts, _sum_by(logits, image) / counts)
 
     @property
     def malignant_share(self) -> Floats:
-        """Of two classes, the share of votes for the second: of shape (images,)."""
+        """The share of votes for the second of two classes, of shape (images,)."""
         return self.shares[:, 1]
 
     @property
     def margin(self) -> Floats:
-        """Of two classes, the second logit minus the first: of shape (images,)."""
+        """The second logit of two classes minus the first, of shape (images,)."""
         return self.logits[:, 1] - self.logits[:, 0]
 
 
-def calls(logits: Floats) -> NDArray[np.intp]:
-    """The class that each patch votes for, the first of equals, so that a probability of one half is benign."""
+def patch_votes(logits: Floats) -> NDArray[np.intp]:
+    """Return the class that each patch votes for; on a tie the first, so that a probability of one half is benign."""
     votes: NDArray[np.intp] = logits.argmax(axis=1)
     return votes
 
@@ -73,46 +74,48 @@ def _sum_by(values: Floats, image: NDArray[np.intp]) -> Floats:
 
 
 Watcher = Callable[[Epoch], None]
-"""Is told of each epoch as it ends."""
+"""A function that is called with each epoch when it ends."""
 
 
 class Fitter(Protocol):
-    """A way to make a model, as cross-validation uses it."""
+    """The interface of a fitter: fits models for the folds, and one model on all images."""
 
     def out_of_fold(self, split: Split, *, work: Path | None = None, watch: Watcher | None = None) -> FoldResult:
         """Fit on the split's training images and score its test images, in their order.
 
         Args:
             split: The split.
-            work: Folder for the state of a training under way, from which a broken one goes on; None keeps none.
-            watch: Is told of each epoch, where there are any.
+            work: Folder for the state of the training, from which an interrupted training resumes; None stores none.
+            watch: Called with each epoch; never called for a head on frozen features, which has no epochs.
         """
         ...
 
     def final(
         self, folds: Sequence[FoldResult], *, work: Path | None = None, watch: Watcher | None = None
     ) -> nn.Module:
-        """Fit on all images, on the CPU.
+        """Fit on all images and return the network on the CPU.
 
         Args:
-            folds: What the splits gave: they say how long to train.
-            work: As above.
-            watch: As above.
+            folds: The results of the folds, which determine the number of epochs.
+            work: As in `out_of_fold`.
+            watch: As in `out_of_fold`.
         """
         ...
 
 
 @dataclass(frozen=True)
-class OutOfFold:
-    """Predictions for images by models that had not seen their patients (nor, where a protocol leaks, the images).
+class OutOfFoldPredictions:
+    """Predictions for images by models that were not trained on the same patients.
+
+    If the protocol leaks, the models were trained on other images of the same patients.
 
     Attributes:
-        image: Index of each prediction's image, of shape (predictions,).
-        labels: Class numbers (1 for malignant, 0 for benign), of shape (predictions,).
-        patients: Of shape (predictions,).
-        fold: Number of the split that each prediction comes from, of shape (predictions,).
-        repeat: Number of the repeat that it belongs to, of shape (predictions,).
-        scores: Of the images.
+        image: The index of each prediction's image, of shape (predictions,).
+        labels: The class numbers (1 for malignant, 0 for benign), of shape (predictions,).
+        patients: The patient of each prediction's image, of shape (predictions,).
+        fold: The number of the split that each prediction comes from, of shape (predictions,).
+        repeat: The number of the repeat that each prediction comes from, of shape (predictions,).
+        scores: The shares of votes and mean logits of the predictions.
     """
 
     image: NDArray[np.intp]
@@ -123,8 +126,14 @@ class OutOfFold:
     scores: ImageScores
 
     @classmethod
-    def of_folds(cls, data: ImageDataset, splits: Sequence[Split], folds: Sequence[FoldResult]) -> OutOfFold:
-        """Join what the folds gave."""
+    def of_folds(cls, data: ImageDataset, splits: Sequence[Split], folds: Sequence[FoldResult]) -> OutOfFoldPredictions:
+        """Join the results of the folds.
+
+        Args:
+            data: The images that the splits index.
+            splits: The splits.
+            folds: The result of each split, in the same order.
+        """
         tested = np.concatenate([split.test for split in splits])
         sizes = [split.test.size for split in splits]
         return cls(
@@ -137,15 +146,15 @@ class OutOfFold:
         )
 
     def threshold(self, rule: ThresholdRule) -> float:
-        """Chosen on all predictions: what a model for new patients gets."""
+        """Choose the threshold of a model for new patients, on all predictions."""
         return calibration.choose_threshold(self.labels, self.scores.malignant_share, rule)
 
     def temperature(self) -> float:
-        """Fitted on all predictions: what a model for new patients gets."""
+        """Fit the temperature of a model for new patients, on all predictions."""
         return calibration.fit_temperature(self.labels, self.scores.logits)
 
     def predictions(self, rule: ThresholdRule) -> Predictions:
-        """Verdicts on two classes, each with a threshold and temperature chosen on the other folds' predictions."""
+        """Return the predictions of a binary task, each fold with the threshold and temperature of the other folds."""
         thresholds = np.zeros(self.labels.size)
         for here, others in self._folds_and_others():
             thresholds[here] = calibration.choose_threshold(
@@ -160,8 +169,14 @@ class OutOfFold:
             probabilities=self.probabilities()[:, 1],
         )
 
+    def class_predictions(self) -> ClassPredictions:
+        """Return the predictions of a task with any number of classes; each fold is calibrated on the other folds."""
+        return ClassPredictions(
+            self.labels, self.patients, self.scores.shares, self.scores.logits, self.probabilities()
+        )
+
     def probabilities(self) -> Floats:
-        """Calibrated on the other folds' predictions: of shape (predictions, classes)."""
+        """Return the probabilities, calibrated on the other folds, of shape (predictions, classes)."""
         result = np.zeros_like(self.scores.logits)
         for here, others in self._folds_and_others():
             temperature = calibration.fit_temperature(self.labels[others], self.scores.logits[others])
@@ -169,11 +184,11 @@ class OutOfFold:
         return result
 
     def metrics(self, rule: ThresholdRule) -> Metrics:
-        """Measure the verdicts on two classes; see `predictions`."""
+        """Compute the metrics of a binary task; see `predictions`."""
         return evaluate(self.predictions(rule))
 
     def _folds_and_others(self) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-        """For each fold its predictions, and those of its repeat's other folds on other images."""
+        """Yield for each fold the mask of its predictions, and of those of its repeat's other folds on other images."""
         for fold in np.unique(self.fold):
             here = self.fold == fold
             others = (self.repeat == self.repeat[here][0]) & ~np.isin(self.image, self.image[here])
@@ -181,7 +196,7 @@ class OutOfFold:
 
 
 def join_scores(folds: Sequence[FoldResult]) -> ImageScores:
-    """The scores of all folds' test images, one fold after the other."""
+    """Concatenate the scores of all folds' test images."""
     return ImageScores(
         np.concatenate([np.array(fold.shares) for fold in folds]),
         np.concatenate([np.array(fold.logits) for fold in folds]),
@@ -195,20 +210,20 @@ def fold_result(
     logits: Sequence[Floats],
     **others: Any,
 ) -> FoldResult:
-    """What is known of a fold from the logits of its test patches.
+    """Compute the result of a fold from the logits of its test patches.
 
     Args:
-        name: Of the split.
+        name: Name of the split.
         test: Indices of the test images.
         labels: Class numbers of the test images.
-        logits: For each test image, of shape (patches, classes).
+        logits: Logits of each test image's patches, each of shape (patches, classes).
         others: The remaining fields of `FoldResult`.
     """
     sizes = [len(part) for part in logits]
     patches, truth = np.concatenate(logits), np.repeat(labels, sizes)
     scores = ImageScores.of_patches(patches, np.repeat(np.arange(len(sizes)), sizes))
     confusion = np.zeros((patches.shape[1], patches.shape[1]), dtype=int)
-    np.add.at(confusion, (truth, calls(patches)), 1)
+    np.add.at(confusion, (truth, patch_votes(patches)), 1)
     return FoldResult(
         name=name,
         images=test.tolist(),
@@ -221,28 +236,28 @@ def fold_result(
 
 
 def diverged_fold(split: Split, classes: int) -> FoldResult:
-    """What is known of a fold whose training diverged: that its logits are no numbers."""
-    nothing = PatchMetrics(accuracy=math.nan, loss=math.nan)
-    nowhere = [[math.nan] * classes] * split.test.size
+    """Return the result of a fold whose training diverged: all logits are NaN."""
+    unknown = PatchMetrics(accuracy=math.nan, loss=math.nan)
+    nan_rows = [[math.nan] * classes] * split.test.size
     return FoldResult(
         name=split.name,
         images=split.test.tolist(),
-        shares=nowhere,
-        logits=nowhere,
+        shares=nan_rows,
+        logits=nan_rows,
         patch_confusion=[[0] * classes] * classes,
-        training=nothing,
-        test=nothing,
+        training=unknown,
+        test=unknown,
     )
 
 
 def patch_metrics(logits: Floats, labels: NDArray[np.int64]) -> PatchMetrics:
-    """The share of patches that were called right, and their mean cross-entropy.
+    """Return the accuracy and the mean cross-entropy of patches.
 
     Args:
-        logits: Of shape (patches, classes).
-        labels: Class numbers of shape (patches,).
+        logits: Logits of the patches, of shape (patches, classes).
+        labels: Class numbers of the patches, of shape (patches,).
     """
     own = logits[np.arange(labels.size), labels]
     return PatchMetrics(
-        accuracy=float((calls(logits) == labels).mean()), loss=float((logsumexp(logits, axis=1) - own).mean())
+        accuracy=float((patch_votes(logits) == labels).mean()), loss=float((logsumexp(logits, axis=1) - own).mean())
     )

@@ -1,4 +1,4 @@
-"""What a study found, as plain data: tables, figures and comparisons are made of it alone."""
+"""The results of a study as plain data, from which all tables, plots and comparisons are made."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from numpy.typing import NDArray
 
 from classifier.bundle import INTENDED_USE
 from trainer.data.tasks import TASKS, Task, TaskName
-from trainer.evaluation.out_of_fold import OutOfFold, join_scores
+from trainer.evaluation.out_of_fold import OutOfFoldPredictions, join_scores
 from trainer.options import FitOptions
 from trainer.schemas import FoldResult, FrozenModel
 
 Purpose = Literal["comparison", "rate", "epochs"]
-"""Why a candidate is in a study: to be compared with the others, or for the thesis's Table 1 or Figure 17."""
+"""The purpose of a candidate in a study: comparison with the others, or the thesis's Table 1 or Figure 17."""
 
 
 class Candidate(FrozenModel):
-    """One way to make a model, with what all folds gave.
+    """A candidate of a study with the results of all folds.
 
     Attributes:
-        name: Unique in the study, for people, such as `resnet18 scratch`.
-        purpose: See `Purpose`.
-        options: All of them.
-        weights: Where the network's first weights come from.
-        parameters: How many the network has.
-        folds: In the order of the study's splits.
+        name: A readable name that is unique in the study, such as `resnet18 scratch`.
+        purpose: The purpose; see `Purpose`.
+        options: All options of the fit.
+        weights: The origin of the network's first weights, in words.
+        parameters: The number of the network's parameters.
+        folds: The results of the folds, in the order of the study's splits.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Candidate(FrozenModel):
 
 
 class ImageRecord(FrozenModel):
-    """One image of the study: `file` is relative to the data set, `label` a class of the task."""
+    """An image of a study: `file` is relative to the data set's folder, `label` is a class of the task."""
 
     file: str
     sha256: str
@@ -53,7 +53,7 @@ class ImageRecord(FrozenModel):
 
 
 class SplitRecord(FrozenModel):
-    """One split as all candidates saw it; `shared_patients` counts patients on both sides, where a protocol leaks."""
+    """A split that all candidates share; `shared_patients` counts the patients on both sides, if the protocol leaks."""
 
     name: str
     repeat: int
@@ -63,20 +63,20 @@ class SplitRecord(FrozenModel):
 
 
 class StudyResults(FrozenModel):
-    """Everything that a study found and that is the same whenever it is run again.
+    """The results of a study that are the same whenever it is run again.
 
     Attributes:
-        task: See `trainer.data.tasks.TaskName`.
-        protocol: See `trainer.choices.Protocol`.
-        protocol_note: What that means, in a sentence.
-        leaks: True where patients are on both sides by the protocol's design.
-        seed: Of everything random.
-        magnifications: Of the images.
-        data: Fingerprint, counts, citation; see `trainer.experiments.fit`.
-        notes: What was done to the data set's list, and warnings, in sentences.
-        images: All images, in the order that `FoldResult.images` counts.
-        splits: In the order of each candidate's folds.
-        candidates: In the order asked for.
+        task: The task; see `trainer.data.tasks.TaskName`.
+        protocol: The protocol; see `trainer.choices.Protocol`.
+        protocol_note: The meaning of the protocol, as a phrase.
+        leaks: Whether the protocol puts images of one patient on both sides by design.
+        seed: The seed of everything random.
+        magnifications: The magnifications of the images.
+        data: Fingerprint, counts and citation; see `trainer.experiments.provenance.describe_data`.
+        notes: The changes that were made to the list of images, and warnings, one sentence each.
+        images: All images; `FoldResult.images` contains indices into this list.
+        splits: The splits, in the order of each candidate's folds.
+        candidates: The candidates, in the order in which they were requested.
     """
 
     format_version: Literal[1] = 1
@@ -96,38 +96,38 @@ class StudyResults(FrozenModel):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """In the order of the logits."""
+        """The class names, in the order of the logits."""
         return self.kind.classes
 
     @property
     def kind(self) -> Task:
-        """The task itself."""
+        """The task as an object."""
         return TASKS[self.task]
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
-        """Class numbers of all images."""
+        """The class numbers of all images, of shape (images,)."""
         return np.array([self.classes.index(image.label) for image in self.images], dtype=np.int64)
 
     @cached_property
     def patients(self) -> NDArray[np.str_]:
-        """Patients of all images."""
+        """The patients of all images, of shape (images,)."""
         return np.array([image.patient for image in self.images], dtype=np.str_)
 
     @property
     def compared(self) -> list[Candidate]:
-        """The candidates of the comparison proper."""
+        """The candidates whose purpose is comparison."""
         return [candidate for candidate in self.candidates if candidate.purpose == "comparison"]
 
     def tested(self, candidate: Candidate) -> NDArray[np.intp]:
-        """Numbers of the images in the order of `out_of_fold`'s predictions."""
+        """Return the indices of the tested images, in the order of the predictions of `out_of_fold`."""
         return np.array([image for fold in candidate.folds for image in fold.images], dtype=np.intp)
 
-    def out_of_fold(self, candidate: Candidate) -> OutOfFold:
-        """All predictions of a candidate, fold by fold."""
+    def out_of_fold(self, candidate: Candidate) -> OutOfFoldPredictions:
+        """Return all predictions of a candidate, fold by fold."""
         tested = self.tested(candidate)
         sizes = [len(fold.images) for fold in candidate.folds]
-        return OutOfFold(
+        return OutOfFoldPredictions(
             image=tested,
             labels=self.labels[tested],
             patients=self.patients[tested],
@@ -138,14 +138,14 @@ class StudyResults(FrozenModel):
 
 
 class Run(FrozenModel):
-    """What differs from one run of the same study to the next.
+    """The facts about one run, which differ from one run of the same study to the next.
 
     Attributes:
-        device: In words: the GPU's name, or the CPU and its cores.
-        precision: Of the networks that were trained.
-        versions: Of Python and the libraries.
-        finished: ISO 8601, UTC.
-        seconds: Training and scoring time of each candidate's folds, by the candidate's name.
+        device: The GPU's name, or the CPU's name with its cores and threads.
+        precision: The number format in which networks were trained.
+        versions: The versions of Python and the libraries.
+        finished: The time of the end, in ISO 8601 and UTC.
+        seconds: The training and scoring time of each fold in seconds, by the candidate's name.
     """
 
     device: str
@@ -155,7 +155,7 @@ class Run(FrozenModel):
     seconds: dict[str, list[float]]
 
     def total(self, candidate: str) -> float:
-        """Seconds of all folds of a candidate."""
+        """Return the time of all folds of a candidate, in seconds."""
         return math.fsum(self.seconds.get(candidate, ()))
 
 
@@ -163,16 +163,16 @@ RESULTS_FILE, RUN_FILE = "results.json", "run.json"
 
 
 def load(folder: Path) -> tuple[StudyResults, Run]:
-    """Read a finished study's results.
+    """Read the results and the run of a finished study.
 
     Raises:
-        ValueError: If the folder holds none, or others than this version writes.
+        ValueError: If the folder contains no finished study, or one that this version cannot read.
     """
     try:
         results = (folder / RESULTS_FILE).read_bytes()
         run = (folder / RUN_FILE).read_bytes()
     except OSError as error:
-        raise ValueError(f"{folder} holds no finished study: {error.strerror}: {error.filename}.") from error
+        raise ValueError(f"{folder} contains no finished study: {error.strerror}: {error.filename}.") from error
     try:
         return StudyResults.model_validate_json(results), Run.model_validate_json(run)
     except ValueError as error:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trainer.evaluation.out_of_fold import OutOfFold
+from trainer.evaluation.out_of_fold import OutOfFoldPredictions
 
 THRESHOLDS = np.linspace(0, 0.995, 200).round(3)
 """The thresholds that `scan` tries."""
@@ -37,7 +37,7 @@ class ConfusionCounts(NamedTuple):
         return (self.sensitivity + self.specificity) / 2
 
 
-def count(predictions: OutOfFold, threshold: float) -> ConfusionCounts:
+def count(predictions: OutOfFoldPredictions, threshold: float) -> ConfusionCounts:
     """Count the pooled out-of-fold verdicts under one threshold for all folds."""
     called, malignant = predictions.scores.malignant_share > threshold, predictions.labels == 1
     return ConfusionCounts(
@@ -48,7 +48,7 @@ def count(predictions: OutOfFold, threshold: float) -> ConfusionCounts:
     )
 
 
-def scan(predictions: OutOfFold) -> Iterator[tuple[float, ConfusionCounts]]:
+def scan(predictions: OutOfFoldPredictions) -> Iterator[tuple[float, ConfusionCounts]]:
     """Yield each of `THRESHOLDS` with the counts under it."""
     for threshold in THRESHOLDS.tolist():
         yield threshold, count(predictions, threshold)

@@ -72,8 +72,8 @@ class _PredictionKeys:
 
     @classmethod
     def of(cls, study: StudyResults, candidate: ScoredCandidate) -> _PredictionKeys:
-        images = np.array([study.images[image].sha256 for image in candidate.found.image.tolist()], dtype=np.str_)
-        return cls(images, candidate.found.repeat)
+        images = np.array([study.images[image].sha256 for image in candidate.out_of_fold.image.tolist()], dtype=np.str_)
+        return cls(images, candidate.out_of_fold.repeat)
 
     def select(self, images: NDArray[np.str_]) -> list[tuple[str, int]]:
         """Return the sorted keys of the predictions for some images."""

@@ -18,7 +18,7 @@ from trainer.data.records import MAGNIFICATIONS
 from trainer.data.splits import PROTOCOL_NOTES
 from trainer.evaluation.fold_runner import FinishedFold, FoldStore, run_folds, watching
 from trainer.evaluation.metrics import Metrics
-from trainer.evaluation.out_of_fold import Fitter, OutOfFold
+from trainer.evaluation.out_of_fold import Fitter, OutOfFoldPredictions
 from trainer.experiments.option_checks import check_fit
 from trainer.experiments.prepare import Experiment, prepare
 from trainer.experiments.provenance import describe_data, describe_weights, versions
@@ -44,7 +44,7 @@ class FitResult:
 
     bundle: Bundle
     metrics: Metrics
-    out_of_fold: OutOfFold
+    out_of_fold: OutOfFoldPredictions
 
 
 def fit(
@@ -116,7 +116,7 @@ class CrossValidation:
 
     def discard_final_state(self) -> None:
         """Delete the state of the final fit, which is not needed once its bundle is saved."""
-        self.store.forget(len(self.folds))
+        self.store.discard_state(len(self.folds))
 
 
 @contextmanager
@@ -135,7 +135,7 @@ def cross_validate(experiment: Experiment, *, store: Path, title: str) -> Iterat
     """
     options = experiment.options
     fitter = experiment.make_fitter()
-    fold_store = FoldStore.of(store, options.network, experiment.identity)
+    fold_store = FoldStore.for_candidate(store, options.network, experiment.identity)
     with alone_in(fold_store.folder):
         folds = run_folds(
             fitter, experiment.splits, fold_store, epochs=options.most_epochs, title=title, progress=experiment.progress
@@ -155,7 +155,7 @@ def fit_final_model(cross_validation: CrossValidation, out: Path, *, name: str, 
     experiment = cross_validation.experiment
     data, options, hardware = experiment.data, experiment.options, experiment.hardware
     module, epochs = _fit_on_all_images(cross_validation)
-    predictions = OutOfFold.of_folds(data.main, experiment.splits, cross_validation.results)
+    predictions = OutOfFoldPredictions.of_folds(data.main, experiment.splits, cross_validation.results)
     metrics = predictions.metrics(options.threshold_rule)
     temperature = predictions.temperature()
     _scale_heads(module, options.network, temperature)
@@ -197,7 +197,7 @@ def _fit_on_all_images(cross_validation: CrossValidation) -> tuple[nn.Module, li
             report(epoch)
             epochs.append(epoch)
 
-        module = cross_validation.fitter.final(cross_validation.results, work=store.work(number), watch=watch)
+        module = cross_validation.fitter.final(cross_validation.results, work=store.state_folder(number), watch=watch)
     # Each further seed counts its epochs from 1 again.
     first_member = [epoch for at, epoch in enumerate(epochs, 1) if epoch.number == at]
     return module, first_member

@@ -197,7 +197,7 @@ def _measure(candidate: PlannedCandidate, shared: Experiment, out: Path) -> list
     classes = len(experiment.data.main.task.classes)
     return run_folds(
         experiment.make_fitter(), experiment.splits,
-        FoldStore.of(out / "folds", candidate.name, experiment.identity),
+        FoldStore.for_candidate(out / "folds", candidate.name, experiment.identity),
         # A candidate with too high a learning rate is a finding, not the end of the study.
         diverged=lambda split: diverged_fold(split, classes),
         epochs=candidate.options.most_epochs, title=candidate.name, progress=experiment.progress,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from trainer.choices import Balance
-from trainer.evaluation.calibration import NEVER
+from trainer.evaluation.calibration import UNSEEN_LOGIT
 
 if TYPE_CHECKING:
     from torch import nn
@@ -152,7 +152,7 @@ def fit_head(table: TrainingTable, *, c: float, classes: int = 2) -> LinearHead:
     rows, intercepts = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # noqa: PLR2004 (scikit-learn then gives their difference: half to each side)
         rows, intercepts = np.vstack([-rows / 2, rows / 2]), np.concatenate([-intercepts / 2, intercepts / 2])
-    weight, bias = np.zeros((classes, mean.size)), np.full(classes, NEVER)
+    weight, bias = np.zeros((classes, mean.size)), np.full(classes, UNSEEN_LOGIT)
     weight[model.classes_] = (rows @ right) / scale
     bias[model.classes_] = intercepts - weight[model.classes_] @ mean
     return LinearHead(weight, bias)

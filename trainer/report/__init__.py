@@ -1,8 +1,8 @@
-"""The report of a study: tables and figures in the thesis's shape, and what it lacks; HTML, Markdown and raw numbers.
+"""The report of a study: tables and plots in the form of the thesis's, additional ones, and the raw numbers.
 
-`trainer.evaluation.results` holds the results; `write` is the entry point. `scored` measures the candidates; `tables`,
-`thresholds`, `plots`, `curves`, `classes`, `breakdown` and `provenance` make the parts; `sections` puts them in order;
-`document` renders the page; `csv_export` writes the numbers as CSV; `comparison` shows two studies side by side.
+`write` is the entry point; it takes the results from `trainer.evaluation.results`. `tables`, `thresholds`, `plots`,
+`curves`, `classes`, `breakdown` and `provenance` build the blocks; `sections` arranges them; `document` renders the
+page as HTML and Markdown; `csv_export` writes the numbers as CSV; `comparison` renders the comparison of two studies.
 """
 
 from trainer.report.write import write

@@ -1,4 +1,4 @@
-"""What there is to see of many classes instead of two: each class's recall and precision, and the patients behind."""
+"""Tables and plots for more than two classes: recall and precision of each class, and its number of patients."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ _FEW, _VERY_FEW = 15, 5
 
 
 def recall_and_precision(results: StudyResults, one: ScoredCandidate) -> Table:
-    """A row for each class, with the number of its patients and what that means."""
+    """Return a table with recall and precision of each class, and how reliable they are for its number of patients."""
     if one.classes is None:
-        raise TypeError("Two classes have sensitivity and specificity instead.")
+        raise TypeError("A task with two classes has sensitivity and specificity instead.")
     rows: list[list[Entry]] = []
     for number, name in enumerate(results.classes):
-        mine = one.found.labels == number
-        patients = len(set(one.found.patients[mine]))
+        members = one.out_of_fold.labels == number
+        patients = len(set(one.out_of_fold.patients[members]))
         rows.append(
             [
-                plain(name), how_few(patients), patients, len(set(one.found.image[mine])),
+                plain(name), reliability(patients), patients, len(set(one.out_of_fold.image[members])),
                 estimate(one.classes.recall[number]), estimate(one.classes.precision[number]),
             ]
         )  # fmt: skip
     return Table(
         f"Recall and precision of each class: {one.name}",
-        ["class", "how far to trust it", "patients", "images", "recall", "precision"],
+        ["class", "reliability", "patients", "images", "recall", "precision"],
         [Group("", rows)],
-        "Recall: the share of the class's images that were found. Precision: the share of right verdicts among those "
-        "for the class. With few patients an interval that resamples them is itself uncertain, and mostly too narrow.",
+        "Recall: the share of the class's images that got its verdict. Precision: the share of the class's verdicts "
+        "that are correct. With few patients, an interval that resamples them is uncertain and usually too narrow.",
         words=2,
     )
 
 
-def how_few(patients: int) -> str:
-    """What so many patients can tell, in a phrase."""
+def reliability(patients: int) -> str:
+    """Return a phrase on how reliable the metrics of a class with this number of patients are."""
     if patients == 0:
         return "no patient"
     if patients == 1:
-        return "one patient: says nothing about the class"
+        return "one patient: not representative of the class"
     if patients < _VERY_FEW:
-        return "very few patients: a hint at most"
-    return "few patients: a rough guess" if patients < _FEW else ""
+        return "very few patients: not reliable"
+    return "few patients: a rough estimate" if patients < _FEW else ""
 
 
 def warning(results: StudyResults) -> str:
-    """A sentence on the classes that have fewest patients; "" where all have enough."""
+    """Return a sentence on the classes with few patients, or "" if all classes have enough."""
     few = []
     for number, name in enumerate(results.classes):
         patients = len(set(results.patients[results.labels == number]))
@@ -57,18 +57,18 @@ def warning(results: StudyResults) -> str:
     if not few:
         return ""
     return (
-        f"Classes with few patients: {listed(few)}. Their numbers are rough guesses: one patient more or "
-        "less changes them by a lot."
+        f"Classes with few patients: {listed(few)}. Their metrics are rough estimates: one patient more or fewer "
+        "changes them a lot."
     )
 
 
 def confusion(results: StudyResults, one: ScoredCandidate) -> Plot:
-    """The verdicts of one candidate on the images of all folds."""
+    """Draw the confusion matrix of a candidate's verdicts on the images of all folds."""
     with canvas(6.4, 5.4) as figure:
         draw_matrix(figure.subplots(), one.confusion, [short(name) for name in results.classes])
         return plot(
             figure,
             "classes",
-            caption=f"Confusion of the classes by the verdicts of {one.name}, all folds.",
-            alt="Confusion matrix of the classes; the table beside it holds the same counts.",
+            caption=f"Confusion matrix of the verdicts of {one.name}, all folds.",
+            alt="Confusion matrix of the classes; the table below it contains the same counts.",
         )

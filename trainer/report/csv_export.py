@@ -1,4 +1,4 @@
-"""The raw numbers as CSV, enough to compute every table anew."""
+"""The raw numbers as CSV, from which every table can be computed again."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _Row = Sequence[object]
 
 
 def write(out: Path, results: StudyResults, scored: Sequence[ScoredCandidate], rules: Sequence[ThresholdRule]) -> None:
-    """Write all files.
+    """Write all CSV files.
 
     Args:
-        out: The report's folder.
-        results: The study.
-        scored: The measured candidates.
-        rules: How the thresholds of each of them were chosen.
+        out: Folder of the report.
+        results: Results of the study.
+        scored: The candidates with their metrics.
+        rules: The rule that chose the thresholds of each candidate.
     """
     _write(out / "predictions.csv", [_prediction_columns(results), *_predictions(results, scored)])
     _write(out / "folds.csv", _folds(results))
@@ -42,7 +42,7 @@ def _write(path: Path, rows: Iterable[_Row]) -> None:
 
 
 def _plain(value: object) -> object:
-    """Floats with ten digits: enough for every count, and without noise in the last ones."""
+    """Format floats with ten digits, which drops the noise of the last digits; return other values unchanged."""
     return f"{value:.10g}" if isinstance(value, float) else value
 
 
@@ -56,9 +56,9 @@ def _prediction_columns(results: StudyResults) -> _Row:
 
 def _predictions(results: StudyResults, scored: Sequence[ScoredCandidate]) -> Iterator[_Row]:
     for one in scored:
-        scores = one.found.scores
-        for at, image in enumerate(one.found.image.tolist()):
-            record, split = results.images[image], results.splits[one.found.fold[at]]
+        scores = one.out_of_fold.scores
+        for at, image in enumerate(one.out_of_fold.image.tolist()):
+            record, split = results.images[image], results.splits[one.out_of_fold.fold[at]]
             yield [
                 one.name, split.repeat + 1, split.name,
                 record.file, record.sha256, record.patient, record.label, record.subtype,
@@ -69,18 +69,18 @@ def _predictions(results: StudyResults, scored: Sequence[ScoredCandidate]) -> It
 
 
 def _folds(results: StudyResults) -> Iterator[_Row]:
-    called = [f"patches_{truth}_called_{vote}" for truth in results.classes for vote in results.classes]
-    figures = [f"{part}_{what}" for part in ("training", "validation", "test") for what in ("accuracy", "loss")]
+    confusion = [f"patches_{truth}_called_{vote}" for truth in results.classes for vote in results.classes]
+    metrics = [f"{part}_{metric}" for part in ("training", "validation", "test") for metric in ("accuracy", "loss")]
     yield [
-        "candidate", "purpose", "repeat", "split", "test_images", "test_patients", "shared_patients", *figures,
-        "epochs", "best_epoch", *called,
+        "candidate", "purpose", "repeat", "split", "test_images", "test_patients", "shared_patients", *metrics,
+        "epochs", "best_epoch", *confusion,
     ]  # fmt: skip
     for candidate in results.candidates:
         for fold, split in zip(candidate.folds, results.splits, strict=True):
             yield [
                 candidate.name, candidate.purpose, split.repeat + 1, split.name,
                 split.test_images, split.test_patients, split.shared_patients,
-                *_figures(fold.training), *_figures(fold.validation), *_figures(fold.test),
+                *_patch_metrics(fold.training), *_patch_metrics(fold.validation), *_patch_metrics(fold.test),
                 len(fold.epochs), fold.best_epoch or "", *(count for row in fold.patch_confusion for count in row),
             ]  # fmt: skip
 
@@ -95,28 +95,28 @@ def _epochs(candidates: Sequence[Candidate]) -> Iterator[_Row]:
             for epoch in fold.epochs:
                 yield [
                     candidate.name, fold.name, epoch.number,
-                    *_figures(epoch.training), *_figures(epoch.validation),
+                    *_patch_metrics(epoch.training), *_patch_metrics(epoch.validation),
                     "" if epoch.stopping_loss is None else epoch.stopping_loss,
                     "yes" if epoch.number == fold.best_epoch else "no",
                 ]  # fmt: skip
 
 
-def _figures(part: PatchMetrics | None) -> _Row:
+def _patch_metrics(part: PatchMetrics | None) -> _Row:
     return ["", ""] if part is None else [part.accuracy, part.loss]
 
 
 def _metrics(results: StudyResults, scored: Sequence[ScoredCandidate]) -> Iterator[_Row]:
     yield ["candidate", "measure", "value", "low", "high"]
     for one in scored:
-        found = list(one.measures.items())
+        rows = list(one.measures.items())
         if one.classes is not None:
             for kind, estimates in (("recall", one.classes.recall), ("precision", one.classes.precision)):
-                found += [
+                rows += [
                     (f"{kind}_{name}", each)
                     for name, each in zip(results.classes, estimates, strict=True)
                     if each is not None
                 ]
-        for name, each in found:
+        for name, each in rows:
             yield [one.name, name, each.value, each.low, each.high]
 
 
@@ -128,8 +128,8 @@ def _thresholds(scored: Sequence[ScoredCandidate], rules: Sequence[ThresholdRule
     for one, own in zip(scored, rules, strict=True):
         chosen: dict[float, list[str]] = {}
         for rule in RULES:
-            chosen.setdefault(one.found.threshold(rule), []).append(rule)
-        for threshold, counts in scan(one.found):
+            chosen.setdefault(one.out_of_fold.threshold(rule), []).append(rule)
+        for threshold, counts in scan(one.out_of_fold):
             yield [
                 one.name, threshold, *counts, counts.sensitivity, counts.specificity, counts.balanced_accuracy,
                 " ".join(chosen.get(threshold, [])), own,

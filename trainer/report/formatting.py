@@ -1,4 +1,4 @@
-"""How numbers and names are written in a report."""
+"""The format of numbers and names in a report."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ RULES: dict[ThresholdRule, str] = {
     "thesis": "the thesis's fixed 0.90",
 }
 
-NONE = "–"  # noqa: RUF001 (what stands in an empty cell)
+NONE = "–"  # noqa: RUF001 (the content of an empty cell)
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number with so many digits after the point; a dash where there is none."""
+    """Format a number with a fixed number of decimals; a dash for None and NaN."""
     if value is None or math.isnan(value):
         return NONE
     return f"{value:.{digits}f}"
 
 
-def estimate(found: Estimate | None, *, strong: bool = False) -> Cell:
-    """A measure with its interval."""
-    if found is None:
+def estimate(metric: Estimate | None, *, strong: bool = False) -> Cell:
+    """Return a table cell with a metric and its interval."""
+    if metric is None:
         return Cell(NONE)
-    return Cell(number(found.value), f"({interval(found)})", strong=strong)
+    return Cell(number(metric.value), f"({interval(metric)})", strong=strong)
 
 
 def signed(value: float) -> str:
-    """A difference with three digits after the point; none is neither more nor less."""
+    """Format a difference with three decimals and its sign; a difference of 0 has no sign."""
     return f"{value:+.3f}" if round(value, 3) else "0.000"
 
 
 def percent(share: float) -> str:
-    """A share of one in per cent."""
+    """Format a share from 0 to 1 as a percentage."""
     return f"{100 * share:.0f} %"
 
 
-def interval(found: Estimate) -> str:
-    """Of 95 %."""
-    return f"{number(found.low)} to {number(found.high)}"
+def interval(metric: Estimate) -> str:
+    """Format the 95 % interval of a metric."""
+    return f"{number(metric.low)} to {number(metric.high)}"
 
 
 def mean_and_deviation(values: Sequence[float | None], digits: int = 4) -> Cell:
-    """The mean over folds and the sample standard deviation; a dash where a fold has none."""
+    """Format the mean over folds and the sample standard deviation; a dash if a fold has no value."""
     known = np.array([value for value in values if value is not None], dtype=float)
     if known.size < len(values) or not known.size:
         return Cell(NONE)
@@ -61,15 +61,15 @@ def mean_and_deviation(values: Sequence[float | None], digits: int = 4) -> Cell:
 
 
 def plain(name: str) -> str:
-    """A class's name for people."""
+    """Format the name of a class or an option for a reader."""
     return name.replace("_", " ") or "not given"
 
 
 def counted(quantity: int, unit: str) -> str:
-    """Such as `1 patient`, `2 patients`."""
+    """Format a quantity with its unit, such as `1 patient` or `2 patients`."""
     return f"{quantity:,} {unit}" if quantity == 1 else f"{quantity:,} {unit}s"
 
 
 def listed(names: Sequence[str]) -> str:
-    """Such as `a, b and c`."""
+    """Join names as in `a, b and c`."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

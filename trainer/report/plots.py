@@ -1,4 +1,4 @@
-"""The thesis's figures for our own runs: epochs compared (17), learning curves (18), confusion matrices (19)."""
+"""The thesis's figures for this study: numbers of epochs (17), learning curves (18), confusion matrices (19)."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _PARTS: dict[str, tuple[_Part, str]] = {
     "training": (lambda epoch: epoch.training, COLOURS[0]),
     "validation": (lambda epoch: epoch.validation, COLOURS[1]),
 }
-# Pale enough for dark and for light text.
+# Pale enough for dark text and for light text.
 _SHADES = LinearSegmentedColormap.from_list("shades", ["#2f7ed800", "#2f7ed899"])
 _LONG = 4
-"""Letters of an axis's name that fit side by side."""
+"""The maximum length of tick labels that fit side by side, in letters."""
 
 
 def learning_curves(candidate: Candidate, name: str) -> Plot | None:
-    """Figure 18 of one candidate: accuracy and loss over epochs; None where it has no epochs."""
+    """Draw Figure 18 for one candidate: accuracy and loss by epoch; None if the candidate has no epochs."""
     if not any(fold.epochs for fold in candidate.folds):
         return None
     with canvas(8.4, 3.1) as figure:
@@ -44,15 +44,15 @@ def learning_curves(candidate: Candidate, name: str) -> Plot | None:
         return plot(
             figure,
             name,
-            caption=f"Figure 18. {candidate.name}: accuracy and loss of patches over the epochs. Thin: each fold; "
-            "thick: the mean of the folds that were still running, while at least half were; dots: the epochs whose "
-            "weights were kept.",
+            caption=f"Figure 18. {candidate.name}: accuracy and loss of patches by epoch. Thin lines: the folds; thick "
+            "lines: the mean of the folds that were still training, as long as at least half of them were; dots: the "
+            "epochs whose weights were kept.",
             alt=f"Learning curves of {candidate.name}: training and validation accuracy and loss by epoch.",
         )
 
 
 def epochs_compared(results: StudyResults) -> list[Plot]:
-    """Figure 17: accuracy over fewer and over more epochs, one figure for each compared candidate that was varied."""
+    """Draw Figure 17 for each candidate with a variant: accuracy by epoch, with fewer and with more epochs."""
     plots = []
     for number, (_, members) in enumerate(beside_comparison(results, "epochs", "epochs"), 1):
         drawn = sorted(
@@ -65,7 +65,7 @@ def epochs_compared(results: StudyResults) -> list[Plot]:
             row = figure.subplots(1, len(drawn), sharey=True, squeeze=False)[0]
             for axes, member in zip(row, drawn, strict=True):
                 _draw_epochs(axes, member.folds, "accuracy")
-                axes.set_title(f"{shortened(member.name)}:\nepochs: at most {member.options.epochs}")
+                axes.set_title(f"{shortened(member.name)}:\nmaximum epochs: {member.options.epochs}")
             handles, labels = row[0].get_legend_handles_labels()
             figure.legend(handles, labels, loc="outside upper center", ncols=3)
             names = ", ".join(f"{member.name} ({member.options.epochs} epochs)" for member in drawn)
@@ -73,7 +73,7 @@ def epochs_compared(results: StudyResults) -> list[Plot]:
                 plot(
                     figure,
                     f"epochs-{number}",
-                    caption=f"Figure 17. Accuracy of patches over fewer (left) and more (right) epochs: {names}.",
+                    caption=f"Figure 17. Accuracy of patches with fewer (left) and more (right) epochs: {names}.",
                     alt=f"Accuracy by epoch, side by side: {names}.",
                 )
             )
@@ -89,21 +89,21 @@ def _draw_epochs(axes: Axes, folds: Sequence[FoldResult], measure: str) -> None:
                 axes.plot(fold.best_epoch, curve[fold.best_epoch - 1], "o", color=colour, markersize=3.5)
         mean = _mean(curves)
         if np.isfinite(mean).any():
-            marker = "o" if mean.size == 1 else ""  # a line through one epoch cannot be seen
+            marker = "o" if mean.size == 1 else ""  # a line through a single epoch is invisible
             axes.plot(np.arange(1, mean.size + 1), mean, marker=marker, color=colour, linewidth=2.2, label=part)
     axes.set(xlabel="epoch", ylabel=f"patch {measure}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _curve(epochs: Sequence[Epoch], pick: _Part, measure: str) -> Floats:
-    """One fold's numbers, not a number where there is none: (epochs,)."""
+    """Return a metric of one fold by epoch, of shape (epochs,); NaN where it is unknown."""
     parts = [pick(epoch) for epoch in epochs]
     values = np.array([np.nan if part is None else getattr(part, measure) for part in parts], dtype=float)
     return np.where(np.isfinite(values), values, np.nan)
 
 
 def _mean(curves: Sequence[Floats]) -> Floats:
-    """The mean of the folds in each epoch, as far as half of them went: (epochs,)."""
+    """Return the mean over the folds by epoch, of shape (epochs,); NaN where less than half of them have a value."""
     table = np.full((len(curves), max(map(len, curves), default=0)), np.nan)
     for row, curve in zip(table, curves, strict=True):
         row[: curve.size] = curve
@@ -113,7 +113,7 @@ def _mean(curves: Sequence[Floats]) -> Floats:
 
 
 def confusions(results: StudyResults, scored: Sequence[ScoredCandidate]) -> Plot:
-    """Figure 19: for each candidate the last fold's patches, and the verdicts on the images of all folds."""
+    """Draw Figure 19: for each candidate the votes in the last fold, and the verdicts of all folds."""
     names = [short(name) for name in results.classes]
     side = 2.5 if results.kind.binary else 4.2
     with canvas(2 * side + 1.4, len(scored) * (side + 0.35)) as figure:
@@ -129,26 +129,26 @@ def confusions(results: StudyResults, scored: Sequence[ScoredCandidate]) -> Plot
             "confusion",
             caption="Figure 19. Confusion matrices: votes of the patches in one fold, the last (left), and verdicts on "
             "the images of all folds, pooled (right).",
-            alt="Confusion matrices of each candidate; the counts of the verdicts are those of the leaders' table.",
+            alt="Confusion matrices of each candidate; the verdicts are those behind the table of all candidates.",
         )
 
 
 def draw_matrix(axes: Axes, counts: NDArray[np.int64], names: Sequence[str]) -> None:
-    """Counts by truth (rows) and by what was said (columns), shaded by their share of the row."""
+    """Draw a confusion matrix: counts by truth (rows) and prediction (columns), shaded by their share of the row."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     edges = np.arange(len(names) + 1) - 0.5
     axes.pcolormesh(edges, edges, shares, cmap=_SHADES, vmin=0, vmax=1)
     for (row, column), number in np.ndenumerate(counts):
         axes.text(column, row, f"{number:,}", ha="center", va="center")
-    turned = any(len(name) > _LONG for name in names) and len(names) > 2  # noqa: PLR2004 (two names always fit)
-    axes.set_xticks(range(len(names)), names, rotation=45 if turned else 0, ha="right" if turned else "center")
+    rotated = any(len(name) > _LONG for name in names) and len(names) > 2  # noqa: PLR2004 (two names always fit)
+    axes.set_xticks(range(len(names)), names, rotation=45 if rotated else 0, ha="right" if rotated else "center")
     axes.set_yticks(range(len(names)), names)
-    axes.set(xlabel="called", ylabel="truth", aspect="equal")
+    axes.set(xlabel="predicted", ylabel="truth", aspect="equal")
     axes.invert_yaxis()
     axes.grid(visible=False)
     axes.tick_params(length=0)
 
 
 def short(name: str) -> str:
-    """Without the word that all names of carcinomas share."""
+    """Shorten the name of a class by the word that it shares with others."""
     return plain(name).removesuffix(" carcinoma").removesuffix(" tumor")

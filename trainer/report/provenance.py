@@ -1,4 +1,4 @@
-"""Where a report comes from: the run, and the options of every candidate."""
+"""The provenance of a report: the run, and the options of every candidate."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from trainer.report.formatting import NONE
 
 
 def this_run(results: StudyResults, run: Run) -> Section:
-    """Device, time and versions: what differs when a study is run again."""
+    """Return the section on device, time and versions, which differ when a study is run again."""
     seconds = [[candidate.name, candidate.purpose, _total(run, candidate.name)] for candidate in results.candidates]
     return Section(
         "This run",
         [
-            Text("Only this section and Table 5 may differ when the same study is run again."),
+            Text("Only this section and Table 5 may change when the same study is run again."),
             Facts(
                 [
                     ("Device", run.device),
@@ -37,7 +37,7 @@ def _total(run: Run, name: str) -> str:
 
 
 def options(results: StudyResults) -> Section:
-    """What each candidate was asked for: where it differs from the defaults, and all of it folded away."""
+    """Return the section on the options of each candidate: those that differ from the defaults, and all (folded)."""
     candidates = results.candidates
     defaults = FitOptions().model_dump(mode="json")
     chosen = [candidate.options.model_dump(mode="json") for candidate in candidates]
@@ -55,7 +55,7 @@ def options(results: StudyResults) -> Section:
         "Options",
         [
             Table(
-                "Candidates, and their options where they differ from the defaults",
+                "Candidates, and their options that differ from the defaults",
                 ["candidate", "first weights", "parameters", "options"],
                 [Group("", summary)],
                 words=4,

@@ -1,4 +1,4 @@
-"""What a report says, in its order."""
+"""The sections of a study's report."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from trainer.choices import ThresholdRule
 from trainer.evaluation.candidates import ScoredCandidate, best
 from trainer.evaluation.results import Candidate, Run, StudyResults
 from trainer.report import breakdown, classes, curves, plots, provenance, tables, thesis, thresholds
-from trainer.report.breakdown import Pictures
+from trainer.report.breakdown import ImageFinder
 from trainer.report.document import Block, Document, Facts, Group, Section, Table, Text
 from trainer.report.formatting import RULES, counted, interval, listed, number, plain
 
 
 @dataclass(frozen=True)
 class StudyReport:
-    """All that a report is made of.
+    """The content of a study's report.
 
     Attributes:
-        results: What was found.
-        run: When and where.
-        scored: The measured candidates of the comparison (or all, where none is compared), in the study's order.
-        rules: How the thresholds of each of them were chosen.
-        diverged: Names of the candidates that could not be measured.
+        results: Results of the study.
+        run: The run that gave the results.
+        scored: The candidates of the comparison with their metrics (or all candidates, if none is for comparison), in
+            the study's order.
+        rules: The rule that chose the thresholds of each of these candidates.
+        diverged: Names of the candidates whose training diverged.
     """
 
     results: StudyResults
@@ -34,34 +35,39 @@ class StudyReport:
 
     @property
     def best(self) -> ScoredCandidate:
-        """By balanced accuracy, then AUC."""
+        """The best candidate: by balanced accuracy, then AUC."""
         return best(list(self.scored))
 
     @property
     def rule(self) -> ThresholdRule:
-        """Of the best candidate."""
+        """The threshold rule of the best candidate."""
         return self.rules[list(self.scored).index(self.best)]
 
     @property
     def candidates(self) -> list[Candidate]:
-        """Of `scored`."""
+        """The candidates of `scored`, without metrics."""
         return [one.candidate for one in self.scored]
 
 
-def document(study: StudyReport, pictures: Pictures) -> Document:
-    """The whole report."""
+def document(study: StudyReport, find_image: ImageFinder) -> Document:
+    """Return the whole report.
+
+    Args:
+        study: The content of the report.
+        find_image: Returns the file of an image, or None if it is not available.
+    """
     results = study.results
-    what = listed([plain(name) for name in results.classes]) if results.kind.binary else "tumour types"
+    classes_ = listed([plain(name) for name in results.classes]) if results.kind.binary else "tumour types"
     return Document(
-        title=f"Study: {what} in micrographs at {', '.join(results.magnifications) or 'an unknown magnification'}",
+        title=f"Study: {classes_} in micrographs at {', '.join(results.magnifications) or 'an unknown magnification'}",
         warnings=_warnings(results),
         lead=_lead(study),
         sections=[
             _how(study),
-            Section("The leaders", _leaders(study)),
+            Section("The candidates", _candidates(study)),
             Section("The thesis's tables", _tables(study)),
             Section("The thesis's figures", _figures(study)),
-            Section("Beyond the thesis", _beyond(study, pictures)),
+            Section("Beyond the thesis", _beyond(study, find_image)),
             provenance.this_run(study.results, study.run),
             provenance.options(study.results),
         ],
@@ -69,33 +75,35 @@ def document(study: StudyReport, pictures: Pictures) -> Document:
 
 
 def _warnings(results: StudyResults) -> list[str]:
-    found = []
+    warnings = []
     if results.leaks:
-        found.append(
+        warnings.append(
             f"This protocol leaks: {results.protocol_note}. Patients on both sides in the worst fold: "
             f"{max((split.shared_patients for split in results.splits), default=0)}."
         )
     if results.synthetic:
-        found.append("The images are synthetic: no patient is behind them, and these numbers say nothing about tissue.")
-    return found
+        warnings.append(
+            "The images are synthetic: no patient is behind them, and these metrics do not apply to real tissue."
+        )
+    return warnings
 
 
 def _lead(study: StudyReport) -> str:
     results, first = study.results, study.best
     lead = ["balanced_accuracy", "auc"] if results.kind.binary else ["balanced_accuracy", "accuracy"]
     names = {"balanced_accuracy": "a balanced accuracy of", "auc": "an AUC of", "accuracy": "an accuracy of"}
-    said = " and ".join(
+    metrics = " and ".join(
         f"{names[name]} {number(first.measures[name].value)} (95 % interval {interval(first.measures[name])})"
         for name in lead
     )
     several = len(study.scored) > 1
     picked = f", the best of {len(study.scored)} candidates," if several else ""
-    chosen = " Being picked as the best by these very numbers flatters it a little." if several else ""
-    tested = len(set(first.found.image.tolist()))
-    patients = len(set(first.found.patients.tolist()))
+    bias = " These metrics are slightly too high, because they also chose the best candidate." if several else ""
+    tested = len(set(first.out_of_fold.image.tolist()))
+    patients = len(set(first.out_of_fold.patients.tolist()))
     return (
-        f"{first.name}{picked} reaches {said} on {counted(tested, 'image')} of {counted(patients, 'patient')}, "
-        f"measured by {results.protocol_note}.{chosen} {results.intended_use}"
+        f"{first.name}{picked} reaches {metrics} on {counted(tested, 'image')} of {counted(patients, 'patient')}, "
+        f"measured by {results.protocol_note}.{bias} {results.intended_use}"
     )
 
 
@@ -109,15 +117,18 @@ def _how(study: StudyReport) -> Section:
         ("Citation", str(results.data.get("citation", "unknown"))),
         ("Magnifications", ", ".join(results.magnifications) or "unknown"),
         ("Seed", str(results.seed)),
-        ("Intervals", "95 %, by 2,000 bootstrap samples of patients, those of each class apart"),
-        ("Probabilities", "calibrated by a temperature that each fold gets from its repeat's other folds"),
+        ("Intervals", "95 %, by 2,000 bootstrap samples of patients, drawn separately for each class"),
+        (
+            "Probabilities",
+            "calibrated for each fold by a temperature that is fitted on the other folds of the same repeat",
+        ),
         ("Verdict", _verdict(study)),
     ]
     extra = results.data.get("auxiliary") or {}
     if extra.get("images"):
         words = f"{counted(extra['images'], 'image')} of {counted(extra['patients'], 'patient')}"
-        pairs.append(("Trained on besides", f"{words}: other magnifications or crops, never tested on"))
-    notes = [*results.notes, *(f"{name} diverged in training and could not be measured." for name in study.diverged)]
+        pairs.append(("Additional training images", f"{words}: other magnifications or crops, never used for testing"))
+    notes = [*results.notes, *(f"{name} diverged in training and was not measured." for name in study.diverged)]
     if notes:
         pairs.append(("Notes", notes))
     return Section("How it was measured", [Facts(pairs), _counts(results)])
@@ -125,25 +136,25 @@ def _how(study: StudyReport) -> Section:
 
 def _verdict(study: StudyReport) -> str:
     if not study.results.kind.binary:
-        return "the class with the most votes of an image's patches; the mean logit decides between equals"
+        return "the class with the most votes of an image's patches; the mean logit breaks ties"
     rules = listed(list(dict.fromkeys(RULES[rule] for rule in study.rules)))
     return (
-        "malignant where the share of malignant votes is above a threshold; each fold's threshold is chosen on the "
-        f"repeat's other folds by {rules}"
+        "malignant if the share of malignant votes is above a threshold; the threshold of each fold is chosen on the "
+        f"other folds of the same repeat by {rules}"
     )
 
 
 def _counts(results: StudyResults) -> Table:
     rows = []
     for label, name in enumerate(results.classes):
-        mine = results.labels == label
-        rows.append([plain(name), f"{mine.sum():,}", f"{len(set(results.patients[mine])):,}"])
+        members = results.labels == label
+        rows.append([plain(name), f"{members.sum():,}", f"{len(set(results.patients[members])):,}"])
     rows.append(["all", f"{len(results.images):,}", f"{len(set(results.patients)):,}"])
     return Table("Images and patients", ["class", "images", "patients"], [Group("", rows)])
 
 
-def _leaders(study: StudyReport) -> list[Block]:
-    blocks: list[Block] = [tables.leaders(study.scored)]
+def _candidates(study: StudyReport) -> list[Block]:
+    blocks: list[Block] = [tables.candidates(study.scored)]
     if study.results.kind.binary:
         blocks.append(thresholds.own(study.scored, study.rules))
         return blocks
@@ -167,7 +178,7 @@ def _tables(study: StudyReport) -> list[Block]:
         Text(f"The thesis: {thesis.CITATION}."),
         tables.rates(results)
         or Text(
-            "Table 1 compares learning rates; this study tried one alone for each candidate. The option --rates "
+            "Table 1 compares learning rates; this study has one learning rate per candidate. The option --rates "
             "adds others."
         ),
         tables.patches(patches),
@@ -218,9 +229,9 @@ def _figures(study: StudyReport) -> list[Block]:
     return blocks
 
 
-def _beyond(study: StudyReport, pictures: Pictures) -> list[Block]:
+def _beyond(study: StudyReport, find_image: ImageFinder) -> list[Block]:
     results, first = study.results, study.best
-    images = breakdown.tested(results, first)
+    images = breakdown.tested_images(results, first)
     wrong = breakdown.most_wrong(images)
     ranking: list[Block]
     if results.kind.binary:
@@ -232,13 +243,13 @@ def _beyond(study: StudyReport, pictures: Pictures) -> list[Block]:
     else:
         ranking = [Text("ROC, precision-recall and reliability curves need two classes; this study has more.")]
     average = "; means over the repeats" if len({split.repeat for split in results.splits}) > 1 else ""
-    worst: list[Block] = [Text(breakdown.wrong_in_words(images))]
+    worst: list[Block] = [Text(breakdown.summarise_errors(images))]
     if wrong:
-        worst.append(breakdown.gallery(results, wrong, pictures))
+        worst.append(breakdown.gallery(results, wrong, find_image))
     return [
         Section("Rankings and probabilities", ranking),
         Section(
-            "Leaving images to a pathologist", [curves.risk_coverage(study.scored), curves.referrals(study.scored)]
+            "Referring images to a pathologist", [curves.risk_coverage(study.scored), curves.referrals(study.scored)]
         ),
         Section(
             "Tumour types and patients",
@@ -247,5 +258,5 @@ def _beyond(study: StudyReport, pictures: Pictures) -> list[Block]:
                 breakdown.by_patient(results, images, f"{first.name}{average}"),
             ],
         ),
-        Section("The images most wrong", worst),
+        Section("The most wrong images", worst),
     ]

@@ -1,4 +1,4 @@
-"""What the thesis measured, to be set beside our own numbers.
+"""The results of the thesis, to be shown beside those of a study.
 
 Source: "Histopathological image classification of breast cancer using deep learning techniques", Universidad de
 Málaga, 2022, tables 1 to 6: 1,995 images of BreakHis at 40X, four networks from scratch, four folds by image.
@@ -19,10 +19,10 @@ NETWORKS = {
     "shufflenet_v2": "ShuffleNet V2",
     "squeezenet": "SqueezeNet",
 }
-"""Its networks, by our names."""
+"""The names of the thesis's networks, by their names in `classifier.networks`."""
 
 RATES = {0.05: 0.6919, 0.01: 0.8188, 0.005: 0.8326, 0.001: 0.8352}
-"""Table 1: test patch accuracy of AlexNet after 20 epochs, by learning rate."""
+"""Table 1: accuracy of AlexNet on test patches after 20 epochs, by learning rate."""
 
 
 class PatchRow(NamedTuple):
@@ -42,7 +42,7 @@ PATCHES = {
     "shufflenet_v2": PatchRow((0.9772, 0.01086), 0.06364, (0.9625, 0.01317), 0.09637, (0.8249, 0.06863), 0.82653),
     "squeezenet": PatchRow((0.9085, 0.00837), 0.22691, (0.9051, 0.00794), 0.23764, (0.8206, 0.06568), 0.57792),
 }
-"""Table 2."""
+"""Table 2: accuracy and loss of patches, by network."""
 
 CONFUSION = {
     "alexnet": (1166.75, 708.25, 278.0, 3832.0),
@@ -50,7 +50,7 @@ CONFUSION = {
     "shufflenet_v2": (1243.0, 632.0, 345.5, 3764.5),
     "squeezenet": (1294.0, 581.0, 544.25, 3764.5),
 }
-"""Table 3: mean patches over folds: TN, FP, FN, TP. SqueezeNet's do not add up in the thesis either."""
+"""Table 3: TN, FP, FN and TP of patches, mean over folds. SqueezeNet's do not add up in the thesis either."""
 
 SENSITIVITY = {
     "alexnet": (0.9324, 0.6223),
@@ -61,7 +61,7 @@ SENSITIVITY = {
 """Table 4: sensitivity and specificity of patches."""
 
 SECONDS = {"alexnet": 1634, "resnet18": 1611, "shufflenet_v2": 1768, "squeezenet": 1556}
-"""Table 5: training of all folds on a cloud GPU."""
+"""Table 5: time to train all folds on a cloud GPU, in seconds."""
 
 THRESHOLDS = {
     0.10: (30, 95, 1, 273),
@@ -70,32 +70,34 @@ THRESHOLDS = {
     0.75: (86, 39, 15, 259),
     0.90: (93, 32, 25, 249),
 }
-"""Table 6: TN, FP, FN, TP of the 399 test images of one fold, ResNet 18, by threshold."""
+"""Table 6: TN, FP, FN and TP of ResNet 18 on the 399 test images of one fold, by threshold."""
 
 _LEAK = (
-    "the thesis cut its folds by image, so that images of one patient were in training and in test, chose its "
-    "threshold on the test images, and took a random quarter of overlapping patches for validation"
+    "the thesis made its folds by image, so that images of one patient were in training and in test, chose its "
+    "threshold on the test images, and used a random quarter of overlapping patches for validation"
 )
 
 
 def comparability(protocol: str, images: int, *, synthetic: bool) -> str:
-    """Why the thesis's numbers may not be set against ours, or how far they may.
+    """Return sentences on whether the results of the study can be compared with those of the thesis.
 
     Args:
-        protocol: Of the study; see `trainer.choices.Protocol`.
-        images: Of the study.
-        synthetic: Whether no patient is behind them.
+        protocol: Protocol of the study; see `trainer.choices.Protocol`.
+        images: Number of images of the study.
+        synthetic: Whether the images of the study are synthetic.
     """
     if protocol != "thesis":
-        sentence = f"The thesis's numbers stand beside ours for orientation and cannot be compared with them: {_LEAK}."
+        sentence = f"The thesis's results are shown for orientation and cannot be compared with this study's: {_LEAK}."
     else:
         sentence = (
-            "These folds are cut by image as the thesis's were, so the test numbers may be compared with the thesis's; "
-            "both are too high for new patients. The validation numbers may not: the thesis validated on patches that "
-            "overlap those it trained on."
+            "The folds of this study are made by image as in the thesis, so the test results may be compared with the "
+            "thesis's; both are too high for new patients. The validation results cannot be compared: the thesis "
+            "validated on patches that overlap its training patches."
         )
     if synthetic:
-        return f"{sentence} Besides, the images of this study are synthetic."
+        return f"{sentence} In addition, the images of this study are synthetic."
     if images != IMAGES:
-        return f"{sentence} Besides, it had {IMAGES:,} images of BreakHis at 40X; this study has {images:,}."
+        return (
+            f"{sentence} In addition, the thesis had {IMAGES:,} images of BreakHis at 40X; this study has {images:,}."
+        )
     return sentence

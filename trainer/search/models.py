@@ -53,7 +53,7 @@ class Models:
             result = fitter.out_of_fold(split)
         else:
             identity = self._experiment.with_options(options).with_splits([split]).identity
-            store = FoldStore.of(self._store, split.name, identity)
+            store = FoldStore.for_candidate(self._store, split.name, identity)
             result = run_folds(fitter, [split], store)[0].result
         return result.model_copy(update={"logits": (np.array(result.logits) / temperature).tolist()})
 

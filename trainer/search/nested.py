@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from trainer.choices import ThresholdRule
 from trainer.evaluation.comparison import AnyPredictions, paired_bootstrap
-from trainer.evaluation.multiclass import ClassPredictions
-from trainer.evaluation.out_of_fold import OutOfFold
+from trainer.evaluation.out_of_fold import OutOfFoldPredictions
 from trainer.search.results import NestedEvaluation
 
 
-def evaluate_nested(base: OutOfFold, searched: OutOfFold, rule: ThresholdRule) -> NestedEvaluation:
+def evaluate_nested(
+    base: OutOfFoldPredictions, searched: OutOfFoldPredictions, rule: ThresholdRule
+) -> NestedEvaluation:
     """Measure the searched options and the base options on the same images, by a paired bootstrap over patients.
 
     Args:
@@ -29,13 +30,7 @@ def evaluate_nested(base: OutOfFold, searched: OutOfFold, rule: ThresholdRule) -
     )
 
 
-def _with_verdicts(out_of_fold: OutOfFold, rule: ThresholdRule) -> AnyPredictions:
+def _with_verdicts(out_of_fold: OutOfFoldPredictions, rule: ThresholdRule) -> AnyPredictions:
     if out_of_fold.scores.logits.shape[1] == 2:  # noqa: PLR2004 (two classes have a threshold)
         return out_of_fold.predictions(rule)
-    return ClassPredictions(
-        out_of_fold.labels,
-        out_of_fold.patients,
-        out_of_fold.scores.shares,
-        out_of_fold.scores.logits,
-        out_of_fold.probabilities(),
-    )
+    return out_of_fold.class_predictions()

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from trainer.data.splits import PROTOCOL_NOTES, Split
 from trainer.errors import OptionsError
-from trainer.evaluation.out_of_fold import OutOfFold
+from trainer.evaluation.out_of_fold import OutOfFoldPredictions
 from trainer.evaluation.results import Run
 from trainer.experiments.prepare import Experiment, prepare
 from trainer.experiments.provenance import describe_data, versions
@@ -149,8 +149,8 @@ def _run(
         return searches, None
     main = experiment.data.main
     evaluation = evaluate_nested(
-        OutOfFold.of_folds(main, outer, base_folds),
-        OutOfFold.of_folds(main, outer, searched_folds),
+        OutOfFoldPredictions.of_folds(main, outer, base_folds),
+        OutOfFoldPredictions.of_folds(main, outer, searched_folds),
         base.threshold_rule,
     )
     return searches, evaluation

@@ -55,12 +55,12 @@ def train(order: TrainOrder, folder: Path, teller: Teller) -> TrainResult:
     candidate = PlannedCandidate(f"{options.network} {options.mode}", options)
     try:
         with cross_validate(experiment, store=folder / "folds", title=candidate.name) as cross_validation:
-            clock.keep()
+            clock.save()
             study = write_results(order.source, folder, experiment, {candidate: cross_validation.folds})
             for _ in Bar([None], stage=Stage.REPORT, disable=True):
-                report.write(folder, study.results, study.run, pictures=lambda image: order.source / image.file)
+                report.write(folder, study.results, study.run, find_image=lambda image: order.source / image.file)
             bundle = _model(cross_validation, order, folder / BUNDLE_FOLDER)
-            clock.keep()
+            clock.save()
             cross_validation.discard_final_state()
     except DataSetError as error:  # it was sound a moment ago
         raise DataChangedError(error.problems) from error

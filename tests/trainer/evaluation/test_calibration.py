@@ -8,7 +8,7 @@ from scipy.special import expit
 
 from tests.trainer.conftest import rng
 from trainer.choices import THRESHOLD_RULES
-from trainer.evaluation.calibration import NEVER, choose_threshold, fit_temperature, probabilities
+from trainer.evaluation.calibration import UNSEEN_LOGIT, choose_threshold, fit_temperature, probabilities
 
 
 def test_a_clear_gap_is_cut_in_its_middle() -> None:
@@ -96,7 +96,7 @@ def test_images_of_a_class_that_was_never_learnt_do_not_count() -> None:
     random = rng(4)
     labels = np.arange(300) % 3
     logits = random.normal(0, 1, (300, 3)) + 2 * np.eye(3)[labels]
-    logits[:, 2] = NEVER
+    logits[:, 2] = UNSEEN_LOGIT
     without = labels < 2
     expected = fit_temperature(labels[without], logits[without])
     assert fit_temperature(labels, logits) == pytest.approx(expected, rel=1e-3)

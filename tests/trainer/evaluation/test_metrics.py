@@ -107,7 +107,7 @@ def test_as_plain_data() -> None:
 
 
 def test_one_class_cannot_be_measured() -> None:
-    with pytest.raises(ValueError, match="Both classes"):
+    with pytest.raises(ValueError, match="images of both classes"):
         evaluate(replace(by_hand(), labels=np.zeros(4, int)))
 
 

@@ -91,7 +91,7 @@ def test_a_class_that_is_never_said_has_no_precision() -> None:
 
 def test_nothing_cannot_be_measured() -> None:
     said = invented()
-    with pytest.raises(ValueError, match="no prediction"):
+    with pytest.raises(ValueError, match="at least one prediction"):
         ClassPredictions(*(array[:0] for array in vars(said).values()))
     with pytest.raises(ValueError, match="same length"):
         replace(said, labels=said.labels[1:])

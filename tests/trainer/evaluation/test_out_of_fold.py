@@ -12,7 +12,7 @@ from tests.trainer.conftest import many, rng
 from trainer.data.datasets import ImageDataset
 from trainer.data.splits import Split, make_splits
 from trainer.evaluation.calibration import choose_threshold
-from trainer.evaluation.out_of_fold import ImageScores, OutOfFold, fold_result
+from trainer.evaluation.out_of_fold import ImageScores, OutOfFoldPredictions, fold_result
 from trainer.schemas import FoldResult, PatchMetrics
 
 
@@ -38,8 +38,8 @@ def two(margins: Any) -> Any:
     return np.stack([-np.asarray(margins) / 2, np.asarray(margins) / 2], axis=-1)
 
 
-def cross_validate(oracle: Oracle, data: ImageDataset, splits: list[Split]) -> OutOfFold:
-    return OutOfFold.of_folds(data, splits, [oracle.out_of_fold(split) for split in splits])
+def cross_validate(oracle: Oracle, data: ImageDataset, splits: list[Split]) -> OutOfFoldPredictions:
+    return OutOfFoldPredictions.of_folds(data, splits, [oracle.out_of_fold(split) for split in splits])
 
 
 def test_patches_vote() -> None:
@@ -89,11 +89,11 @@ def test_metrics_of_a_good_model_are_good() -> None:
     assert metrics.measures["balanced_accuracy"].value > 0.9
 
 
-def folds_that_disagree() -> OutOfFold:
+def folds_that_disagree() -> OutOfFoldPredictions:
     """In fold 1 all shares are shifted up: only a threshold chosen on fold 1 itself could part them."""
     labels = np.array([0, 0, 1, 1, 0, 0, 1, 1])
     shares = np.array([0.1, 0.1, 0.4, 0.4, 0.6, 0.6, 0.9, 0.9])
-    return OutOfFold(
+    return OutOfFoldPredictions(
         image=np.arange(8),
         labels=labels,
         patients=np.array(list("abcdefgh")),
@@ -132,7 +132,7 @@ def test_probabilities_of_many_classes_sum_to_one() -> None:
     random = rng()
     labels = np.arange(40) % 4
     logits = random.normal(0, 1, (40, 4)) + 3 * np.eye(4)[labels]
-    found = OutOfFold(
+    found = OutOfFoldPredictions(
         image=np.arange(40), labels=labels, patients=np.array([f"p{i}" for i in range(40)]),
         fold=np.arange(40) // 10, repeat=np.zeros(40, int), scores=ImageScores(np.eye(4)[labels], logits),
     ).probabilities()  # fmt: skip

@@ -158,7 +158,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     ]
     with pytest.raises(ValueError, match="one class alone"):
         compare(plain, put(tmp_path / "one", studies.study(malignant)))
-    with pytest.raises(ValueError, match="holds no finished study"):
+    with pytest.raises(ValueError, match="contains no finished study"):
         compare(plain, tmp_path / "nowhere")
 
 

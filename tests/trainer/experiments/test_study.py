@@ -96,7 +96,7 @@ def test_results_are_read_as_they_were_written(both: Study, tree: Path, tmp_path
     results, about = load(tmp_path / "out")
     assert results == again.results
     assert about == again.run
-    with pytest.raises(ValueError, match="holds no finished study"):
+    with pytest.raises(ValueError, match="contains no finished study"):
         load(tmp_path)
     raw = json.loads((tmp_path / "out" / "results.json").read_text())
     raw["format_version"] = 2
@@ -260,7 +260,7 @@ def test_a_corrected_subtype_is_another_study(tmp_path: Path) -> None:
 def test_a_candidate_that_diverges_does_not_end_the_study(tree: Path, tmp_path: Path) -> None:
     candidates = plan(["efficientnet_lite0", "squeezenet"], QUICK.replace(optimiser="sgd"), rates=[1e30])
     done = run(tree, tmp_path / "out", candidates)
-    report.write(tmp_path / "out", done.results, done.run, pictures=lambda _: None)
+    report.write(tmp_path / "out", done.results, done.run, find_image=lambda _: None)
     page = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     assert "squeezenet scratch, rate 1e+30 diverged in training" in page
     assert np.isnan(load(tmp_path / "out")[0].candidates[2].folds[0].logits).all()

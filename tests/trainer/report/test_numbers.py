@@ -73,7 +73,7 @@ def test_predictions_are_all_there_and_follow_from_share_and_threshold(full: Rep
     assert {row["sha256"] for row in rows} == {image.sha256 for image in full.results.images}
 
 
-def test_the_leaders_table(full: Report) -> None:
+def test_the_table_of_candidates(full: Report) -> None:
     table = full.table("Verdicts on images")
     order = list(table)[1:5]
     assert order == sorted(order, key=lambda name: -first(table[name][0]))
@@ -191,7 +191,7 @@ def test_referrals(full: Report) -> None:
     sure = np.abs(column(rows, "probability_malignant") - 0.5)
     right = np.array([row["right"] == "yes" for row in rows])[np.argsort(-sure, kind="stable")]
     expected = [right[: round(len(right) * share)].mean() for share in (1, 0.9, 0.8, 0.7)]
-    table = full.table("Verdicts that are left")
+    table = full.table("Accuracy of the remaining verdicts")
     assert [float(cell) for cell in table[name]] == pytest.approx(expected, abs=0.0006)
 
 
@@ -227,7 +227,7 @@ def test_the_most_wrong_images_are_those_with_the_least_probable_truth(full: Rep
         (file for file in wrong if np.mean(wrong[file]) >= 0.5), key=lambda file: float(np.mean(own[file]))
     )
     text = "".join(full.page.text)
-    assert f"{len(expected)} of {len(wrong)} images were called wrong" in text
+    assert f"{len(expected)} of {len(wrong)} images got a wrong verdict" in text
     places = [text.index(file) for file in expected[:12]]
     assert places == sorted(places)
 
@@ -248,9 +248,9 @@ def test_tumour_types(subtypes: Report) -> None:
         shares = [float(row[f"share_{one}"]) for one in classes]
         assert shares[classes.index(row["verdict"])] == max(shares)
         assert row["threshold"] == ""
-    leaders = subtypes.table("Verdicts on images")
-    assert first(leaders[name][0]) == pytest.approx(reference.balanced_accuracy_score(labels, verdicts), abs=0.0006)
-    assert first(leaders[name][1]) == pytest.approx(reference.accuracy_score(labels, verdicts), abs=0.0006)
+    candidates = subtypes.table("Verdicts on images")
+    assert first(candidates[name][0]) == pytest.approx(reference.balanced_accuracy_score(labels, verdicts), abs=0.0006)
+    assert first(candidates[name][1]) == pytest.approx(reference.accuracy_score(labels, verdicts), abs=0.0006)
     table = subtypes.table("Recall and precision")
     recalls = reference.recall_score(labels, verdicts, labels=classes, average=None, zero_division=0)
     for one, recall in zip(classes, recalls, strict=True):

@@ -106,7 +106,7 @@ def nothing(_: ImageRecord) -> Path | None:
 
 def write(out: Path, results: StudyResults, **options: Any) -> Page:
     """Write a report and check all that holds for any."""
-    report.write(out, results, studies.ran(results), **{"pictures": nothing, **options})
+    report.write(out, results, studies.ran(results), **{"find_image": nothing, **options})
     page = check_page((out / "report.html").read_text(encoding="utf-8"))
     markdown = (out / "report.md").read_text(encoding="utf-8")
     assert markdown.startswith("# ")
@@ -125,9 +125,10 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Page]:
 
 def test_the_sections_come_in_their_order(full: tuple[Path, Page]) -> None:
     assert full[1].titles == [
-        "Study: benign and malignant in micrographs at 40X", "How it was measured", "The leaders",
+        "Study: benign and malignant in micrographs at 40X", "How it was measured", "The candidates",
         "The thesis's tables", "The thesis's figures", "Beyond the thesis", "Rankings and probabilities",
-        "Leaving images to a pathologist", "Tumour types and patients", "The images most wrong", "This run", "Options",
+        "Referring images to a pathologist", "Tumour types and patients", "The most wrong images", "This run",
+        "Options",
     ]  # fmt: skip
 
 
@@ -172,7 +173,7 @@ def test_two_runs_differ_in_table_5_and_in_this_run_alone(full: tuple[Path, Page
     results = studies.full()
     other = studies.ran(results, device="NVIDIA H200", finished="2027-05-06T07:08:09+00:00")
     other = other.model_copy(update={"seconds": {name: [2.25] for name in other.seconds}})
-    report.write(tmp_path, results, other, pictures=nothing)
+    report.write(tmp_path, results, other, find_image=nothing)
     # From Table 5's caption to Table 6's, and from "This run" to "Options".
     table, section = r"Table 5\. .*?Table 6\. ", r"\n## This run\n.*?\n## Options\n"
     pages = []
@@ -230,7 +231,7 @@ def test_thumbnails_are_small_and_inside_the_page(tmp_path: Path) -> None:
         return [picture, broken, tmp_path / "missing.png", None][number % 4]
 
     results = studies.study(candidates=[{"name": "poor", "skill": 0.0}])
-    page = write(tmp_path / "out", results, pictures=find)
+    page = write(tmp_path / "out", results, find_image=find)
     images = [link for link in page.links if link.startswith("data:image/jpeg")]
     assert 0 < len(images) < 12
     html = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
@@ -259,7 +260,7 @@ def test_no_image_or_one_is_wrong(tmp_path: Path, wrong: int) -> None:
     page = write(tmp_path, results.model_copy(update={"candidates": [candidate]}))
     text = " ".join(page.text)
     count = len(results.images)
-    expected = f"1 of {count} images were called wrong" if wrong else f"All {count} images were called right."
+    expected = f"1 of {count} images got a wrong verdict" if wrong else f"All {count} images were classified correctly."
     assert expected in text
 
 
@@ -312,7 +313,7 @@ def test_a_candidate_that_diverged_is_named_and_left_out(tmp_path: Path) -> None
     assert "lost diverged in training" in " ".join(page.text)
     only = results.model_copy(update={"candidates": results.candidates[1:]})
     with pytest.raises(ValueError, match="nothing to report"):
-        report.write(tmp_path, only, studies.ran(only), pictures=nothing)
+        report.write(tmp_path, only, studies.ran(only), find_image=nothing)
 
 
 def test_no_candidate_was_meant_to_be_compared(tmp_path: Path) -> None:
@@ -349,4 +350,4 @@ def test_a_type_without_images_and_a_type_with_one_patient(tmp_path: Path) -> No
     table = next(rows for caption, rows in page.tables.items() if caption.startswith("Recall and precision"))
     assert table[1][:4] == ["adenosis", "no patient", "0", "0"]
     assert table[1][4] == NONE
-    assert table[2][1] == "one patient: says nothing about the class"
+    assert table[2][1] == "one patient: not representative of the class"

@@ -14,7 +14,7 @@ from tests.trainer.conftest import listed, many
 from tests.trainer.searches import BASE, TRAINED, Fake, faking, run
 from trainer.data.datasets import ImageDataset
 from trainer.data.splits import Split, make_splits
-from trainer.evaluation.out_of_fold import OutOfFold
+from trainer.evaluation.out_of_fold import OutOfFoldPredictions
 from trainer.fitting.fitters import TrainingData
 from trainer.options import FitOptions
 
@@ -76,7 +76,7 @@ def test_the_base_options_are_measured_as_everywhere(fake: Fake, tmp_path: Path)
     found = run(tmp_path, trials=1).results
     splits = make_splits(fitter.data.main, "patient", folds=3)
     folds = [fitter.out_of_fold(split) for split in splits]
-    metrics = OutOfFold.of_folds(fitter.data.main, splits, folds).metrics(BASE.threshold_rule)
+    metrics = OutOfFoldPredictions.of_folds(fitter.data.main, splits, folds).metrics(BASE.threshold_rule)
     assert found.honest is not None
     assert found.honest.base == metrics.measures
     # One trial alone: the base options themselves, at another temperature.
