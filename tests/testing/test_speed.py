@@ -1,0 +1,68 @@
+"""A test that takes long needs a marker."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest_plugins = "pytester"
+
+SETTINGS = """
+[pytest]
+addopts = -p testing.speed -p no:django -p no:cacheprovider
+unmarked_seconds = 0.2
+markers =
+    slow
+    browser
+    faults
+"""
+
+BUSY = """
+import subprocess, sys, time, pytest
+
+def compute(seconds=0.4):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+"""
+
+
+def outcomes(pytester: pytest.Pytester, test: str) -> dict[str, int]:
+    pytester.makeini(SETTINGS)
+    pytester.makepyfile(BUSY + test)
+    return pytester.runpytest_inprocess().parseoutcomes()
+
+
+def test_a_test_that_computes_for_long_fails(pytester: pytest.Pytester) -> None:
+    pytester.makeini(SETTINGS)
+    pytester.makepyfile(f"{BUSY}\ndef test_it(): compute()\ndef test_another(): pass")
+    result = pytester.runpytest_inprocess()
+    assert result.parseoutcomes() == {"failed": 1, "passed": 1}
+    result.stdout.re_match_lines([r"This test took 0\.[4-9] s of processor time .* Make it faster or mark it\."])
+
+
+def test_the_time_of_child_processes_counts(pytester: pytest.Pytester) -> None:
+    child = "import time; end = time.process_time() + 0.4\nwhile time.process_time() < end: pass"
+    assert outcomes(pytester, f"def test_it(): subprocess.run([sys.executable, '-c', {child!r}])") == {"failed": 1}
+
+
+def test_a_test_may_wait_a_little_longer(pytester: pytest.Pytester) -> None:
+    assert outcomes(pytester, "def test_it(): time.sleep(0.4)") == {"passed": 1}
+    assert outcomes(pytester, "def test_it(): time.sleep(0.9)") == {"failed": 1}
+
+
+@pytest.mark.parametrize("marker", ["slow", "browser", "faults"])
+def test_a_marker_lifts_the_limit(pytester: pytest.Pytester, marker: str) -> None:
+    assert outcomes(pytester, f"@pytest.mark.{marker}\ndef test_it(): compute()") == {"passed": 1}
+
+
+def test_fixtures_do_not_count(pytester: pytest.Pytester) -> None:
+    fixture = "@pytest.fixture\ndef slow_fixture(): compute()\n"
+    assert outcomes(pytester, f"{fixture}def test_it(slow_fixture): pass") == {"passed": 1}
+
+
+def test_another_failure_stays_what_it_is(pytester: pytest.Pytester) -> None:
+    pytester.makeini(SETTINGS)
+    pytester.makepyfile(f"{BUSY}\ndef test_it():\n    compute()\n    assert 1 == 2")
+    result = pytester.runpytest_inprocess()
+    assert result.parseoutcomes() == {"failed": 1}
+    result.stdout.no_fnmatch_line("*Make it faster*")
