@@ -59,7 +59,7 @@ class Forward:
         self._layout = torch.channels_last if way.channels_last else torch.contiguous_format
         chosen = fuse(module.eval(), PATCH) if way.fused else copy.deepcopy(module).eval()
         prepared = chosen.to(device, PRECISIONS[way.precision])
-        prepared = prepared.to(memory_format=self._layout)  # type: ignore[call-overload]  # PyTorch's own types
+        prepared = prepared.to(memory_format=self._layout)
         self._module: Any = torch.compile(prepared, dynamic=False) if way.compiled else prepared
 
     def rate(self, batch: int, seconds: float) -> float:

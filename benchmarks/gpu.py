@@ -105,11 +105,12 @@ def _bare(network: str, device: str, plan: dict[str, Any]) -> list[dict[str, Any
             continue
         best = max(rates.values())
         peak = chip.peaks.get(way.precision) if chip else None
-        row = {"way": str(way), "rates": rates, "patches_per_second": best, "tflops": best * each / 1e12}
-        rows.append(row | {"of_peak": row["tflops"] / peak if peak else None})
+        tflops = best * each / 1e12
+        row = {"way": str(way), "rates": rates, "patches_per_second": best, "tflops": tflops}
+        rows.append(row | {"of_peak": tflops / peak if peak else None})
         cells = "".join(f"{rates[batch]:>10.1f}" if batch in rates else f"{'':>10}" for batch in plan["batches"])
-        share = f"{row['tflops'] / peak:>7.0%}" if peak else f"{'-':>7}"
-        click.echo(f"{way!s:36}{cells}{row['tflops']:>10.2f}{share}")
+        share = f"{tflops / peak:>7.0%}" if peak else f"{'-':>7}"
+        click.echo(f"{way!s:36}{cells}{tflops:>10.2f}{share}")
     return rows
 
 

@@ -94,7 +94,7 @@ def _print_ratios(figures: dict[str, Any], bare: dict[str, dict[int, float]], pr
 
 
 def _ratio(turns: Sequence[dict[str, Any]], others: Sequence[float]) -> float:
-    return statistics.median(turn["rate"] / other for turn, other in zip(turns, others, strict=True))
+    return statistics.median(float(turn["rate"]) / other for turn, other in zip(turns, others, strict=True))
 
 
 def _pooled(turns: Sequence[dict[str, Any]], name: str) -> list[float]:

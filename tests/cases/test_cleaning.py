@@ -62,7 +62,7 @@ def test_what_is_no_orphan_any_more_starts_anew(
     submit: Any, ana: Any, settings: Any, places: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
-    monkeypatch.setattr(cleaning.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     settings.ORPHAN_SECONDS = 100
     case = submit(ana)
     image = case.images.get()
@@ -91,7 +91,7 @@ def test_a_long_round_goes_on_where_it_stopped(
         looked.append(folder.path)
         return clean_folder(self, folder)
 
-    monkeypatch.setattr(cleaning.time, "monotonic", lambda: 10.0 * len(looked))
+    monkeypatch.setattr(time, "monotonic", lambda: 10.0 * len(looked))
     monkeypatch.setattr(cleaning.Cleaner, "_clean", slow)
     cleaner = cleaning.Cleaner()
     rounds = 0
@@ -106,7 +106,7 @@ def test_an_upload_that_still_arrives_is_left_alone(
 ) -> None:
     settings.ORPHAN_SECONDS = 100
     now = 0.0
-    monkeypatch.setattr(cleaning.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     arriving = places[2] / "large.upload"
     cleaner = cleaning.Cleaner()
     for number in range(1, 4):

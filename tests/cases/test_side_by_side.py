@@ -136,8 +136,8 @@ def test_others_can_be_chosen_and_the_newest_two_come_first(
     analyses = list(twice.images.get().analyses.all())
     assert client.get(url(twice)).context["shown"] == [one.pk for one in analyses[:2]]
     first, last = analyses[0], analyses[-1]
-    assert client.get(url(twice), {"analysis": [last.pk, first.pk]}).context["shown"] == [first.pk, last.pk]
-    everything = client.get(url(twice), {"analysis": [one.pk for one in analyses]})
+    assert client.get(url(twice), {"analysis": [str(last.pk), str(first.pk)]}).context["shown"] == [first.pk, last.pk]
+    everything = client.get(url(twice), {"analysis": [str(one.pk) for one in analyses]})
     assert everything.content.decode().count("<article") == 4
     assert client.get(url(twice), {"analysis": "nonsense"}).context["shown"] == [one.pk for one in analyses[:2]]
 

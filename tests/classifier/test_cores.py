@@ -51,6 +51,7 @@ def test_no_more_than_allowed_are_in_memory_at_once(cores: Cores, patches: int, 
 
 
 def test_a_core_that_is_used_otherwise_leaves_its_share_to_the_others(cores: Cores) -> None:
+    first = 0
     done: list[int] = []
     all_others = threading.Event()
 

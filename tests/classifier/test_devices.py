@@ -139,7 +139,7 @@ def test_a_network_that_does_not_work_at_all_is_an_error() -> None:
 
 
 def test_float16_can_be_asked_for(tiny_bundle: Bundle) -> None:
-    half, exact = (Predictor(tiny_bundle, device="cpu", precision=name) for name in ("float16", "float32"))  # type: ignore[arg-type]
+    half, exact = (Predictor(tiny_bundle, device="cpu", precision=name) for name in ("float16", "float32"))
     assert str(half.engine) == "cpu float16"
     [[one], [other]] = (predictor.predict([noise(300, 260)]) for predictor in (half, exact))
     assert [vote.malignant_probability for vote in one.votes] == pytest.approx(
@@ -150,7 +150,7 @@ def test_float16_can_be_asked_for(tiny_bundle: Bundle) -> None:
 def test_what_is_too_large_for_float16_is_read_in_float32(
     tiny_bundle: Bundle, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    half, exact = (Predictor(tiny_bundle, device="cpu", precision=name) for name in ("float16", "float32"))  # type: ignore[arg-type]
+    half, exact = (Predictor(tiny_bundle, device="cpu", precision=name) for name in ("float16", "float32"))
     images = [noise(300, 260), noise(260, 300, seed=1), noise(240, 240, seed=2)]
     calls = iter(range(100))
     forward = half._forward

@@ -145,8 +145,8 @@ def test_a_sweep_says_that_it_is_there_only_where_it_went_well(
         if failure:
             raise failure
 
-    monkeypatch.setattr(sweep.threading, "Event", Once)
-    monkeypatch.setattr(sweep.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(threading, "Event", Once)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(sweep, "close_old_connections", lambda: None)
     monkeypatch.setattr(ledger, "sweep", fail)
     call_command("sweep")

@@ -149,7 +149,7 @@ def test_a_worker_that_is_told_to_stop_gives_the_job_back(data_set: DataSet, mon
 def test_a_late_worker_leaves_alone_what_another_one_works_on(data_set: DataSet) -> None:
     from patchvote.training import worker
 
-    slot = worker.Slot(worker.SHORT, [])
+    slot = worker.Slot(SHORT, [])
     slot.step()
     DataSet.objects.filter(pk=data_set.pk).update(worker="another", attempts=2)
     slot.step()
@@ -173,7 +173,7 @@ def test_a_locked_database_ends_no_child(
             raise OperationalError("database is locked")
         return claim(model, *arguments, **named)
 
-    monkeypatch.setattr(worker.ledger, "claim", sometimes)
+    monkeypatch.setattr(ledger, "claim", sometimes)
     train()
     data_set.refresh_from_db()
     assert (data_set.state, data_set.attempts) == (State.SUCCEEDED, 1)
@@ -189,9 +189,9 @@ def test_a_job_that_could_not_be_begun_is_not_held_for_ever(data_set: DataSet, m
 
     at_work: list[Any] = []
     monkeypatch.setattr(DataSetHandler, "create_order", away)
-    monkeypatch.setattr(worker.ledger, "expire_lease", away)
+    monkeypatch.setattr(ledger, "expire_lease", away)
     with pytest.raises(OperationalError):
-        worker.Slot(worker.SHORT, at_work).step()
+        worker.Slot(SHORT, at_work).step()
     assert at_work == []
 
 

@@ -106,9 +106,9 @@ def test_a_data_set_is_shown_and_deleted_only_while_nothing_was_made_of_it(admin
 
 def test_a_run_starts_with_a_data_set_and_a_name_alone(admin: Client, ready: DataSet) -> None:
     url = reverse("admin:training_trainingrun_add")
-    page = admin.get(url, {"data_set": ready.pk}).content.decode()
+    page = admin.get(url, {"data_set": str(ready.pk)}).content.decode()
     assert "The defaults are good" in page
-    answer = admin.post(url, {"data_set": ready.pk, "name": "mine-40x"})
+    answer = admin.post(url, {"data_set": str(ready.pk), "name": "mine-40x"})
     run = TrainingRun.objects.get()
     assert answer["Location"] == run.get_absolute_url()
     assert run.options == {**QUICK.model_dump(mode="json"), "folds": 5, "anywhere": False, "turn": False}
@@ -133,7 +133,7 @@ def test_a_run_starts_with_a_data_set_and_a_name_alone(admin: Client, ready: Dat
 def test_options_that_cannot_work_are_refused(
     admin: Client, ready: DataSet, fields: dict[str, Any], sentence: str
 ) -> None:
-    given = {"data_set": ready.pk, "name": "mine", **fields}
+    given = {"data_set": str(ready.pk), "name": "mine", **fields}
     answer = admin.post(reverse("admin:training_trainingrun_add"), given)
     assert answer.status_code == 200
     assert sentence in answer.content.decode()
@@ -142,7 +142,7 @@ def test_options_that_cannot_work_are_refused(
 
 def test_the_estimate_is_in_words(admin: Client, ready: DataSet) -> None:
     url = reverse("admin:training_trainingrun_estimate")
-    assert admin.get(url, {"data_set": ready.pk, "name": "mine"}).json()["text"].startswith("Takes about")
+    assert admin.get(url, {"data_set": str(ready.pk), "name": "mine"}).json()["text"].startswith("Takes about")
     assert admin.get(url, {"data_set": "", "name": "mine"}).json() == {"text": ""}
 
 
@@ -174,14 +174,14 @@ def test_curves_are_drawn_when_there_is_more_to_see_and_in_each_language(
     ready: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = 0
-    inline = curves.charts.inline
+    inline = charts.inline
 
     def count(*given: Any, **named: Any) -> Any:
         nonlocal drawn
         drawn += 1
         return inline(*given, **named)
 
-    monkeypatch.setattr(curves.charts, "inline", count)
+    monkeypatch.setattr(charts, "inline", count)
     run = run_on(ready, fold_count=2)
     assert curves.chart(run) is None
     for number in (1, 2):

@@ -134,7 +134,7 @@ def test_a_killed_child_is_followed_by_another_one(start: Any, tiny_champion: An
     from patchvote.training import worker
 
     run = start(TRAINED)
-    slot = worker.Slot(worker.RUNS, [])
+    slot = worker.Slot(RUNS, [])
     killed = 0
     while not TrainingRun.objects.get(pk=run.pk).ended:
         slot.step()  # takes the run again each time that its process died
@@ -165,7 +165,7 @@ def test_a_run_that_is_cancelled_while_it_is_stored_leaves_no_version(start: Any
     from patchvote.training import worker
 
     run = start()
-    slot = worker.Slot(worker.RUNS, [])
+    slot = worker.Slot(RUNS, [])
     slot.step()
     assert slot._supervisor is not None
     while not slot._supervisor._child.ended:

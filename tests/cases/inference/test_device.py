@@ -65,14 +65,14 @@ def test_what_was_done_before_is_kept(
 ) -> None:
     for _ in range(6):
         submit(ana)
-    store = worker.ledger.succeed
+    store = ledger.succeed
 
     def stored(results: Any) -> Any:
         done = store(results)
         break_device()
         return done
 
-    monkeypatch.setattr(worker.ledger, "succeed", stored)
+    monkeypatch.setattr(ledger, "succeed", stored)
     monkeypatch.setattr(worker.InferenceRun, "_begin_next", lambda *_: None)
     with pytest.raises(WorkerShutdown):
         work()

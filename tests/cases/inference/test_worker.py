@@ -107,14 +107,14 @@ def test_a_long_analysis_shows_how_far_it_has_come(
     monkeypatch.setattr(model_cache.load(tiny_champion).result(), "batch_size", 5)
     monkeypatch.setattr(worker, "PROGRESS_SECONDS", 0)
     told: list[tuple[float, int]] = []  # share and revision
-    report_progress = worker.services.report_progress
+    report_progress = services.report_progress
 
     def listen(*args: Any) -> bool:
         held = report_progress(*args)
         told.append((Analysis.objects.get().progress, Case.objects.get().revision))
         return held
 
-    monkeypatch.setattr(worker.services, "report_progress", listen)
+    monkeypatch.setattr(services, "report_progress", listen)
     submit(ana)
     work()
     shares, revisions = zip(*told, strict=True)
@@ -135,7 +135,7 @@ def test_what_is_cancelled_meanwhile_is_not_computed_to_its_end(
     case = submit(ana)
     passes: list[int] = []
     cancelled = threading.Event()
-    forward, report_progress = predictor._forward, worker.services.report_progress
+    forward, report_progress = predictor._forward, services.report_progress
 
     def compute(inputs: Any) -> Any:
         passes.append(1)
@@ -145,13 +145,13 @@ def test_what_is_cancelled_meanwhile_is_not_computed_to_its_end(
         return forward(inputs)
 
     def cancel_meanwhile(*args: Any) -> bool:
-        worker.services.cancel(case)
+        services.cancel(case)
         held = report_progress(*args)
         cancelled.set()
         return held
 
     monkeypatch.setattr(predictor, "_forward", compute)
-    monkeypatch.setattr(worker.services, "report_progress", cancel_meanwhile)
+    monkeypatch.setattr(services, "report_progress", cancel_meanwhile)
     work()
     assert len(passes) < 15
     assert states() == [("cancelled", 1)]

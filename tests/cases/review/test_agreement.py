@@ -56,7 +56,8 @@ def test_without_reviews_nothing_is_claimed(db: None) -> None:
     found = agreement.agreements()
     none = found.total()
     assert (none.images, none.share, none.interval) == (0, None, None)
-    assert found.over_time(weekly=True) == found.by_version() == []
+    assert found.over_time(weekly=True) == []
+    assert found.by_version() == []
 
 
 def test_every_kind_of_review_is_counted_apart(add: Any) -> None:
