@@ -130,7 +130,7 @@ def _ways(bundle: Any, device: str, precisions: Sequence[Any]) -> dict[str, Way]
 
     with _unfused():
         plain = Predictor(bundle, device="cpu", precision="float32")
-    usual = [str(dtype).removeprefix("torch.") for dtype in devices.formats(devices.find(device))]
+    usual: list[Any] = [str(dtype).removeprefix("torch.") for dtype in devices.formats(devices.find(device))]
     return {"as trained, float32": Way(plain)} | {
         f"as it serves, {precision}": Way(Predictor(bundle, device=device, precision=precision))
         for precision in precisions or usual

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,15 @@ def _plain_static_files(settings: Any) -> None:
 def _quick_passwords(settings: Any) -> None:
     """Hashing a password slowly, as it should be, would take a third of a second for each person and sign-in."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def _leases_outlive_the_test(request: pytest.FixtureRequest, settings: Any) -> None:
+    """Leases are renewed in a thread, which would wait 20 seconds for a lock that the test's own transaction holds."""
+    mark = request.node.get_closest_marker("django_db")
+    transactional = "transactional_db" in request.fixturenames or (mark and mark.kwargs.get("transaction"))
+    if not transactional:
+        settings.JOB_LEASE = timedelta(minutes=10)
 
 
 @pytest.fixture(autouse=True)

@@ -59,7 +59,7 @@ def test_the_report_compares_within_a_round(capsys: pytest.CaptureFixture[str]) 
 
     bare = {"float32": {15: 8.0, 60: 10.0}, "bfloat16": {15: 4.0, 60: 5.0}}
     slower = {name: {batch: rate / 2 for batch, rate in rates.items()} for name, rates in bare.items()}
-    figures = {
+    figures: dict[str, Any] = {
         "engine": "cpu float32",
         "platform": {1: [turn(3), turn(3)], 8: [turn(9.0), turn(4.5)]},
         "thesis": [1.0, 0.5],

@@ -41,12 +41,12 @@ def test_pages_load_without_complaint(visit: Any) -> None:
 def test_the_api_docs_work_offline(visit: Any, stack: Any) -> None:
     page = visit.signed_in()
     elsewhere: list[str] = []
-    page.on("request", lambda request: request.url.startswith((stack.url, "data:")) or elsewhere.append(request.url))
+    page.on("request", lambda request: elsewhere.append(request.url))
     page.goto("/api/v1/docs/", wait_until="networkidle")
     expect(page.locator(".opblock").first).to_be_visible()
     page.locator(".opblock-summary").first.click()
     expect(page.locator(".opblock-body").first).to_be_visible()
-    assert not elsewhere
+    assert not [url for url in elsewhere if not url.startswith((stack.url, "data:"))]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -10,8 +10,8 @@ from django.test.utils import CaptureQueriesContext
 from PIL import Image as Picture
 
 from patchvote.cases.models import Analysis, Case
+from testing.files import files_in
 from testing.images import encode, noise
-from tests.cases.test_services import files_in
 
 CASES = "/api/v1/cases/"
 

@@ -1,5 +1,6 @@
 """Files that belong to no row are removed, and no others."""
 
+import time
 from pathlib import Path
 from typing import Any
 

@@ -13,16 +13,13 @@ from patchvote.jobs import ledger
 from patchvote.jobs.models import State
 from patchvote.registry.models import Alias
 from patchvote.registry.services import NoChampionError
+from testing.files import files_in
 from testing.images import encode, noise
 
 
 @pytest.fixture
 def user(make_user: Any) -> Any:
     return make_user("ana")
-
-
-def files_in(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()] if folder.exists() else []
 
 
 def test_a_submission_stores_everything(submit: Any, upload: Any, user: Any, tiny_champion: Any, png: bytes) -> None:
@@ -77,20 +74,8 @@ def test_a_failure_in_the_database_leaves_no_file(submit: Any, user: Any, media:
     assert not Case.objects.exists()
 
 
-def test_a_full_disk_leaves_no_part_of_a_file(
-    submit: Any, upload: Any, user: Any, media: Path, monkeypatch: Any
-) -> None:
-    save = default_storage._save
-
-    def fill_up(name: str, content: Any) -> str:
-        if len(files_in(media)) < 1:
-            return save(name, content)
-        part = media / name
-        part.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(b"the first bytes")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(type(default_storage._wrapped), "_save", lambda _storage, name, content: fill_up(name, content))
+def test_a_full_disk_leaves_no_part_of_a_file(submit: Any, upload: Any, user: Any, media: Path, settings: Any) -> None:
+    settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": "testing.storages.FullDiskStorage"}}
     with pytest.raises(OSError, match="No space"):
         submit(user, upload(), upload())
     assert files_in(media) == []

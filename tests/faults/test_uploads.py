@@ -59,7 +59,8 @@ def test_an_upload_that_was_cut_off_leaves_nothing(installation: Installation, c
     half.putrequest("POST", "/api/v1/cases/")
     for name, value in {**body.headers, "Authorization": str(client._session.headers["Authorization"])}.items():
         half.putheader(name, value)
-    half.endheaders(bytes(body.body or b"")[: len(image) - MEGABYTE])
+    assert isinstance(body.body, bytes)
+    half.endheaders(body.body[: len(image) - MEGABYTE])
     uploads = installation.folder / "uploads"
     installation.wait_for("the upload to be on its way", lambda: any(uploads.iterdir()), 30)
     for pid in installation.web_workers():
@@ -138,7 +139,7 @@ def fill(folder: Path, leaving: int) -> Path:
 def test_a_full_disk_takes_no_case_and_works_again_with_room(tmp_path: Path, pool: Pool) -> None:
     with small_disk(tmp_path / "data", megabytes=120):
         # By the usual margin so small a disk would never be healthy.
-        margin = {"PATCHVOTE_STORAGE_MARGIN_MB": "1"}
+        margin: dict[str, Any] = {"PATCHVOTE_STORAGE_MARGIN_MB": "1"}
         on = Installation(tmp_path / "data", pool.bundle, workers=1, sweeps=1, **margin)
         on.start()
         try:

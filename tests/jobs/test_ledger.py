@@ -56,7 +56,7 @@ def test_success_is_stored_once(submit: Any, user: Any) -> None:
     assert not ledger.fail(job, "late", "too late")
     job.refresh_from_db()
     assert (job.state, job.verdict, job.progress, job.lease_expires_at) == (State.SUCCEEDED, "benign", 1, None)
-    assert job.finished_at >= job.started_at
+    assert job.started_at and job.finished_at and job.finished_at >= job.started_at
 
 
 def test_a_late_worker_is_discarded(submit: Any, user: Any) -> None:

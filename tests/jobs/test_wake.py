@@ -37,7 +37,7 @@ def task(broker: Any, settings: Any) -> Iterator[Any]:
     """The task that wakes training workers, at the private Redis."""
     app = Celery("test", set_as_current=False)
     app.config_from_object("django.conf:settings", namespace="CELERY")
-    app.conf.broker_url = f"redis+socket://{broker.socket_file}"
+    app.conf.update(broker_url=f"redis+socket://{broker.socket_file}")
     yield app.task(name=work_on_due.name)(nothing)
     app.close()
 

@@ -122,7 +122,7 @@ def test_a_bundle_is_uploaded_tried_and_registered(boss: Client, media: Path, pa
     page = boss.get(upload.get_absolute_url()).content.decode()
     assert "was registered" in page and "/live/" not in page
     assert upload.get_absolute_url() in boss.get(f"{LIST}{version.pk}/change/").content.decode()
-    download = boss.get(f"{LIST}{version.pk}/bundle/")
+    download: Any = boss.get(f"{LIST}{version.pk}/bundle/")
     assert b"".join(download.streaming_content) == packed.read_bytes()
     assert 'filename="tiny-v1.zip"' in download["Content-Disposition"]
     assert int(download["Content-Length"]) == packed.stat().st_size

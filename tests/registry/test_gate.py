@@ -6,18 +6,10 @@ import pytest
 
 from patchvote.registry.gate import Evidence, decide
 from patchvote.registry.models import ModelVersion, Origin
+from testing.registry import evidence
 
 CHAMPION = ModelVersion(name="old", version=1, sha256="a" * 64, metadata={"synthetic": False})
 CANDIDATE = ModelVersion(name="new", version=1, sha256="b" * 64, metadata={"synthetic": False})
-
-
-def evidence(**changes: Any) -> Evidence:
-    level = {"value": 0.0, "low": -0.05, "high": 0.05}
-    facts = {
-        "comparison": "1", "champion": "a" * 64, "candidate": "b" * 64, "images": 100, "patients": 10, "benign": 40,
-        "malignant": 60, "sensitivity": level, "specificity": level, "balanced_accuracy": level,
-    }  # fmt: skip
-    return Evidence.model_validate({**facts, **changes})
 
 
 def lost(value: float) -> dict[str, Any]:

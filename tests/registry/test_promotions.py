@@ -10,7 +10,7 @@ from django.db import connection
 from patchvote.registry import promotions, services
 from patchvote.registry.models import Promotion
 from patchvote.registry.promotions import PromotionRefusedError
-from tests.registry.test_gate import evidence
+from testing.registry import evidence
 
 REASON = "The laboratory's own images show it."
 

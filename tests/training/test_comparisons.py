@@ -30,7 +30,7 @@ def make_version(tmp_path: Path, media: Path) -> Callable[..., ModelVersion]:
     def make(name: str, *, bias: float = 5.0, seen: Seen | None = NOTHING, **metadata: Any) -> ModelVersion:
         torch.manual_seed(0)
         module = networks.create("squeezenet")
-        head = networks.head(module, "squeezenet")
+        head: Any = networks.head(module, "squeezenet")
         with torch.no_grad():
             head.bias.copy_(torch.tensor([max(0.0, -bias), max(0.0, bias)]))
             head.weight.mul_(0.01)

@@ -14,6 +14,7 @@ from patchvote.jobs import ledger
 from patchvote.jobs.models import State
 from patchvote.training import data_sets
 from patchvote.training.data_set_check import DataSetHandler
+from patchvote.training.job_registry import SHORT
 from patchvote.training.models import DataSet, Source
 from patchvote.training.overview import overview
 from testing.images import encode, noise
@@ -163,8 +164,6 @@ def test_a_locked_database_ends_no_child(
     data_set: DataSet, train: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from django.db import OperationalError
-
-    from patchvote.training import worker
 
     claim, calls = ledger.claim, iter(range(1_000_000))
 

@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import translation
 
+from patchvote.core import charts
 from patchvote.jobs import ledger
 from patchvote.jobs.models import State
 from patchvote.training import curves, runs

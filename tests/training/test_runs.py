@@ -15,6 +15,7 @@ from patchvote.jobs import ledger
 from patchvote.jobs.models import State
 from patchvote.registry import services as registry
 from patchvote.training import runs
+from patchvote.training.job_registry import RUNS
 from patchvote.training.models import Comparison, DataSet, TrainingRun
 from tests.training.conftest import QUICK, TRAINED
 

@@ -15,8 +15,8 @@ from patchvote.cases.inference import batches
 from patchvote.cases.models import Analysis
 from patchvote.jobs import ledger
 from patchvote.registry import promotions
+from testing.cases import states
 from testing.images import encode, noise
-from tests.cases.inference.test_worker import states
 
 
 @pytest.fixture
@@ -102,7 +102,12 @@ def test_what_was_begun_ahead_is_given_back_by_a_worker_that_is_told_to_stop(
         submit(ana)
     dropped: list[Pass] = []
     drop = Pass.drop
-    monkeypatch.setattr(Pass, "drop", lambda self: (dropped.append(self), drop(self)))
+
+    def dropping(self: Pass) -> None:
+        dropped.append(self)
+        drop(self)
+
+    monkeypatch.setattr(Pass, "drop", dropping)
     succeed = ledger.succeed
 
     def stopped_by_then(results: Any) -> None:
@@ -174,6 +179,7 @@ def test_one_bad_image_of_a_part_begun_ahead_fails_alone(
     for _ in range(6):
         submit(ana)
     bad = Analysis.objects.order_by("-queued_at").first()
+    assert bad and bad.image.file.name
     pixel_cache.discard(bad.image)
     bad.image.file.storage.delete(bad.image.file.name)
     bad.image.file.save("small", ContentFile(encode(noise(100, 100))))  # no room for a patch

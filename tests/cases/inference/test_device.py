@@ -13,10 +13,10 @@ from classifier.engine import devices
 from classifier.engine.devices import DeviceError
 from patchvote.cases.inference import model_cache, worker
 from patchvote.cases.models import Analysis, Case
-from patchvote.jobs import heartbeat
+from patchvote.jobs import heartbeat, ledger
 from patchvote.jobs.models import State
 from patchvote.jobs.signals import worker_starting
-from tests.cases.inference.test_worker import states
+from testing.cases import states
 
 GONE = torch.device("meta")
 """It holds tensors and computes nothing."""

@@ -11,19 +11,16 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from patchvote.cases import thumbnails
+from patchvote.cases import services, thumbnails
 from patchvote.cases.inference import model_cache, worker
 from patchvote.cases.models import Analysis, Case
 from patchvote.jobs import ledger
 from patchvote.jobs.models import State, Worker
 from patchvote.registry import promotions
+from testing.cases import states
 from testing.images import encode, noise
 
 SMALL = encode(noise(230, 230))
-
-
-def states() -> list[tuple[str, int]]:
-    return sorted(Analysis.objects.values_list("state", "attempts"))
 
 
 def test_images_that_fill_a_batch_are_taken_at_once(submit: Any, ana: Any, work: Any, claims: list[int]) -> None:

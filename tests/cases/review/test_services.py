@@ -63,8 +63,10 @@ def test_a_review_never_changes(case: Case, rita: Any) -> None:
 )
 def test_the_database_refuses_labels_that_do_not_fit(case: Case, rita: Any, decision: str, label: str) -> None:
     image = case.images.get()
+    analysis = image.analysis
+    assert analysis is not None
     with pytest.raises(IntegrityError), transaction.atomic():
-        Review.objects.create(image=image, analysis=image.analysis, reviewer=rita, decision=decision, label=label)
+        Review.objects.create(image=image, analysis=analysis, reviewer=rita, decision=decision, label=label)
 
 
 def test_a_review_keeps_its_analysis_and_label_when_the_image_is_analysed_again(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,7 +149,8 @@ def test_the_fingerprint_depends_on_pixels_labels_and_patients_only(write: Write
     (folder / "a.png").rename(folder / "renamed.png")
     again = load(write([two()[1], {**two()[0], "path": "renamed.png"}], draw=False))
     assert again.fingerprint == data.fingerprint
-    for change in ({"label": "malignant"}, {"patient": "p7"}, {"sha256": "0" * 64}):
+    changes: list[dict[str, Any]] = [{"label": "malignant"}, {"patient": "p7"}, {"sha256": "0" * 64}]
+    for change in changes:
         changed = ImageDataset((replace(data.images[0], **change), *data.images[1:]))
         assert changed.fingerprint != data.fingerprint
     assert data.subset(lambda image: image.label == "benign").fingerprint != data.fingerprint

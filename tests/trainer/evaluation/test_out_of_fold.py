@@ -51,7 +51,7 @@ def test_patches_vote() -> None:
 def test_patches_vote_for_one_of_many() -> None:
     logits = np.array([[0.0, 2, 1], [5, 1, 1], [0, 1, 3], [0, 0, 0]])
     scores = ImageScores.of_patches(logits, np.array([0, 0, 0, 1]))
-    np.testing.assert_allclose(scores.shares, [[1 / 3, 1 / 3, 1 / 3], [1, 0, 0]])
+    np.testing.assert_allclose(scores.shares, np.array([[1 / 3, 1 / 3, 1 / 3], [1, 0, 0]]))
     np.testing.assert_allclose(scores.logits[0], [5 / 3, 4 / 3, 5 / 3])
 
 

@@ -317,7 +317,7 @@ def test_a_candidate_that_diverged_is_named_and_left_out(tmp_path: Path) -> None
 
 
 def test_no_candidate_was_meant_to_be_compared(tmp_path: Path) -> None:
-    candidates = [
+    candidates: list[dict[str, Any]] = [
         {"name": "slow", "purpose": "rate"},
         {"name": "fast", "purpose": "rate", "learning_rate": 0.05},
         {"name": "short", "purpose": "epochs", "epochs": 3},

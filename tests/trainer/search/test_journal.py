@@ -119,8 +119,8 @@ def test_two_searches_in_one_folder_are_refused(fake: Fake, tmp_path: Path) -> N
         problems.append(str(caught.value))
         raise KeyboardInterrupt
 
-    fitter.with_options = lambda _: fitter  # type: ignore[method-assign,assignment]
-    fitter.out_of_fold = meanwhile  # type: ignore[method-assign,assignment]
+    fitter.with_options = lambda options: fitter  # type: ignore[method-assign]  # noqa: ARG005
+    fitter.out_of_fold = meanwhile  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
     assert "Another process is at work" in problems[0]

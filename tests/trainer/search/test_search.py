@@ -38,9 +38,9 @@ def test_no_tested_patient_is_seen_inside_a_search(fake: Fake, tmp_path: Path) -
             assert not set(main.patients[one.train]) & set(main.patients[one.test])
         assert set(np.concatenate([one.test for one in inside])) == set(split.train)
     # Each outer split is fitted twice: with the base options, and with those that its own search chose.
-    for split, one in zip(outer, found.results.splits, strict=True):
+    for split, searched in zip(outer, found.results.splits, strict=True):
         options = [options for seen, options in fitter.seen if seen.name == split.name]
-        assert options == [BASE, BASE.replace(**one.best.values)]
+        assert options == [BASE, BASE.replace(**searched.best.values)]
     assert found.results.honest is not None
     assert found.results.honest.predictions == len(main)
 

@@ -68,7 +68,7 @@ def kill_often(folder: Path, order: Order, times: int, seed: int, longest: float
             assert child.wait(10) == -signal.SIGKILL
             killed += 1
         for pipe in (child.stdin, child.stdout):
-            pipe.close()  # type: ignore[union-attr]
+            pipe.close()
     finish(folder)
     return killed
 
