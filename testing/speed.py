@@ -1,8 +1,8 @@
 """A pytest plugin that fails a test which takes long and is not marked as such.
 
-What counts is the processor time of a test's call, in this process and in the child processes that it waited for, so
-that a busy machine fails no test by chance. Waiting counts too, but four times less, because another process may be
-what a test waits for.
+The measure is the processor time of the test's call, in this process and in the child processes that it waits for, so
+that a busy machine fails no test by chance. The time on the clock counts too, with a limit four times as high, and
+without the time in which a task of the machine waited for a processor (where Linux reports that).
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Generator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 MARKERS = ("slow", "browser", "faults")
 WAITING = 4
-"""A test may take this many times longer by the clock than in processor time."""
+"""How many times higher the limit is on the clock than in processor time."""
+PRESSURE = Path("/proc/pressure/cpu")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,15 +29,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     """Run a test, and fail it if it took too long for its markers."""
-    processor, clock = _processor_seconds(), time.monotonic()
+    processor, clock = _processor_seconds(), _quiet_seconds()
     yield
     if any(item.get_closest_marker(name) for name in MARKERS):
         return
-    processor, clock = _processor_seconds() - processor, time.monotonic() - clock
+    processor, clock = _processor_seconds() - processor, _quiet_seconds() - clock
     limit = float(item.config.getini("unmarked_seconds"))
     if processor > limit or clock > WAITING * limit:
         sentence = (
-            f"This test took {processor:.1f} s of processor time and {clock:.1f} s by the clock; a test without one of "
+            f"This test took {processor:.1f} s of processor time and {clock:.1f} s on the clock; a test without one of "
             f"the markers {', '.join(MARKERS)} may take {limit:g} s and {WAITING * limit:g} s. "
             "Make it faster or mark it."
         )
@@ -44,3 +47,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
 def _processor_seconds() -> float:
     used = os.times()
     return used.user + used.system + used.children_user + used.children_system
+
+
+def _quiet_seconds() -> float:
+    """The time on the clock without the time in which a task waited for a processor."""
+    stalled = 0
+    with suppress(OSError):
+        stalled = int(PRESSURE.read_text().split("total=")[1].split()[0])
+    return time.monotonic() - stalled / 1e6

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+from testing import speed
 
 pytest_plugins = "pytester"
 
@@ -32,6 +36,12 @@ def outcomes(pytester: pytest.Pytester, test: str) -> dict[str, int]:
     return pytester.runpytest_inprocess().parseoutcomes()
 
 
+@pytest.fixture
+def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that does not report who waits for a processor."""
+    monkeypatch.setattr(speed, "PRESSURE", tmp_path / "missing")
+
+
 def test_a_test_that_computes_for_long_fails(pytester: pytest.Pytester) -> None:
     pytester.makeini(SETTINGS)
     pytester.makepyfile(f"{BUSY}\ndef test_it(): compute()\ndef test_another(): pass")
@@ -45,7 +55,7 @@ def test_the_time_of_child_processes_counts(pytester: pytest.Pytester) -> None:
     assert outcomes(pytester, f"def test_it(): subprocess.run([sys.executable, '-c', {child!r}])") == {"failed": 1}
 
 
-def test_a_test_may_wait_a_little_longer(pytester: pytest.Pytester) -> None:
+def test_a_test_may_wait_a_little_longer(pytester: pytest.Pytester, quiet: None) -> None:
     assert outcomes(pytester, "def test_it(): time.sleep(0.4)") == {"passed": 1}
     assert outcomes(pytester, "def test_it(): time.sleep(0.9)") == {"failed": 1}
 
@@ -53,6 +63,17 @@ def test_a_test_may_wait_a_little_longer(pytester: pytest.Pytester) -> None:
 @pytest.mark.parametrize("marker", ["slow", "browser", "faults"])
 def test_a_marker_lifts_the_limit(pytester: pytest.Pytester, marker: str) -> None:
     assert outcomes(pytester, f"@pytest.mark.{marker}\ndef test_it(): compute()") == {"passed": 1}
+
+
+def test_waiting_for_a_processor_does_not_count(
+    pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pressure = tmp_path / "cpu"
+    pressure.write_text("some avg10=0.00 avg60=0.00 avg300=0.00 total=1000\nfull total=0")
+    monkeypatch.setattr(speed, "PRESSURE", pressure)
+    stalled = pressure.read_text().replace("=1000", "=801000")
+    write = f"import pathlib; pathlib.Path({str(pressure)!r}).write_text({stalled!r})"
+    assert outcomes(pytester, f"def test_it():\n    time.sleep(0.9)\n    {write}") == {"passed": 1}
 
 
 def test_fixtures_do_not_count(pytester: pytest.Pytester) -> None:

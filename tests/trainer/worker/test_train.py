@@ -15,6 +15,7 @@ from tests.trainer.children import do, fail, succeed
 from tests.trainer.worker.conftest import FROZEN, TRAINED
 from trainer.evaluation import results
 from trainer.experiments import prepare
+from trainer.experiments.training_data import read_training_data
 from trainer.worker.failures import Names, failure
 from trainer.worker.protocol import CheckOrder, EpochDone, FoldDone, Progress, Succeeded, TrainOrder, read_order
 
@@ -114,10 +115,9 @@ def test_a_file_that_vanished_is_named(small: Path, tmp_path: Path) -> None:
 def test_a_file_that_vanishes_under_way_is_named(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = shutil.copytree(tree, tmp_path / "tree")
     victim = sorted(source.rglob("*.png"))[5]
-    read = prepare.read_training_data
 
     def read_then_lose(*arguments: Any, **keywords: Any) -> Any:
-        data = read(*arguments, **keywords)
+        data = read_training_data(*arguments, **keywords)
         victim.unlink()
         return data
 
