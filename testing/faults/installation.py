@@ -26,7 +26,7 @@ UNBOUNDED = {
     # Workers that measure for themselves could choose different number formats, which round differently.
     "PATCHVOTE_PRECISION": "float32",
 }
-SHORT_WAITS = {"PATCHVOTE_LEASE_SECONDS": "5", "PATCHVOTE_RETRY_SECONDS": "1"}
+SHORT_WAITS: dict[str, Any] = {"PATCHVOTE_LEASE_SECONDS": "5", "PATCHVOTE_RETRY_SECONDS": "1"}
 """Shorter than in production. `test_faults.py` proves the promised 15 seconds with the values of production."""
 
 _LEASE_SECONDS = 10
