@@ -19,7 +19,7 @@ AUDIT_LOG = "/admin/auditlog/logentry/"
 def told(*acts: str) -> list[tuple[str, str]]:
     """Who and what, of entries of these acts, oldest first."""
     entries = LogEntry.objects.filter(additional_data__act__in=acts).order_by("pk")
-    return [(audit_sentences.person(entry), audit_sentences.sentence(entry)) for entry in entries]
+    return [(audit_sentences.actor_name(entry), audit_sentences.sentence(entry)) for entry in entries]
 
 
 def test_signing_in_and_out(client: Client, make_user: Any) -> None:
@@ -121,7 +121,7 @@ def test_promotions_and_their_reasons(make_user: Any, tiny_champion: Any, tiny_b
         ("", "registered the model tiny v1"),
         ("", "promoted tiny v1"),
         ("boss", "registered the model tiny v2"),
-        ("boss", "promoted tiny v2, against what the comparison said: a better one, they say"),
+        ("boss", "promoted tiny v2, against the result of the comparison: a better one, they say"),
         ("boss", "rolled back to tiny v1"),
     ]
 

@@ -9,7 +9,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from classifier import bundle
-from patchvote.core.upload_handlers import IMAGES, bound_of
+from patchvote.core.upload_handlers import IMAGES, upload_limit
 from patchvote.jobs import ledger
 from patchvote.registry import promotions, services, uploads
 from patchvote.registry.models import BundleUpload, ModelVersion, Origin
@@ -169,7 +169,7 @@ def test_an_upload_has_its_own_bound(boss: Client, media: Path, packed: Path, se
     assert boss.post(ADD, sent(packed.read_bytes())).status_code == 302
     settings.BUNDLE_MAX_BYTES = 2**20
     answer = boss.post(ADD, sent(packed.read_bytes()))
-    assert (answer.status_code, "A bundle may have 1 MB." in answer.content.decode()) == (413, True)
+    assert (answer.status_code, "A bundle may have at most 1 MB." in answer.content.decode()) == (413, True)
 
 
 def test_who_may_not_send_bundles_may_not_send_much(rf: Any, make_user: Any) -> None:
@@ -178,7 +178,7 @@ def test_who_may_not_send_bundles_may_not_send_much(rf: Any, make_user: Any) -> 
         for path in (ADD, "/api/v1/models/", "/cases/new/", "/api/v1/cases/"):
             request = rf.post(path)
             request.user = user
-            assert (bound_of(request) is not IMAGES) == (path in paths)
+            assert (upload_limit(request) is not IMAGES) == (path in paths)
 
 
 @pytest.mark.parametrize("role", ["submitter", "reviewer", None])

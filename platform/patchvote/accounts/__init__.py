@@ -1,1 +1,1 @@
-"""Roles, sign-in and API tokens."""
+"""Users, roles, sign-in, API tokens and the audit log."""

@@ -1,4 +1,4 @@
-"""People and tokens in the admin."""
+"""The admin of users, roles, API tokens and the audit log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ admin.site.index_title = _("Administration")
 
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin[User]):
-    """People; their roles are their groups."""
+    """The admin of users; their roles are their groups."""
 
     list_display = ["username", "first_name", "last_name", "roles", "is_active", "last_login"]
     list_filter = ["groups", "is_active"]
@@ -38,7 +38,8 @@ class UserAdmin(DjangoUserAdmin[User]):
             {
                 "fields": ["groups", "is_active", "is_staff", "is_superuser"],
                 "description": _(
-                    "submitter: sends cases and sees its own. reviewer: sees all cases. admin: also this site."
+                    "submitter: submits cases and sees only these. reviewer: sees and reviews all cases. "
+                    "admin: also uses this site."
                 ),
             },
         ),
@@ -50,18 +51,21 @@ class UserAdmin(DjangoUserAdmin[User]):
     readonly_fields = ["last_login", "date_joined", "is_staff"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Nobody makes a superuser but a superuser."""
+        """Make `is_superuser` read-only unless the user is a superuser."""
         fields = list(super().get_readonly_fields(request, obj))
         return fields if request.user.is_superuser else [*fields, "is_superuser"]
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody changes a superuser (a password, say) but a superuser."""
+        """Return whether the user may change the object; only superusers may change a superuser."""
         if obj is not None and obj.is_superuser and not request.user.is_superuser:
             return False
         return super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody deletes a superuser but a superuser. Who has sent cases can only be made inactive."""
+        """Return whether the user may delete the object; only superusers may delete a superuser.
+
+        Users who have submitted cases cannot be deleted, only deactivated.
+        """
         if obj is not None and obj.is_superuser and not request.user.is_superuser:
             return False
         return super().has_delete_permission(request, obj)
@@ -79,14 +83,14 @@ admin.site.unregister([AuthToken, Group, LogEntry])
 
 @admin.register(Group)
 class RoleAdmin(ReadOnlyAdmin):
-    """The roles: the program knows their names, so they stay as they are."""
+    """The read-only list of roles: the program depends on their names."""
 
     fields = ["name"]
 
 
 @admin.register(AuthToken)
 class TokenAdmin(ReadOnlyAdmin):
-    """API tokens: only their first characters and a hash are kept; here they can be revoked."""
+    """The admin of API tokens, where tokens can be revoked; only a hash and the first characters are stored."""
 
     list_display = ["token_key", "user", "created", "expiry"]
     list_select_related = ["user"]
@@ -94,12 +98,12 @@ class TokenAdmin(ReadOnlyAdmin):
     fields = ["token_key", "user", "created", "expiry"]
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Who has the permission: this is how a token is revoked."""
+        """Return whether the user may delete tokens: deleting a token revokes it."""
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
 
 class ActFilter(admin.SimpleListFilter):
-    """What was done."""
+    """A filter by the kind of act."""
 
     title = _("act")
     parameter_name = "act"
@@ -115,18 +119,18 @@ class ActFilter(admin.SimpleListFilter):
 class AuditLogAdmin(ReadOnlyAdmin):
     """The audit log, read-only: who did what and when."""
 
-    list_display = ["timestamp", "person", "sentence", "thing", "address"]
+    list_display = ["timestamp", "actor_name", "sentence", "object_link", "address"]
     list_display_links = ["timestamp"]
     list_filter = [ActFilter, "timestamp", ("actor", admin.RelatedOnlyFieldListFilter)]
     list_select_related = ["content_type", "actor"]
     search_fields = ["object_repr", "object_pk", "actor__username", "additional_data"]
-    fields = ["timestamp", "person", "sentence", "thing", "address", "told", "additional_data"]
-    readonly_fields = ["person", "sentence", "thing", "address", "told"]
+    fields = ["timestamp", "actor_name", "sentence", "object_link", "address", "field_changes", "additional_data"]
+    readonly_fields = ["actor_name", "sentence", "object_link", "address", "field_changes"]
     show_full_result_count = False
 
     @admin.display(description=_("who"), ordering="actor__username")
-    def person(self, entry: LogEntry) -> str:
-        return audit_sentences.person(entry) or "-"
+    def actor_name(self, entry: LogEntry) -> str:
+        return audit_sentences.actor_name(entry) or "-"
 
     @admin.display(description=_("what"))
     def sentence(self, entry: LogEntry) -> str:
@@ -137,12 +141,12 @@ class AuditLogAdmin(ReadOnlyAdmin):
         return entry.remote_addr or "-"
 
     @admin.display(description=_("fields"))
-    def told(self, entry: LogEntry) -> str:
+    def field_changes(self, entry: LogEntry) -> str:
         rows = format_html_join("", "<tr><th scope=row>{}</th><td>{}</td></tr>", audit_sentences.changes(entry))
         return format_html("<table>{}</table>", rows) if rows else "-"
 
-    @admin.display(description=_("of"))
-    def thing(self, entry: LogEntry) -> str:
+    @admin.display(description=_("object"))
+    def object_link(self, entry: LogEntry) -> str:
         kind = entry.content_type
         try:
             url = reverse(f"admin:{kind.app_label}_{kind.model}_change", args=[entry.object_pk])

@@ -18,27 +18,27 @@ from rest_framework.views import APIView
 
 
 class SignInThrottle(AnonRateThrottle):
-    """The rate for asking for tokens, by address."""
+    """The rate limit for token requests, per address."""
 
     scope = "sign-in"
 
 
 class CredentialsSerializer(serializers.Serializer[Any]):
-    """Who asks."""
+    """The credentials of a token request."""
 
     username = serializers.CharField()
     password = serializers.CharField(trim_whitespace=False, style={"input_type": "password"})
 
 
 class TokenSerializer(serializers.Serializer[Any]):
-    """A new token; it cannot be read again."""
+    """A new token; it cannot be retrieved again."""
 
     token = serializers.CharField(read_only=True)
     expires_at = serializers.DateTimeField(read_only=True)
 
 
 class TokenView(APIView):
-    """Make a token. Send it as `Authorization: Token <token>`."""
+    """Create a token. Send it as `Authorization: Token <token>`."""
 
     authentication_classes: list[Any] = []
     permission_classes = [AllowAny]
@@ -47,11 +47,11 @@ class TokenView(APIView):
 
     @extend_schema(tags=["tokens"], request=CredentialsSerializer, responses={201: TokenSerializer}, auth=[])
     def post(self, request: Request) -> Response:
-        """Make a token for a name and a password."""
+        """Create a token for a user name and a password."""
         credentials = CredentialsSerializer(data=request.data)
         credentials.is_valid(raise_exception=True)
         user = authenticate(request=request._request, **credentials.validated_data)  # noqa: SLF001 (what axes needs)
-        if user is None:  # after too many tries the answer becomes that of views.locked_out
+        if user is None:  # after too many failures, axes replaces the response by views.lockout_response
             raise InvalidCredentials
         instance, token = get_token_model().objects.create(user=user)
         answer = TokenSerializer({"token": token, "expires_at": instance.expiry})
@@ -59,7 +59,7 @@ class TokenView(APIView):
 
 
 class InvalidCredentials(exceptions.APIException):
-    """401: the name or the password is wrong."""
+    """An error 401: the user name or the password is wrong."""
 
     status_code = status.HTTP_401_UNAUTHORIZED
     default_detail = _("The name or the password is wrong.")

@@ -1,8 +1,8 @@
 """The audit log: who did what and when, kept by django-auditlog.
 
-Rows of the models below tell of themselves when a person adds, changes or deletes them. What changes no row, or only
-rows that the ledger writes, is told by `record`. An entry keeps the names of the person and of the thing, so it says
-the same after both are gone.
+django-auditlog adds an entry whenever a row of the models below is added, changed or deleted. `record` adds entries for
+acts that change no such row, or only rows that the ledger writes. An entry stores the names of the user and of the
+object, so it stays complete after both are deleted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rest_framework.throttling import BaseThrottle
 
 from patchvote.accounts.models import User
 
-CREATED = {
+ACTS_OF_CREATION = {
     "accounts.user": "created",
     "cases.case": "submitted",
     "cases.review": "reviewed",
@@ -37,28 +37,28 @@ CREATED = {
     "training.dataset": "created",
     "training.trainingrun": "started",
 }
-"""The models that tell of themselves, and what adding a row of each is called."""
+"""The audited models, and the act that adding a row of each stands for."""
 
 _ACTS = {LogEntry.Action.CREATE: "created", LogEntry.Action.UPDATE: "changed", LogEntry.Action.DELETE: "deleted"}
-_NOT_TOLD = {
+_EXCLUDED = {
     "advanced_at_attempt", "attempts", "error", "error_code", "finished_at", "furthest", "id", "last_login",
     "lease_expires_at", "notes", "progress", "queued_at", "seconds_left", "stage", "started_at", "state", "worker",
 }  # fmt: skip
-"""Fields that a worker writes, or that hold too much."""
+"""Fields that entries do not contain: workers write them, or they are too long."""
 
 _request: ContextVar[HttpRequest | None] = ContextVar("audit_log_request", default=None)
-_person: ContextVar[User | None] = ContextVar("audit_log_user", default=None)
+_user_override: ContextVar[User | None] = ContextVar("audit_log_user", default=None)
 
 
 class AuditLogMiddleware:
-    """Remembers the request, so that entries can say who made it; it asks the database for nothing."""
+    """A middleware that makes the request available to new entries; it makes no database query."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        """Keep what answers."""
+        """Store the next handler."""
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Answer."""
+        """Return the response of the next handler."""
         token = _request.set(request)
         try:
             return self._get_response(request)
@@ -67,27 +67,27 @@ class AuditLogMiddleware:
 
 
 @contextmanager
-def acting(person: User | None) -> Iterator[None]:
-    """Entries of the body are this person's: for what is done later in somebody's name, by a worker say.
+def acting(user: User | None) -> Iterator[None]:
+    """Attribute the entries of a `with` body to a user, for example if a worker acts on behalf of the user.
 
     Args:
-        person: None leaves it at whoever makes the request, if anybody does.
+        user: The user; None keeps the current attribution.
     """
-    token = _person.set(person or _person.get())
+    token = _user_override.set(user or _user_override.get())
     try:
         yield
     finally:
-        _person.reset(token)
+        _user_override.reset(token)
 
 
 def record(actor: User | None, act: str, instance: models.Model, **details: Any) -> None:
-    """Add an entry for an act that adds, changes and deletes no row of its own.
+    """Add an entry for an act that adds, changes or deletes no audited row.
 
     Args:
-        actor: Who did it; None for whoever makes the request, or the server itself.
-        act: A word of `patchvote.accounts.audit_sentences.ACTS`.
-        instance: What it was done to.
-        details: Anything else worth keeping, as JSON.
+        actor: The user; None for the user of the current request, or for the server itself.
+        act: A key of `patchvote.accounts.audit_sentences.ACTS`.
+        instance: The object of the act.
+        details: Further data to store, as JSON.
     """
     with acting(actor):
         LogEntry.objects.log_create(
@@ -96,21 +96,21 @@ def record(actor: User | None, act: str, instance: models.Model, **details: Any)
 
 
 def client_address(request: HttpRequest) -> str | None:
-    """Where a request came from: what a proxy says is believed only where the settings name proxies (NUM_PROXIES)."""
+    """Return the address of a client; `X-Forwarded-For` counts only for the proxies of the settings (NUM_PROXIES)."""
     try:
         return str(ipaddress.ip_address(BaseThrottle().get_ident(request)))  # type: ignore[arg-type]  # reads META
-    except ValueError:  # a socket, say
+    except ValueError:  # such as a Unix socket
         return None
 
 
 def masked(_value: str) -> str:
-    """What is kept of a password: nothing."""
+    """Return the replacement of a password."""
     return "***"
 
 
 def track() -> None:
-    """Let the models tell of themselves, and listen for signing in and out and for tokens; called once at the start."""
-    for label in CREATED:
+    """Register the audited models and connect the receivers of sign-ins and tokens; called once at the start."""
+    for label in ACTS_OF_CREATION:
         try:
             _track(apps.get_model(label))
         except LookupError:
@@ -119,17 +119,17 @@ def track() -> None:
     user_logged_in.connect(_signed_in, dispatch_uid="audit-log")
     user_logged_out.connect(_signed_out, dispatch_uid="audit-log")
     user_login_failed.connect(_sign_in_failed, dispatch_uid="audit-log")
-    tokens = apps.get_model("knox", "AuthToken")  # told by hand: its primary key is what must not be kept
+    tokens = apps.get_model("knox", "AuthToken")  # not registered, because its primary key must not be stored
     post_save.connect(_token_saved, sender=tokens, dispatch_uid="audit-log")
     post_delete.connect(_token_deleted, sender=tokens, dispatch_uid="audit-log")
 
 
 def _track(model: type[models.Model]) -> None:
-    too_much = (models.JSONField, models.FileField)
+    too_long = (models.JSONField, models.FileField)
     fields = model._meta.concrete_fields  # noqa: SLF001 (Django's documented way for any model)
     auditlog.register(
         model,
-        exclude_fields=[field.name for field in fields if field.name in _NOT_TOLD or isinstance(field, too_much)],
+        exclude_fields=[field.name for field in fields if field.name in _EXCLUDED or isinstance(field, too_long)],
         mask_fields=["password"],
         mask_callable=f"{__name__}.masked",
         m2m_fields={"groups", "user_permissions"} if model is User else None,
@@ -137,24 +137,24 @@ def _track(model: type[models.Model]) -> None:
 
 
 def _complete(instance: LogEntry, **_: Any) -> None:
-    """Say in a new entry who it was, from where, and what the act is called."""
+    """Add the user, the address and the act to a new entry."""
     if not instance._state.adding:  # noqa: SLF001
         return
     request = _request.get()
     if instance.actor is None:
-        instance.actor = _person.get() or _user(request)
+        instance.actor = _user_override.get() or _user(request)
     if request is not None:
         instance.remote_addr = client_address(request)
-    told = dict(instance.additional_data or {})
+    data = dict(instance.additional_data or {})
     label = f"{instance.content_type.app_label}.{instance.content_type.model}"
     act = _ACTS.get(instance.action, "")
-    told.setdefault("act", CREATED.get(label, act) if act == "created" else act)
-    told["actor"] = instance.actor.get_username() if instance.actor else ""
-    instance.additional_data = told
+    data.setdefault("act", ACTS_OF_CREATION.get(label, act) if act == "created" else act)
+    data["actor"] = instance.actor.get_username() if instance.actor else ""
+    instance.additional_data = data
 
 
 def _user(request: HttpRequest | None) -> User | None:
-    """Who signed in to a request; one with a token is known to Django's request as soon as DRF has read the token."""
+    """Return the user of a request. DRF also sets it on Django's request once it has read a token."""
     user = getattr(request, "user", None)
     return user if isinstance(user, User) else None
 
@@ -164,7 +164,7 @@ def _signed_in(user: User, **_: Any) -> None:
 
 
 def _signed_out(user: User | None, **_: Any) -> None:
-    if user is not None:  # else nobody was signed in
+    if user is not None:  # else no user was signed in
         record(user, "signed_out", user)
 
 
@@ -180,15 +180,15 @@ def _sign_in_failed(credentials: dict[str, Any], **_: Any) -> None:
 
 def _token_saved(instance: Any, created: bool, **_: Any) -> None:
     if created:
-        record(_by(instance.user), "token_made", instance.user, token=instance.token_key)
+        record(_actor(instance.user), "token_made", instance.user, token=instance.token_key)
 
 
 def _token_deleted(instance: Any, **_: Any) -> None:
     expired = instance.expiry is not None and instance.expiry < timezone.now()
     act = "token_expired" if expired else "token_revoked"
-    record(None if expired else _by(instance.user), act, instance.user, token=instance.token_key)
+    record(None if expired else _actor(instance.user), act, instance.user, token=instance.token_key)
 
 
-def _by(owner: User) -> User:
-    """Who makes the request; a token's owner where he or she has just given name and password for it."""
+def _actor(owner: User) -> User:
+    """Return the user of the request, or the token's owner, who requested it with name and password."""
     return _user(_request.get()) or owner

@@ -1,4 +1,4 @@
-"""What entries of the audit log say, in words."""
+"""The entries of the audit log as sentences."""
 
 from __future__ import annotations
 
@@ -49,42 +49,43 @@ ACTS = {
 }
 """The acts by the names that entries store."""
 
-_OF_THE_LIBRARY = (
+_AUDITLOG_TEXTS = (
     gettext_noop("log entry"), gettext_noop("log entries"), gettext_noop("timestamp"), gettext_noop("actor"),
     gettext_noop("Created {repr:s}"), gettext_noop("Updated {repr:s}"), gettext_noop("Deleted {repr:s}"),
     gettext_noop("Logged {repr:s}"),
 )  # fmt: skip
-"""django-auditlog's own words that people see: it knows no Spanish, so they are translated with ours."""
-_OVERRIDDEN = gettext_noop("%(sentence)s, against what the comparison said")
+"""Texts of django-auditlog that users see. It has no Spanish translation, so ours contains them."""
+_OVERRIDDEN = gettext_noop("%(sentence)s, against the result of the comparison")
 _LONGEST = 60
+"""The maximum length of a value, in characters."""
 
 
 def act(entry: LogEntry) -> str:
-    """The word for what was done."""
+    """Return the act of an entry, a key of `ACTS`."""
     return str((entry.additional_data or {}).get("act", ""))
 
 
-def person(entry: LogEntry) -> str:
-    """Who did it, as he or she was called then; empty for the server itself."""
+def actor_name(entry: LogEntry) -> str:
+    """Return the user's name at that time; empty for the server itself."""
     return str((entry.additional_data or {}).get("actor", "") or entry.actor or "")
 
 
 def sentence(entry: LogEntry) -> str:
-    """What was done, such as “promoted patchvote-40x v2: it finds more”; it asks the database for nothing."""
-    told = entry.additional_data or {}
-    words = {"kind": entry.content_type.name, "what": entry.object_repr, "token": told.get("token", "")}
+    """Return an entry as a sentence, such as “promoted patchvote-40x v2: it finds more”, without a database query."""
+    data = entry.additional_data or {}
+    words = {"kind": entry.content_type.name, "what": entry.object_repr, "token": data.get("token", "")}
     known = ACTS.get(act(entry))
     text = _(known.sentence) % words if known else f"{act(entry)}: {entry.object_repr}"
-    if told.get("overridden"):
+    if data.get("overridden"):
         text = _(_OVERRIDDEN) % {"sentence": text}
-    more = told.get("reason") or (_changes(entry) if act(entry) == "changed" else "")
+    more = data.get("reason") or (_changes(entry) if act(entry) == "changed" else "")
     return f"{text}: {more}" if more else text
 
 
 def changes(entry: LogEntry) -> list[tuple[str, str]]:
-    """What an entry says of each field: its name, and its old and new value."""
-    told = [(_label(entry, name), _change(change)) for name, change in (entry.changes or {}).items()]
-    return sorted((label, text) for label, text in told if text is not None)
+    """Return the label of each changed field with its old and new value."""
+    texts = [(_label(entry, name), _change(change)) for name, change in (entry.changes or {}).items()]
+    return sorted((label, text) for label, text in texts if text is not None)
 
 
 def _changes(entry: LogEntry) -> str:
@@ -92,8 +93,8 @@ def _changes(entry: LogEntry) -> str:
 
 
 def _change(change: Any) -> str | None:
-    """Old and new value; empty where a value is kept secret, None where there is neither."""
-    if isinstance(change, dict):  # of a relation to many
+    """Return the old and the new value; an empty text for a masked value, None if there is no value."""
+    if isinstance(change, dict):  # of a many-to-many relation
         sign = "+" if change.get("operation") == "add" else "-"
         return f"{sign} {', '.join(map(str, change.get('objects', [])))}"
     old, new = ("" if value in {None, "None"} else str(value)[:_LONGEST] for value in change)

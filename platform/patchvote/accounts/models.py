@@ -1,4 +1,4 @@
-"""People."""
+"""The model of users."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from django.utils.functional import cached_property
 
 
 class User(AbstractUser):
-    """A person or a program. What it may do comes from its groups (`patchvote.accounts.roles`)."""
+    """A person or a program. Its groups define its permissions (`patchvote.accounts.roles`)."""
 
     @cached_property
     def role_names(self) -> frozenset[str]:
-        """The names of its groups."""
+        """The names of the user's groups."""
         return frozenset(self.groups.values_list("name", flat=True))
 
     @property
     def sees_all_cases(self) -> bool:
-        """Reviewers and admins see every case; the others their own."""
+        """Whether the user sees all cases: reviewers and admins do, others see their own."""
         return self.is_superuser or not self.role_names.isdisjoint({"reviewer", "admin"})
 
 
 def current_user(request: HttpRequest) -> User:
-    """Who makes a request that only signed-in people can make."""
+    """Return the user of a request to a view that requires a signed-in user.
+
+    Raises:
+        TypeError: If the user is anonymous: the view lacks its protection.
+    """
     if not isinstance(request.user, User):
-        raise TypeError("This view must be kept for people who signed in.")
+        raise TypeError("This view must require a signed-in user.")
     return request.user

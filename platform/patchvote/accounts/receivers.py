@@ -1,4 +1,4 @@
-"""What accounts do when it is time to clean."""
+"""Receivers of the signals of other apps."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from patchvote.core.signals import act_performed, cleaning
 
 
 @receiver(cleaning)
-def forget_what_expired(**_: Any) -> None:
-    """Delete tokens and sessions that open nothing any more, and wrong passwords that are forgiven."""
+def delete_expired(**_: Any) -> None:
+    """Delete expired tokens and sessions, and sign-in failures that no longer count."""
     get_token_model().objects.filter(expiry__lt=Now()).delete()
     import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
     AccessAttempt.objects.filter(attempt_time__lt=Now() - 2 * settings.AXES_COOLOFF_TIME).delete()

@@ -33,15 +33,15 @@ ADMIN_PERMISSIONS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "registry": {"modelversion": ("view", "promote"), "promotion": ("view",), "bundleupload": ("view", "add")},
 }
-"""What the group admin may do in the admin site, by app and model."""
+"""The permissions of the group admin in the admin site, by app and model."""
 
 REVIEWER_PERMISSIONS: dict[str, dict[str, tuple[str, ...]]] = {"cases": {"review": ("add",)}}
-"""What the group reviewer may do beside seeing all cases."""
+"""The permissions of the group reviewer besides seeing all cases."""
 
 
 @receiver(post_migrate)
 def create_roles(sender: AppConfig, using: str, **_: Any) -> None:
-    """Make the groups, and give them their permissions for the app that was migrated."""
+    """Create the groups and add their permissions for the migrated app."""
     if sender.label not in ADMIN_PERMISSIONS:
         return
     groups = {role: Group.objects.using(using).get_or_create(name=role)[0] for role in ROLES}
@@ -56,14 +56,14 @@ def create_roles(sender: AppConfig, using: str, **_: Any) -> None:
 def give_admins_the_admin_site(
     instance: User | Group, action: str, pk_set: set[int] | None, *, reverse: bool, **_: Any
 ) -> None:
-    """Members of the group admin may enter the admin site, and those who leave it may not."""
+    """Give new members of the group admin access to the admin site, and revoke it from users who leave the group."""
     if action not in {"post_add", "post_remove", "post_clear"}:
         return
-    changed = (pk_set or ()) if reverse else [instance.pk]  # reverse: from the group's side
-    people = User.objects.filter(pk__in=changed)
+    changed = (pk_set or ()) if reverse else [instance.pk]  # reverse: the group's relation was changed
+    users = User.objects.filter(pk__in=changed)
     admins = User.objects.filter(groups__name=ADMIN)
-    people.filter(pk__in=admins, is_staff=False).update(is_staff=True)
-    people.exclude(pk__in=admins).filter(is_superuser=False, is_staff=True).update(is_staff=False)
+    users.filter(pk__in=admins, is_staff=False).update(is_staff=True)
+    users.exclude(pk__in=admins).filter(is_superuser=False, is_staff=True).update(is_staff=False)
     if not reverse and isinstance(instance, User):
         instance.refresh_from_db(fields=["is_staff"])
         instance.__dict__.pop("role_names", None)

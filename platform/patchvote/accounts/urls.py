@@ -1,4 +1,4 @@
-"""Pages about oneself."""
+"""URLs of sign-in and of the user's own account."""
 
 from django.contrib.auth.views import LogoutView
 from django.urls import path

@@ -198,8 +198,8 @@ AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
-AXES_USERNAME_CALLABLE = "patchvote.accounts.views.tried_name"
-AXES_LOCKOUT_CALLABLE = "patchvote.accounts.views.locked_out"
+AXES_USERNAME_CALLABLE = "patchvote.accounts.views.attempted_username"
+AXES_LOCKOUT_CALLABLE = "patchvote.accounts.views.lockout_response"
 AXES_VERBOSE = False
 
 # --- language and time ------------------------------------------------------------------------------------------------
@@ -305,7 +305,7 @@ CELERY_TASK_QUEUES: dict[str, dict[str, bool]] = {"inference": {"no_ack": True},
 CELERY_TASK_ROUTES = {"patchvote.cases.*": {"queue": "inference"}, "patchvote.training.*": {"queue": "training"}}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_POOL = "solo"
-CELERY_WORKER_CONSUMER = "patchvote.jobs.consumer:ReturningConsumer"
+CELERY_WORKER_CONSUMER = "patchvote.jobs.consumer:ReconnectingConsumer"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False

@@ -1,1 +1,1 @@
-"""The ground floor: what every app may use and what belongs to none."""
+"""Code that every app may use and that belongs to none."""

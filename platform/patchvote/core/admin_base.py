@@ -1,4 +1,4 @@
-"""Admin pages to look at: most of what Patchvote keeps must not be changed by hand."""
+"""Read-only admin pages: users must not edit most of the rows that Patchvote stores."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from django.http import HttpRequest
 
 
 class ReadOnlyAdmin(admin.ModelAdmin[Any]):
-    """A list to look at: nothing in it is made, changed or deleted by hand."""
+    """An admin that shows rows and does not let users add, change or delete them."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody."""
+        """Deny adding: only the application creates these rows."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody."""
+        """Deny changing: only the application changes these rows."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody."""
+        """Deny deleting: only the application deletes these rows."""
         return False

@@ -1,4 +1,4 @@
-"""What all REST views share: the shape of errors, and rates."""
+"""Base classes of the REST views: errors with stable codes, permissions and rates."""
 
 from __future__ import annotations
 
@@ -15,46 +15,49 @@ from rest_framework.throttling import UserRateThrottle
 
 
 class Conflict(exceptions.APIException):
-    """409: what was asked does not fit the state of things."""
+    """An error 409: the request does not fit the current state of the object."""
 
     status_code = status.HTTP_409_CONFLICT
     default_code = "conflict"
 
 
 class TooLarge(exceptions.APIException):
-    """413."""
+    """An error 413: the request is too large."""
 
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_code = "too_many_bytes"
 
 
 class ReadThrottle(UserRateThrottle):
-    """The rate for reading."""
+    """The rate limit for reading."""
 
     scope = "read"
 
 
 class HasPermission(permissions.BasePermission):
-    """Whoever has the permission that the view names in `required`, by action; the rest is for all who signed in."""
+    """A permission check: users need the permission that the view's `required` names for the action.
 
-    message = _("You may not do this: it takes the role admin.")
+    Actions that `required` does not name are open to all users who are signed in.
+    """
+
+    message = _("You may not do this: it requires the role admin.")
     code = "permission_denied"
 
     def has_permission(self, request: Request, view: views.APIView) -> bool:
-        """Ask for it."""
+        """Return whether the user may perform the action."""
         needed = getattr(view, "required", {}).get(getattr(view, "action", None))
         return bool(request.user.is_authenticated and (needed is None or request.user.has_perm(needed)))
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's handler, with a stable `code` beside every sentence.
+    """Return DRF's response to an error, with a stable `code` for each message.
 
-    The answer always has `detail` (a sentence) and `code`. Where fields are wrong, each of them is a key as well, with
-    a list of `{"message", "code"}` and, for files, the `filename`.
+    The response always has `detail` (a sentence) and `code`. Each invalid field is a key as well, with a list of
+    `{"message", "code"}` and, for files, the `filename`.
     """
     if isinstance(error, RequestDataTooBig):
         error = TooLarge(str(error))
-    elif isinstance(error, RecursionError):  # JSON that is nested without end
+    elif isinstance(error, RecursionError):  # deeply nested JSON
         error = exceptions.ParseError()
     response = views.exception_handler(error, context)
     if response is None:
@@ -78,7 +81,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
 
 
 def _leaves(details: Any) -> Iterator[dict[str, Any]]:
-    """Every message with its code, however deep DRF nests them."""
+    """Yield each message with its code; DRF nests them to any depth."""
     if isinstance(details, dict) and "message" in details and "code" in details:
         yield details
     else:

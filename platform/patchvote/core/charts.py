@@ -1,4 +1,4 @@
-"""Charts that pages hold: drawn with matplotlib, readable in light and dark and under the content security policy.
+"""Charts for pages: drawn with matplotlib, readable in both themes, allowed by the content security policy.
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -6,12 +6,12 @@
 
     chart = charts.inline(draw, name="loss", alt="The loss falls from 0.7 to 0.3 in three epochs.")
 
-In a template `{{ chart }}` is an `<svg>` element: text and axes have the colour and the font of the text around it, so
-it follows any theme, the admin's own too. `patchvote/charts.css` fits it into the page; put it into a
-`<div class="chart-frame" tabindex="0">`, which scrolls on a phone. For a part of a page that htmx fetches, answer with
-the template that holds it.
+In a template `{{ chart }}` is an `<svg>` element. Its text and axes take colour and font from the surrounding text, so
+the chart follows every theme, including the admin's. `patchvote/charts.css` fits it into the page; put it into a
+`<div class="chart-frame" tabindex="0">`, which scrolls on a phone. If htmx fetches the part of the page with the chart,
+respond with the template that contains it.
 
-Nothing of matplotlib is imported before the first chart; PyTorch never is.
+The first chart imports matplotlib; no chart imports PyTorch.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 Draw = Callable[["Figure"], None]
 
 _DRAWING = threading.Lock()
-"""matplotlib's styles are global: one thread draws at a time, some tens of milliseconds."""
+"""matplotlib's styles are global: only one thread draws at a time, for some tens of milliseconds."""
 
 _JOINTS = 'stroke-linejoin="round" stroke-linecap="butt"'
 
 
 def inline(draw: Draw, *, name: str, alt: str, width: float = 7.5, height: float = 3.2) -> SafeString:
-    """Draw a chart as an `<svg>` element for a page.
+    """Return a chart as an `<svg>` element for a page.
 
     Args:
-        draw: Puts axes and lines onto an empty figure, in `trainer.report.drawing`'s style; import its `COLOURS`,
+        draw: Adds axes and lines to an empty figure, in `trainer.report.drawing`'s style; import its `COLOURS`,
             `DASHES`, `line_styles` and `INK` (the page's text colour) inside. Texts are escaped.
-        name: Unique in the page; letters, digits and hyphens.
-        alt: What is to be seen, for those who cannot.
-        width: In inches of 72 points; the page scales the drawing down to its own width.
-        height: In inches.
+        name: An identifier that is unique in the page; letters, digits and hyphens.
+        alt: The text alternative, for screen readers.
+        width: Width in inches of 72 points; the page scales the chart down to its own width.
+        height: Height in inches.
     """
     return mark_safe(_without_styles(_drawn(draw, name, alt, width, height)))  # noqa: S308 (matplotlib escapes texts)
 
@@ -58,14 +58,14 @@ def _drawn(draw: Draw, name: str, alt: str, width: float, height: float) -> str:
 
 
 def _without_styles(drawing: str) -> str:
-    """The same drawing in attributes alone: the policy of pages forbids `<style>` and `style=""`."""
+    """Return the drawing with attributes instead of styles, which the content security policy forbids."""
     drawing = re.sub(r"<style.*?</style>", "", drawing, flags=re.DOTALL)
     drawing = drawing.replace("<svg ", f'<svg class="chart" {_JOINTS} ', 1)
     return re.sub(r'(<[^<>]*) style="([^"]*)"', _attributes, drawing)
 
 
 def _attributes(tag: re.Match[str]) -> str:
-    """Declarations as attributes of the same names; the font is the page's."""
+    """Return the style declarations of a tag as attributes, without the font: the page sets it."""
     declarations = (declaration.split(":", 1) for declaration in tag[2].split(";") if ":" in declaration)
     pairs = ((name.strip(), value.strip()) for name, value in declarations)
     return tag[1] + "".join(f' {name}="{value}"' for name, value in pairs if name != "font-family")

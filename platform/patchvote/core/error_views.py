@@ -1,4 +1,4 @@
-"""Error pages that need more than Django's own handlers."""
+"""Views for errors: JSON for the API, pages elsewhere, and a response of its own for a full disk or a busy database."""
 
 from __future__ import annotations
 
@@ -19,8 +19,15 @@ RETRY_AFTER_SECONDS = 5
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """What is wrong with the server itself, and passes."""
+class Outage:
+    """A temporary failure of the server itself.
+
+    Attributes:
+        status: The HTTP status of the response.
+        code: The error code in the API.
+        title: The title of the error page.
+        sentence: What users should do.
+    """
 
     status: int
     code: str
@@ -28,28 +35,28 @@ class Trouble:
     sentence: str
 
 
-FULL = Trouble(
+FULL = Outage(
     507,
     "storage_full",
     gettext_noop("The server's disk is full"),
-    gettext_noop("Nothing of what you sent was stored. Keep it, tell an administrator, and send it again later."),
+    gettext_noop("None of the data that you sent was stored. Keep it, tell an administrator, and send it again later."),
 )
-BUSY = Trouble(
+BUSY = Outage(
     503,
     "busy",
     gettext_noop("The server is busy"),
-    gettext_noop("Its database does not answer just now. Try again in a moment: nothing that was accepted is lost."),
+    gettext_noop("Its database does not respond at the moment. Try again soon: no accepted data is lost."),
 )
 _FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 _DISK_FULL = "53100"
-"""PostgreSQL's code."""
+"""PostgreSQL's error code `disk_full`."""
 
 
-def trouble(error: BaseException | None) -> Trouble | None:
-    """What an unforeseen error says of the server's state; None if it is a defect."""
+def outage(error: BaseException | None) -> Outage | None:
+    """Return the outage that an unexpected error indicates; None if the error is a defect of the program."""
     if isinstance(error, OSError) and error.errno in _FULL_ERRORS:
         return FULL
-    defect = "no such" in str(error)  # SQLite's words for a table or column that is missing
+    defect = "no such" in str(error)  # SQLite's message for a missing table or column
     if isinstance(error, OperationalError | InterfaceError) and not defect:
         full = getattr(error.__cause__, "sqlstate", "") == _DISK_FULL or "disk is full" in str(error)
         return FULL if full else BUSY
@@ -57,25 +64,25 @@ def trouble(error: BaseException | None) -> Trouble | None:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404: JSON under /api/, a page elsewhere."""
+    """Return a response 404: JSON under /api/, a page elsewhere."""
     if request.path.startswith("/api/"):
         return JsonResponse({"detail": _("Not found."), "code": "not_found"}, status=404)
     return defaults.page_not_found(request, exception)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """500, 503 or 507, by the error that is being handled: JSON under /api/, a page elsewhere."""
-    passing = trouble(sys.exc_info()[1])
-    if passing:
-        return _unavailable(request, passing)
+    """Return a response 500, 503 or 507, depending on the current exception: JSON under /api/, a page elsewhere."""
+    failure = outage(sys.exc_info()[1])
+    if failure:
+        return _unavailable(request, failure)
     if request.path.startswith("/api/"):
-        sentence = _("Something went wrong on the server. It was logged; nothing that was accepted is lost.")
+        sentence = _("Something went wrong on the server. The error was logged; no accepted data is lost.")
         return JsonResponse({"detail": sentence, "code": "error"}, status=500)
     return defaults.server_error(request)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """400, or 413 for a request that is too large: JSON under /api/, a page elsewhere."""
+    """Return a response 400, or 413 if the request is too large: JSON under /api/, a page elsewhere."""
     too_large = isinstance(exception, RequestDataTooBig)
     status = 413 if too_large else 400
     sentence = str(exception) if too_large else ""
@@ -85,13 +92,13 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     return render(request, "400.html", {"sentence": sentence}, status=status)
 
 
-def _unavailable(request: HttpRequest, passing: Trouble) -> HttpResponse:
-    title, sentence = _(passing.title), _(passing.sentence)
+def _unavailable(request: HttpRequest, failure: Outage) -> HttpResponse:
+    title, sentence = _(failure.title), _(failure.sentence)
     response: HttpResponse
     if request.path.startswith("/api/"):
-        response = JsonResponse({"detail": f"{title}. {sentence}", "code": passing.code}, status=passing.status)
+        response = JsonResponse({"detail": f"{title}. {sentence}", "code": failure.code}, status=failure.status)
     else:
-        context = {"status": passing.status, "title": title, "sentence": sentence}
-        response = HttpResponse(render_to_string("unavailable.html", context), status=passing.status)
+        context = {"status": failure.status, "title": title, "sentence": sentence}
+        response = HttpResponse(render_to_string("unavailable.html", context), status=failure.status)
     response["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response

@@ -1,6 +1,6 @@
-"""Lines of the log: for people, or one JSON object each for machines. `PATCHVOTE_LOG_FORMAT` chooses.
+"""Formats of the log: plain lines, or one JSON object per line. `PATCHVOTE_LOG_FORMAT` selects the format.
 
-What a line is about (`case`, `analysis`, `worker`, `code` …) is given through `extra=`; both formats show it.
+Callers pass the fields of a line (`case`, `analysis`, `worker`, `code` …) through `extra=`; both formats show them.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
 _NOT_FIELDS = frozenset({*RESERVED_ATTRS, "asctime", "message", "request", "data"})
-"""Python's own attributes of a record, and those of Django and Celery that say the message again, or too much."""
+"""Attributes of a record that are not logged as fields: Python's own, and redundant ones of Django and Celery."""
 _PLAIN_WORD = re.compile(r'[^\s"=]+')
 
 
 class PlainFormatter(logging.Formatter):
-    """A line for people, with what it is about at its end, as `case=… analysis=…`."""
+    """A formatter for plain lines that end with the fields, as `case=… analysis=…`."""
 
     def __init__(self) -> None:
         super().__init__("{asctime} {levelname:7} {name}: {message}", style="{")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (Python's name)
-        """The line without a traceback."""
+        """Return the line without the traceback."""
         fields = [f" {key}={_word(value)}" for key, value in record.__dict__.items() if key not in _NOT_FIELDS]
         return super().formatMessage(record) + "".join(fields)
 
 
 class ObjectFormatter(JsonFormatter):
-    """One JSON object a line: time (UTC), level, logger, message, process, pid, and what it is about."""
+    """A formatter for one JSON object per line: time (UTC), level, logger, message, process, pid and the fields."""
 
     def __init__(self, process_name: str = "manage") -> None:
         """Set the fields.
@@ -50,7 +50,7 @@ class ObjectFormatter(JsonFormatter):
 
 
 def configure(config: dict[str, Any]) -> None:
-    """As Python's own; warnings become lines of the log as well."""
+    """Configure logging as Django does, and log Python's warnings as well."""
     logging.config.dictConfig(config)
     logging.captureWarnings(capture=True)
 

@@ -1,4 +1,4 @@
-"""Long lists in pages: no row on two of them, and the last page as quick as the first."""
+"""Pagination of long lists: no row appears on two pages, and the last page is as fast as the first."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from rest_framework.views import APIView
 
 
 class Paginator(paginator.Paginator[Any]):
-    """Reads pages of the second half from the end: a database counts its way to each page.
+    """A paginator that reads pages of the second half from the end, because OFFSET costs the rows that it skips.
 
-    Querysets have to be ordered without ties, or a row might be on two pages and another on none.
+    Querysets must be ordered without ties; otherwise a row could be on two pages and another row on none.
     """
 
     @property
     def more(self) -> bool:
-        """Whether there are rows that no page has."""
+        """Whether the queryset has rows that are on no page."""
         return False
 
     def page(self, number: int | str) -> paginator.Page[Any]:
-        """As Django's.
+        """Return a page.
 
         Raises:
-            InvalidPage: If there is no such page.
+            InvalidPage: If the page does not exist.
         """
         number = self.validate_number(number)
         first = (number - 1) * self.per_page
@@ -40,44 +40,44 @@ class Paginator(paginator.Paginator[Any]):
 
 
 class BoundedPaginator(Paginator):
-    """Has the first `most` rows of a queryset alone: counting all of them takes longer the more there are."""
+    """A paginator for the first `most` rows only, because counting all rows of a large table takes too long."""
 
     most = 10_000
 
     @cached_property
     def count(self) -> int:
-        """Rows that are on a page."""
+        """The number of rows on all pages."""
         return min(self._found, self.most)
 
     @property
     def more(self) -> bool:
-        """Whether there are rows that no page has."""
+        """Whether the queryset has rows that are on no page."""
         return self._found > self.most
 
     @cached_property
     def _found(self) -> int:
-        """All rows, or one too many."""
+        """The number of rows in the queryset, but at most `most` + 1."""
         rows = cast("QuerySet[Any]", self.object_list)
         return rows.order_by().values("pk")[: self.most + 1].count()
 
 
 class PageNumberPagination(pagination.PageNumberPagination):
-    """Of the REST API's lists."""
+    """The pagination of the REST API's lists."""
 
     django_paginator_class = Paginator
 
 
 class OrderingFilter(filters.OrderingFilter):
-    """Orders as the client asks and leaves no ties: the model's own order decides, and the primary key at last.
+    """An ordering without ties: the client's fields, then the model's default ordering, then the primary key.
 
-    All of it in the direction that was asked last, for which there are indexes.
+    The added fields have the direction of the client's last field, because the indexes have it.
     """
 
     def get_ordering(self, request: Request, queryset: QuerySet[Any], view: APIView) -> list[str]:
-        """Names of fields, those downwards with a minus."""
+        """Return the names of the fields, with a minus for descending order."""
         meta = queryset.model._meta  # noqa: SLF001 (Django's documented way)
-        asked = [str(name) for name in super().get_ordering(request, queryset, view) or meta.ordering]
-        direction = "-" if asked and asked[-1].startswith("-") else ""
-        settled = {name.lstrip("-") for name in asked}
-        more = dict.fromkeys([*(str(name).lstrip("-") for name in meta.ordering), str(meta.pk and meta.pk.name)])
-        return [*asked, *(direction + name for name in more if name not in settled)]
+        requested = [str(name) for name in super().get_ordering(request, queryset, view) or meta.ordering]
+        direction = "-" if requested and requested[-1].startswith("-") else ""
+        given = {name.lstrip("-") for name in requested}
+        added = dict.fromkeys([*(str(name).lstrip("-") for name in meta.ordering), str(meta.pk and meta.pk.name)])
+        return [*requested, *(direction + name for name in added if name not in given)]

@@ -3,7 +3,7 @@
 from django.dispatch import Signal
 
 cleaning = Signal()
-"""Sent by the sweep every few minutes. Receivers remove what nobody needs any more, within a second or two."""
+"""Sent by the sweep every few minutes. Receivers delete expired data, within a second or two."""
 
 act_performed = Signal()
 """Sent when a user performs an act that no row of the database records; accounts add it to the audit log.

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and on the disk, not merely on their way to it, once they are saved."""
+"""A file storage that writes files atomically and flushes them to the disk."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _DRAFT = ".draft"
 
 
 def is_draft(name: str) -> bool:
-    """Whether a file was being written when its process died."""
+    """Return whether a file is the incomplete rest of a process that died while writing."""
     return name.endswith(_DRAFT)
 
 
 class DurableFileSystemStorage(FileSystemStorage):
-    """Django's, with each file written under another name, flushed, and then put in its place.
+    """A file system storage that writes each file under a temporary name, flushes it and then renames it.
 
-    Nobody reads half a file, and a database's row does not outlive a power cut that its file did not.
+    No reader sees an incomplete file, and after a power failure no database row refers to a file that was lost.
     """
 
     def _save(self, name: str, content: Any) -> str:

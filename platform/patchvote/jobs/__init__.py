@@ -1,1 +1,1 @@
-"""The ledger: what a job is, who may work on it, what happens when a worker dies."""
+"""Jobs, the ledger that assigns them to workers, and the state of the workers."""

@@ -1,4 +1,4 @@
-"""Workers in the admin: who is there."""
+"""The admin of workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from patchvote.jobs.models import Worker
 
 @admin.register(Worker)
 class WorkerAdmin(ReadOnlyAdmin):
-    """The worker processes and when they were last heard of."""
+    """The list of worker processes with the time of their last heartbeat."""
 
     list_display = ["name", "queue", "alive", "engine", "started_at", "seen_at"]
     list_filter = ["queue"]

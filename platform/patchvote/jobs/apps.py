@@ -5,11 +5,11 @@ from django.utils.translation import gettext_lazy as _
 
 
 class JobsConfig(AppConfig):
-    """The ledger of jobs."""
+    """The app of jobs and workers."""
 
     name = "patchvote.jobs"
     verbose_name = _("Jobs")
 
     def ready(self) -> None:
-        """Let Celery workers say that they are there."""
+        """Connect the receivers that start the heartbeat in Celery workers."""
         from patchvote.jobs import worker  # noqa: F401

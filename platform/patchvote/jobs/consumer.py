@@ -1,4 +1,4 @@
-"""How Celery's workers come back to a broker that was away."""
+"""A Celery consumer that reconnects quickly to a lost broker."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from celery.worker.consumer import Consumer
 
 _INTERVAL, _LONGEST = 0.5, 2.0
-"""Seconds between two tries: Celery's own grow to half a minute, and for so long cases would wait for nothing."""
+"""Seconds between two attempts. Celery's default grows to half a minute, during which cases would wait needlessly."""
 
 
-class ReturningConsumer(Consumer):
-    """Celery's, which tries to reach a lost broker every two seconds at the least."""
+class ReconnectingConsumer(Consumer):
+    """A consumer that tries to reach a lost broker at least every two seconds."""
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Wait until the broker is there."""
+        """Wait for the broker and return the connection."""
         conn.ensure_connection = partial(
             conn.ensure_connection, interval_start=_INTERVAL, interval_step=_INTERVAL, interval_max=_LONGEST
         )

@@ -1,4 +1,4 @@
-"""The truth about each part, for load balancers and people."""
+"""The health check, for load balancers and administrators."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNREACHABLE = "unreachable"
 @never_cache
 @require_safe
 def health(request: HttpRequest) -> JsonResponse:
-    """200 when everything that a case needs is there, else 503 with the part that fails."""
+    """Return 200 if every part that a case needs works, else 503 with the part that fails."""
     del request
     workers = _ask("database", workers_alive, None)
     sweeps = None if workers is None else _ask("database", _sweeps, None)
@@ -45,7 +45,7 @@ def health(request: HttpRequest) -> JsonResponse:
 
 
 def _status(report: dict[str, Any]) -> str:
-    """The gravest of what fails, or ok."""
+    """Return the most severe failure, or ok."""
     if UNREACHABLE in {report["database"], report["broker"]}:
         return UNREACHABLE
     if report.get("storage", "ok") != "ok":
@@ -65,9 +65,9 @@ def _ping() -> bool:
 
 
 def _ask(part: str, question: Callable[[], T], otherwise: U) -> T | U:
-    """The answer; whatever fails, the report is given."""
+    """Return the answer, or `otherwise` if the question raises: a failing part must not prevent the report."""
     try:
         return question()
-    except Exception as error:  # noqa: BLE001 (see above)
+    except Exception as error:  # noqa: BLE001 (any failure is an answer)
         logger.warning("%s: %s", part, error)
         return otherwise

@@ -1,4 +1,4 @@
-"""A worker process says that it is there, and what it measured: one row, renewed for as long as the process lives."""
+"""The heartbeat of a worker process: it renews the process's row with the time and the measurements."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ from patchvote.jobs.signals import worker_beating
 logger = logging.getLogger(__name__)
 
 NAME = f"{socket.gethostname()[:60]}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-"""This process, unmistakably: a restarted one has another name."""
+"""The unique name of this process; a restarted process has another name."""
 
 _stop = threading.Event()
 _engine = ""
 
 
 def start(queue: str) -> None:
-    """Begin to beat for a queue, from a thread of its own."""
-    logger.info("worker is there", extra={"worker": NAME, "queue": queue, "engine": _engine})
+    """Start the heartbeat for a queue in a separate thread."""
+    logger.info("worker started", extra={"worker": NAME, "queue": queue, "engine": _engine})
     threading.Thread(target=_run, args=(queue,), name="heartbeat", daemon=True).start()
 
 
 def beat(queue: str) -> None:
-    """Beat once."""
+    """Renew the row once."""
     values = {"queue": queue, "engine": _engine, "seen_at": Now(), "stats": stats.snapshot()}
     if not Worker.objects.filter(pk=NAME).update(**values):
         Worker.objects.update_or_create(pk=NAME, defaults=values)
 
 
 def stop() -> None:
-    """Claim nothing more. Called from a signal handler, in the midst of anything: so it only sets a flag."""
+    """Request that this process claims no more jobs. Only sets a flag, because signal handlers call it."""
     _stop.set()
 
 
 def leave() -> None:
-    """Remove the row: the worker left in good order."""
+    """Delete the row, at an orderly shutdown."""
     Worker.objects.filter(pk=NAME).delete()
 
 
 def stopping() -> bool:
-    """True once the process was told to stop: it finishes what it holds and claims nothing more."""
+    """Return whether the process must stop: it finishes the jobs that it holds and claims no more."""
     return _stop.is_set()
 
 
 def set_engine(engine: str) -> None:
-    """Say on what the worker computes."""
+    """Set the device and the number format that the row shows."""
     global _engine  # noqa: PLW0603 (one process, one engine)
     _engine = engine
 

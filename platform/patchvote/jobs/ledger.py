@@ -1,10 +1,10 @@
 """The only module that changes the state of a job.
 
-Each function is one short transaction. The holder of a lease is known by its name and the number of the attempt: a step
-of a holder whose lease was given to another finds no row and changes nothing.
+Each function is one short transaction. The worker's name and the number of the attempt identify the holder of a lease:
+an update by a holder that has lost the lease matches no row and changes nothing.
 
-The database's clock alone decides about leases and due times, so hosts whose clocks differ agree; the sweep puts right
-what a step of that clock left implausibly far ahead.
+Only the database's clock decides about leases and due times, so hosts with different clocks agree. If that clock is set
+back, the sweep corrects times that lie implausibly far in the future.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ def _held(job: Job) -> models.QuerySet[Job]:
 
 
 def due(model: type[J]) -> models.QuerySet[J]:
-    """The jobs that a worker may take now, oldest first."""
+    """Return the jobs that a worker may claim now, oldest first."""
     now = Q(due_at=None) | Q(due_at__lte=Now())
     return _rows(model).filter(now, state=State.QUEUED).order_by("queued_at", "pk")
 
 
 def claim(model: type[J], worker: str, limit: int, *, untried: bool = False) -> list[J]:
-    """Take due jobs, oldest first, for a worker.
+    """Claim due jobs for a worker, oldest first.
 
-    A job whose earlier attempt did not end is claimed alone: if it is what kills workers, it takes no others along.
+    A job with an earlier attempt is claimed alone: if it kills its worker, no other jobs are lost with it.
 
     Args:
         model: The kind of job.
-        worker: Who takes them.
-        limit: How many at the most.
-        untried: Take none if it is the turn of a job that was tried before: the worker holds others just now.
+        worker: The name of the worker.
+        limit: The maximum number of jobs.
+        untried: Claim nothing if the next job has an earlier attempt, because the worker still holds other jobs.
 
     Returns:
-        The jobs, running, each with its attempt counted.
+        The claimed jobs, in the state running, with the attempt counted.
     """
     waiting = due(model)
     if not waiting.exists():  # spares an idle worker the write lock
@@ -86,41 +86,45 @@ def claim(model: type[J], worker: str, limit: int, *, untried: bool = False) -> 
 
 
 def renew(jobs: Iterable[Job]) -> int:
-    """Say that the worker is alive.
+    """Renew the leases of jobs.
 
     Returns:
-        How many of the jobs are still held; the rest were cancelled or given to another worker.
+        The number of jobs that are still held; the others were cancelled or given to another worker.
     """
     renewed = 0
     holders: dict[tuple[type[Job], str, int], list[Any]] = {}
     for job in jobs:
         holders.setdefault((type(job), job.worker, job.attempts), []).append(job.pk)
-    for (model, worker, attempts), ids in holders.items():  # mostly one: claimed by this worker, for the first time
+    for (model, worker, attempts), ids in holders.items():  # usually a single group
         rows = _rows(model).filter(pk__in=ids, state=State.RUNNING, worker=worker, attempts=attempts)
         renewed += rows.update(lease_expires_at=Now() + settings.JOB_LEASE)
     return renewed
 
 
 def report(job: Job, **fields: Any) -> bool:
-    """Renew the lease and store how far the job has come.
+    """Renew the lease of a job and store its progress.
+
+    Args:
+        job: The job as claimed.
+        fields: The values to store.
 
     Returns:
-        False if the job is no longer held: then nothing was stored.
+        False if the job is no longer held; then nothing was stored.
     """
     return bool(_held(job).update(lease_expires_at=Now() + settings.JOB_LEASE, **fields))
 
 
 def give_back(job: Job, *, untried: bool = False, **fields: Any) -> bool:
-    """Put a job back to the queue: its worker has to stop.
+    """Return a job to the queue because its worker must stop.
 
     Args:
-        job: As claimed.
-        untried: Nothing went wrong with it, so that the attempt does not count. (No two processes share a name, so the
-            next holder is still known from this one.)
-        fields: Stored as well.
+        job: The job as claimed.
+        untried: Do not count the attempt, because the job did not fail. (Names of workers are unique, so the next
+            holder is still distinguishable from this one.)
+        fields: Further values to store.
 
     Returns:
-        False if it is no longer held.
+        False if the job is no longer held.
     """
     if untried:
         fields["attempts"] = job.attempts - 1
@@ -135,23 +139,26 @@ def give_back(job: Job, *, untried: bool = False, **fields: Any) -> bool:
 
 @contextmanager
 def holding(job: Job) -> Iterator[bool]:
-    """A transaction in which nobody else can end the job: to store its result and end it as one step.
+    """Open a transaction in which no other process can end the job, to store its result and end it atomically.
 
     Yields:
-        False if the job is no longer held: then nothing must be stored.
+        False if the job is no longer held; then the body must store nothing.
     """
     with transaction.atomic():
         yield bool(_held(job).select_for_update(of=("self",)).values_list("pk", flat=True))
 
 
 def expire_lease(job: Job) -> None:
-    """End the lease at once: what worked on the job died. The sweep decides whether it is tried again."""
+    """Expire the lease at once and sweep, because the process that worked on the job died.
+
+    The sweep decides whether the job gets another attempt.
+    """
     _held(job).update(lease_expires_at=Now() - timedelta(seconds=1))
     sweep(type(job))
 
 
 def held(jobs: Iterable[J]) -> list[J]:
-    """Those of the jobs that were neither cancelled nor given to another worker meanwhile."""
+    """Return the jobs that are still held: neither cancelled nor given to another worker."""
     jobs = list(jobs)
     if not jobs:
         return []
@@ -162,15 +169,15 @@ def held(jobs: Iterable[J]) -> list[J]:
 
 
 def succeed(results: Iterable[tuple[Job, dict[str, Any]]]) -> int:
-    """Store the results of jobs of one model and end them, in one transaction.
+    """Store the results of jobs of one model and end the jobs, in one transaction.
 
     Args:
-        results: Jobs as claimed, each with fields of its model.
+        results: Pairs of a job as claimed and the values of its fields.
 
     Returns:
-        How many were stored; a job that is no longer held stores nothing.
+        The number of stored results; the result of a job that is no longer held is discarded.
     """
-    # Rows are locked in one order everywhere, so that no two transactions wait for each other.
+    # All transactions lock rows in the same order, so that no two wait for each other.
     pairs = sorted(results, key=lambda pair: pair[0].pk)
     return _end(
         [(job, State.SUCCEEDED, {"progress": 1, "error_code": "", "error": "", **fields}) for job, fields in pairs]
@@ -178,12 +185,12 @@ def succeed(results: Iterable[tuple[Job, dict[str, Any]]]) -> int:
 
 
 def fail(job: Job, code: str, message: str) -> bool:
-    """End a job with an error that trying again will not cure. Returns False if it is no longer held."""
+    """End a job with an error that another attempt would not resolve; return False if it is no longer held."""
     return bool(_end([(job, State.FAILED, {"error_code": code, "error": message})]))
 
 
 def cancel(model: type[J], ids: Sequence[Any]) -> int:
-    """Cancel those of the jobs that have not ended. Returns how many."""
+    """Cancel the jobs that have not ended and return their number."""
     with transaction.atomic():
         rows = _rows(model).filter(pk__in=ids, state__in=OPEN_STATES)
         locked = list(rows.select_for_update(of=("self",)).order_by("pk").values_list("pk", flat=True))
@@ -195,12 +202,12 @@ def cancel(model: type[J], ids: Sequence[Any]) -> int:
 
 
 def sweep(model: type[J]) -> tuple[int, int]:
-    """Give expired jobs back to the queue, fail those out of attempts, and wake the workers if anything is due.
+    """Requeue jobs with expired leases, fail those without attempts left, and wake the workers if jobs are due.
 
-    The first retry is due at once, each further one later than the one before it. May run in several places at once.
+    The first retry is due at once, each further one after a longer delay. Several sweeps may run at the same time.
 
     Returns:
-        How many were requeued and how many failed.
+        The number of requeued jobs and the number of failed jobs.
     """
     _mend_times(model)
     requeued = failed = 0
@@ -241,10 +248,10 @@ def sweep(model: type[J]) -> tuple[int, int]:
 
 
 def _mend_times(model: type[Job]) -> None:
-    """After a step back of the clock, what would have ended in a moment would end in an hour: let it end in time."""
+    """Correct leases and due times that lie too far in the future because the clock was set back."""
     far_leases = _rows(model).filter(state=State.RUNNING, lease_expires_at__gt=Now() + 2 * settings.JOB_LEASE)
     far_retries = _rows(model).filter(state=State.QUEUED, due_at__gt=Now() + 2 * settings.JOB_RETRY_LONGEST)
-    # Who holds the lease renews it long before it ends; who died is given up as if it had just been heard of.
+    # A living holder renews its lease long before the end; a dead one loses it as if it had died just now.
     if far_leases.exists():
         far_leases.update(lease_expires_at=Now() + settings.JOB_LEASE)
     if far_retries.exists():
@@ -253,11 +260,11 @@ def _mend_times(model: type[Job]) -> None:
 
 @contextmanager
 def renewing(jobs: Sequence[Job], check: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Renew the leases of jobs from a thread of its own while the body works on them.
+    """Renew the leases of jobs in a separate thread while the body works on them.
 
     Args:
-        jobs: May change meanwhile: the body may take and end some.
-        check: Called before each renewal: it may end a process that hangs.
+        jobs: The jobs; the body may add and remove some.
+        check: A function that is called before each renewal; it may end a process that hangs.
     """
     stop = threading.Event()
 
@@ -302,15 +309,15 @@ def _end(endings: Sequence[tuple[Job, State, dict[str, Any]]]) -> int:
 
 
 def _related(model: type[J]) -> models.QuerySet[J]:
-    """Jobs with what their lines in the log need."""
+    """Return the jobs with the related rows that their log lines need."""
     return _rows(model).select_related(*model.RELATED) if model.RELATED else _rows(model)
 
 
 def _log(job: Job, event: str, level: int = logging.INFO, **fields: Any) -> None:
-    """One line for each step of a job, after its transaction."""
+    """Log one line for a step of a job, after its transaction."""
     if logger.isEnabledFor(level):
-        about = {**job.log_fields, "attempt": job.attempts, **fields}
-        logger.log(level, "%s %s", type(job).__name__, event, extra=about)
+        extra = {**job.log_fields, "attempt": job.attempts, **fields}
+        logger.log(level, "%s %s", type(job).__name__, event, extra=extra)
 
 
 def _failed(job: Job, code: str, message: str, **fields: Any) -> None:
@@ -319,7 +326,7 @@ def _failed(job: Job, code: str, message: str, **fields: Any) -> None:
 
 
 def _count(job: Job, outcome: str) -> None:
-    """In the stats of the process that ended it."""
+    """Count the ended job in the stats of this process."""
     stats.count("jobs_ended", kind=job.kind(), outcome=outcome)
 
 

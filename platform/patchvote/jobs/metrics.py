@@ -1,7 +1,7 @@
 """`/metrics` for Prometheus.
 
-Everything is read from the database at each look: jobs from their tables, and what worker processes measure from their
-rows. So any web server answers for all workers on all machines, in a constant number of queries.
+Each request reads everything from the database: jobs from their tables, and measurements from the rows of the workers.
+So every web server reports on all workers of all machines, with a constant number of queries.
 """
 
 from __future__ import annotations
@@ -28,19 +28,18 @@ from rest_framework.views import APIView
 from patchvote.core.api_base import HasPermission
 from patchvote.jobs.models import OPEN_STATES, Job, State, Worker, job_models
 
-REMEMBERED = timedelta(hours=1)
-"""How long a silent worker is shown."""
+SHOWN_FOR = timedelta(hours=1)
+"""How long the metrics include a silent worker."""
 
 
 class Jobs:
-    """What waits, what is worked on, what failed.
+    """A collector of the numbers of queued, running and failed jobs.
 
-    Queries of open jobs read indexes that hold nothing else, and so do those of failed analyses: a million that
-    succeeded cost nothing.
+    The queries use partial indexes for open jobs and failed analyses, so that millions of succeeded jobs cost nothing.
     """
 
     def collect(self) -> Iterator[Metric]:
-        """For each kind of job."""
+        """Yield the metrics of all kinds of jobs."""
         jobs = GaugeMetricFamily("patchvote_jobs", "Jobs that have not ended", labels=["kind", "state"])
         oldest = GaugeMetricFamily(
             "patchvote_oldest_queued_seconds", "How long the oldest queued job has waited", labels=["kind"]
@@ -48,7 +47,7 @@ class Jobs:
         failed = CounterMetricFamily("patchvote_jobs_failed", "Jobs that failed, for ever", labels=["kind", "code"])
         for model in job_models():
             kind = model.kind()
-            for state in OPEN_STATES:  # one by one: only so can each use its index
+            for state in OPEN_STATES:  # one query per state: each uses its partial index
                 jobs.add_metric([kind, state], _in_state(model, state).count())
             waited = _in_state(model, State.QUEUED).aggregate(value=_since(Min("queued_at")))["value"]
             oldest.add_metric([kind], max(0, waited.total_seconds()) if waited else 0)
@@ -59,10 +58,10 @@ class Jobs:
 
 
 class Workers:
-    """Who is there, and what each measured."""
+    """A collector of the workers and their measurements."""
 
     def collect(self) -> Iterator[Metric]:
-        """From the rows of workers."""
+        """Yield the metrics from the rows of the workers."""
         silent = GaugeMetricFamily(
             "patchvote_worker_seconds_since_heartbeat",
             "Seconds since a worker was heard of",
@@ -71,7 +70,7 @@ class Workers:
         alive = GaugeMetricFamily("patchvote_workers", "Workers that are there", labels=["queue"])
         measured: dict[str, Metric] = {}
         counts = Counter(dict.fromkeys([*settings.CELERY_TASK_QUEUES, Worker.SWEEP], 0))
-        workers: Any = Worker.objects.filter(seen_at__gte=Now() - REMEMBERED).annotate(silence=_since(F("seen_at")))
+        workers: Any = Worker.objects.filter(seen_at__gte=Now() - SHOWN_FOR).annotate(silence=_since(F("seen_at")))
         for worker in workers:
             silent.add_metric([worker.name, worker.queue, worker.engine], worker.silence.total_seconds())
             if abs(worker.silence) <= Worker.SILENCE:
@@ -87,7 +86,7 @@ def _in_state(model: type[Job], state: State) -> Any:
 
 
 def _since(moment: Any) -> Any:
-    """By the database's clock."""
+    """Return the time since a moment, by the database's clock."""
     return ExpressionWrapper(Now() - moment, output_field=DurationField())
 
 
@@ -104,16 +103,16 @@ _registry.register(Jobs())
 _registry.register(Workers())
 
 
-class _WhateverIsAccepted(BaseContentNegotiation):
-    """Prometheus's formats are none of DRF's; refusals are JSON."""
+class _AcceptAny(BaseContentNegotiation):
+    """A negotiation that accepts any format: DRF knows none of Prometheus's. Errors are JSON."""
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
-        """The first."""
+        """Return the first parser."""
         del request
         return parsers[0]
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
-        """The first."""
+        """Return the first renderer."""
         del request, format_suffix
         return renderers[0], renderers[0].media_type
 
@@ -121,13 +120,13 @@ class _WhateverIsAccepted(BaseContentNegotiation):
 @extend_schema(exclude=True)
 @method_decorator(never_cache, name="dispatch")
 class MetricsView(APIView):
-    """For those who may see workers: signed in, or with a token, as Prometheus sends it."""
+    """The metrics in Prometheus's format, for users who may view workers; Prometheus sends a token."""
 
     permission_classes = [HasPermission]
-    content_negotiation_class = _WhateverIsAccepted
+    content_negotiation_class = _AcceptAny
     required = {None: "jobs.view_worker"}
 
     def get(self, request: Request) -> HttpResponse:
-        """All metrics, in the format that is accepted."""
+        """Return all metrics in the format that the client accepts."""
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return HttpResponse(encode(_registry), content_type=content_type)

@@ -1,13 +1,13 @@
-"""What a job is, and who is there to work.
+"""The base model of jobs, and the model of workers.
 
-States and transitions; `patchvote.jobs.ledger` is the only module that makes them:
+The states of a job and their transitions; only `patchvote.jobs.ledger` performs them:
 
     queued -> running                       a worker claims it
     running -> succeeded | failed           the worker that holds the lease finishes it
-    running -> queued                       its lease expired (it is due again at once, later from the second time on),
-                                            or the worker that was told to stop gave it back
+    running -> queued                       its lease expired (the job is due again at once, from the second time on
+                                            after a delay), or its worker must stop and gave it back
     running -> failed                       its lease expired after the last attempt
-    queued | running -> cancelled           a person cancels it
+    queued | running -> cancelled           a user cancels it
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from django.utils.translation import gettext_noop
 
 
 class State(models.TextChoices):
-    """Where a job stands."""
+    """The state of a job."""
 
     QUEUED = "queued", _("queued")
     RUNNING = "running", _("running")
@@ -42,10 +42,10 @@ OPEN_STATES = (State.QUEUED, State.RUNNING)
 
 
 class Job(models.Model):
-    """Something that a worker has to do, exactly once in effect.
+    """A unit of work for a worker, with effect exactly once.
 
-    `attempts` grows with each claim and so tells one holder of the lease from the next: a worker that was thought
-    dead and comes back holds an older number, and its result is discarded.
+    Each claim increases `attempts`, which distinguishes one holder of the lease from the next: a worker that was taken
+    for dead and returns has an older number, and its result is discarded.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -56,35 +56,35 @@ class Job(models.Model):
     progress = models.FloatField(_("progress"), default=0, editable=False)
     queued_at = models.DateTimeField(_("queued at"), default=timezone.now, editable=False)
     due_at = models.DateTimeField(_("due at"), null=True, editable=False)
-    """No worker takes it before; None: at once."""
+    """The time before which no worker claims the job; None for at once."""
     started_at = models.DateTimeField(_("started at"), null=True, editable=False)
     finished_at = models.DateTimeField(_("finished at"), null=True, editable=False)
     error_code = models.CharField(_("error code"), max_length=40, blank=True, editable=False)
     error = models.TextField(_("error"), blank=True, editable=False)
 
-    LOST_MESSAGE = gettext_noop("The worker stopped every time it worked on this. Tell an administrator.")
-    """What a person reads when the last attempt was lost as well; a model may have a better sentence."""
+    LOST_MESSAGE = gettext_noop("The worker died each time it worked on this. Tell an administrator.")
+    """The message for users if the last attempt was lost as well; models may override it."""
 
     RELATED: tuple[str, ...] = ()
-    """Foreign keys that its worker and its lines in the log need: the ledger reads them along with the job."""
+    """Foreign keys that workers and log lines need: the ledger selects them together with the job."""
 
     class Meta:
         abstract = True
 
     @classmethod
     def exhausted(cls) -> models.Q:
-        """Which jobs get no further attempt."""
+        """Return the condition under which a job gets no further attempt."""
         return models.Q(attempts__gte=settings.JOB_MAX_ATTEMPTS)
 
     @property
     def lost_attempts(self) -> int:
-        """How many attempts in a row were lost; of a job whose lease has expired."""
+        """The number of consecutive lost attempts of a job whose lease has expired."""
         return self.attempts
 
     def retry_delay(self) -> timedelta:
-        """How long a job that was lost shall wait: not at all the first time, then twice as long each time.
+        """Return how long a lost job waits: the first time not at all, then twice as long each time, with jitter.
 
-        Jitter keeps jobs that were lost together from coming back together.
+        Jitter prevents jobs that were lost together from being retried together.
         """
         if self.lost_attempts <= 1:
             return timedelta(0)
@@ -94,25 +94,25 @@ class Job(models.Model):
 
     @property
     def ended(self) -> bool:
-        """True once nothing will change any more."""
+        """Whether the job is in a final state."""
         return self.state not in OPEN_STATES
 
     @classmethod
     def kind(cls) -> str:
-        """Its name in metrics and in the log."""
+        """Return the name of this kind of job in metrics and in the log."""
         return str(cls._meta.model_name)
 
     @property
     def log_fields(self) -> dict[str, str]:
-        """What a line of the log says of it, for `extra=`."""
+        """The fields of log lines about this job, for `extra=`."""
         return {self.kind(): str(self.pk)}
 
     @staticmethod
     def indexes(name: str) -> list[models.Index]:
-        """The indexes that claiming and sweeping need: they hold open jobs alone, so they stay small for ever.
+        """Return the partial indexes for claiming and sweeping; they contain only open jobs, so they stay small.
 
         Args:
-            name: Prefix of the indexes' names, unique to the model.
+            name: The prefix of the indexes' names, unique to the model.
         """
         return [
             models.Index("queued_at", name=f"{name}_queued", condition=models.Q(state=State.QUEUED)),
@@ -121,33 +121,33 @@ class Job(models.Model):
 
 
 def job_models() -> list[type[Job]]:
-    """All kinds of jobs."""
+    """Return the models of all kinds of jobs."""
     return [model for model in apps.get_models() if issubclass(model, Job)]
 
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
-    """Workers."""
+    """A query set of workers."""
 
     def alive(self) -> WorkerQuerySet:
-        """Those that were heard of within three heartbeats, by the database's clock.
+        """Return the workers that were seen within three heartbeats, by the database's clock.
 
-        One that beats in the future is none: it died before the clock was set back.
+        A worker that was seen in the future is dead: it died before the clock was set back.
         """
         return self.filter(seen_at__range=(Now() - Worker.SILENCE, Now() + Worker.SILENCE))
 
     def forget_dead(self) -> None:
-        """Delete the rows of those that have been silent for a day, and those of the future."""
+        """Delete the rows of workers that have been silent for a day or were seen in the future."""
         self.filter(Q(seen_at__lt=Now() - timedelta(days=1)) | Q(seen_at__gt=Now() + Worker.SILENCE)).delete()
 
 
 class Worker(models.Model):
-    """A worker process that is, or was, there; its row is renewed at each heartbeat."""
+    """A worker process; each heartbeat renews its row."""
 
     HEARTBEAT = timedelta(seconds=5)
     SILENCE = 3 * HEARTBEAT
-    """After which a worker counts as dead."""
+    """The time without heartbeat after which a worker counts as dead."""
     SWEEP = "sweep"
-    """Stands for a queue in the rows of sweeps, which work on none."""
+    """The value of `queue` in the rows of sweeps, which have no queue."""
 
     name = models.CharField(_("name"), max_length=120, primary_key=True)
     queue = models.CharField(_("queue"), max_length=40)
@@ -155,7 +155,7 @@ class Worker(models.Model):
     started_at = models.DateTimeField(_("started at"), db_default=Now())
     seen_at = models.DateTimeField(_("seen at"), db_default=Now())
     stats = models.JSONField(default=list, editable=False)
-    """As `patchvote.jobs.stats.snapshot` gives it."""
+    """The measurements, as `patchvote.jobs.stats.snapshot` returns them."""
 
     objects = WorkerQuerySet.as_manager()
 
@@ -169,12 +169,12 @@ class Worker(models.Model):
 
     @property
     def alive(self) -> bool:
-        """Heard of within three heartbeats, by this process's clock."""
+        """Whether the worker was seen within three heartbeats, by this process's clock."""
         return abs(self.seen_at - timezone.now()) <= self.SILENCE
 
 
 def workers_alive() -> dict[str, int]:
-    """The number of living workers for each queue."""
+    """Return the number of living workers for each queue."""
     queues: Any = settings.CELERY_TASK_QUEUES
     counts = Counter(Worker.objects.alive().filter(queue__in=queues).values_list("queue", flat=True))
     return {queue: counts[queue] for queue in queues}

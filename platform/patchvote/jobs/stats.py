@@ -1,6 +1,6 @@
-"""What a worker process measures of its own work: each heartbeat writes it to the worker's row, for `/metrics`.
+"""Measurements of a worker process. Each heartbeat writes them to the worker's row, for `/metrics`.
 
-All functions may be called from any thread and take microseconds.
+All functions are thread-safe and take microseconds.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 _registry = CollectorRegistry()
-_making = Lock()
-"""Two threads must not make the same counter."""
+_creating = Lock()
+"""Prevents two threads from creating the same counter."""
 
 _batch_size = Histogram(
     "patchvote_batch_size", "Images in one forward pass",
@@ -27,32 +27,32 @@ _stage_seconds = Histogram(
 
 
 def observe_batch(size: int) -> None:
-    """Note how many images went through the network at once."""
+    """Record the number of images in one forward pass."""
     _batch_size.observe(size)
 
 
 def stage(name: str) -> AbstractContextManager[Any]:
-    """Measure the body: `with stats.stage("decode"):`. A body that raises counts as well."""
+    """Measure the duration of a `with` body: `with stats.stage("decode"):`. A body that raises counts as well."""
     return _stage_seconds.labels(name).time()
 
 
 def count(what: str, amount: int = 1, **labels: str) -> None:
-    """Count something: `stats.count("jobs_ended", kind="analysis", outcome="failed")` is `patchvote_jobs_ended_total`.
+    """Increase a counter: `stats.count("jobs_ended", kind=…)` increases `patchvote_jobs_ended_total{kind=…}`.
 
-    An amount of 0 makes the counter appear, so that its first increase is seen as one.
+    An amount of 0 creates the counter, so that Prometheus sees its first increase.
 
     Args:
-        what: The counter's name without prefix and suffix; always with the same labels.
-        amount: How many.
-        labels: What is counted apart; few different values each.
+        what: The name of the counter without prefix and suffix. A counter always has the same labels.
+        amount: The increase.
+        labels: The values of the labels; each label must have few different values.
     """
-    with _making:
+    with _creating:
         counter = _counter(what, tuple(sorted(labels)))
     (counter.labels(**labels) if labels else counter).inc(amount)
 
 
 def snapshot() -> list[dict[str, Any]]:
-    """All of it, as JSON can hold it: a list of families, each with samples of name, labels and value."""
+    """Return all measurements as JSON: a list of families, each with samples of name, labels and value."""
     return [
         {
             "name": family.name,

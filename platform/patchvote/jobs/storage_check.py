@@ -1,4 +1,4 @@
-"""Whether files can be kept: asked of the folder that holds them."""
+"""Check whether the folder of the uploaded files can store more."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from django.conf import settings
 from django.core.files.storage import FileSystemStorage, default_storage
 
 PATIENCE_SECONDS = 2
-_asking = threading.Lock()
-"""Held by the thread that asks: a file server that hangs keeps one thread of a process, not one for each question."""
+_checking = threading.Lock()
+"""Held by the thread that checks: a file server that hangs blocks one thread per process, not one per request."""
 
 
 def state() -> str | None:
-    """One of ok, full, read-only, unreachable; None where files are not kept in a folder."""
+    """Return ok, full, read-only or unreachable; None if the storage is not a folder."""
     if not isinstance(default_storage, FileSystemStorage):
         return None
     answers: list[str] = []
     folder = Path(default_storage.location)
-    if _asking.acquire(timeout=PATIENCE_SECONDS):
-        thread = threading.Thread(target=_ask, args=(folder, answers), name="storage", daemon=True)
+    if _checking.acquire(timeout=PATIENCE_SECONDS):
+        thread = threading.Thread(target=_check, args=(folder, answers), name="storage", daemon=True)
         thread.start()
         thread.join(PATIENCE_SECONDS)
     return answers[0] if answers else "unreachable"
 
 
-def _ask(folder: Path, answers: list[str]) -> None:
+def _check(folder: Path, answers: list[str]) -> None:
     try:
         answers.append(_state(folder))
     finally:
-        _asking.release()
+        _checking.release()
 
 
 def _state(folder: Path) -> str:

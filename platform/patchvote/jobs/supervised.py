@@ -1,4 +1,4 @@
-"""Jobs of hours: a worker supervises a child process that does them in a folder of its own."""
+"""Jobs that take hours: the training worker supervises a child process that performs the job in its own folder."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from django.utils.translation import gettext_noop
 from patchvote.jobs.models import Job, State
 
 _LINE_BYTES = 200
-"""Of a long line of a log, so that the file's end is read alone."""
+"""The assumed size of a log line, so that only the end of the file is read."""
 
 
 class SupervisedJob(Job):
-    """A job that a child process of the training worker does.
+    """A job that a child process of the training worker performs.
 
-    A child that dies is followed by another one, which goes on from what lies in the folder. Only attempts that came no
-    further than the ones before them count against the job: a run of hours may lose its worker as often as it likes.
+    If a child process dies, the next one resumes from the state in the folder. Only consecutive attempts without
+    progress count towards the maximum, so that a long job may lose its worker any number of times.
     """
 
     FOLDER = ""
@@ -30,8 +30,8 @@ class SupervisedJob(Job):
     """The name of the log that the child process writes to the job's folder."""
 
     LOST_MESSAGE = gettext_noop(
-        "What worked on this died again and again without coming any further. The log has its last words. Where the "
-        "machine's memory is short, a smaller network or batch size may help."
+        "The process that worked on this died repeatedly without any progress. See the end of the log. If the machine "
+        "is short of memory, a smaller network or batch size may help."
     )
 
     created_by = models.ForeignKey(
@@ -54,23 +54,23 @@ class SupervisedJob(Job):
 
     @property
     def lost_attempts(self) -> int:
-        """Those since it last came any further."""
+        """The number of attempts since the last progress."""
         return self.attempts - self.advanced_at_attempt
 
     @property
     def folder(self) -> Path:
-        """Where its child works: order, log, state of what is under way, outcome."""
+        """The folder of the child process: order, log, saved state and outcome."""
         return Path(settings.TRAINING_DIR) / self.FOLDER / str(self.pk)
 
     @property
     def time_left(self) -> timedelta | None:
-        """As the worker estimates it while it works."""
+        """The remaining time that the worker estimates; None unless the job is running."""
         if self.state != State.RUNNING or self.seconds_left is None:
             return None
         return timedelta(seconds=self.seconds_left)
 
     def log_end(self, lines: int = 40) -> str:
-        """The last lines of its child's log."""
+        """Return the last lines of the child process's log."""
         try:
             with (self.folder / self.LOG_FILE).open("rb") as file:
                 file.seek(0, 2)

@@ -1,4 +1,4 @@
-"""The admin pages of jobs that the training worker does: they are watched, and may be cancelled."""
+"""The admin of supervised jobs: pages that follow the progress of a job and can cancel it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ POLL_SECONDS = 2
 
 
 class SupervisedJobAdmin(ReadOnlyAdmin):
-    """A job's page asks for its changing part again and again until the job has ended."""
+    """An admin whose pages poll the changing part of a job until the job ends."""
 
     add_form_template = "admin/change_form.html"
     change_form_template = "admin/watched.html"
     live_template = "admin/_watched_job.html"
     detail_template = ""
-    """Shown below, once the job has succeeded."""
+    """The template of the details below, for a job that has succeeded."""
 
     def get_urls(self) -> list[Any]:
-        """With the part that changes, and cancelling."""
+        """Add the URLs of the changing part and of cancelling."""
         return [
             path("<uuid:pk>/live/", self.admin_site.admin_view(self.live), name=self.url_name("live")),
             path(
@@ -43,22 +43,27 @@ class SupervisedJobAdmin(ReadOnlyAdmin):
         ]
 
     def url_name(self, view: str) -> str:
-        """Of one of this model's views, without the admin's namespace."""
+        """Return the name of a URL of this model, without the admin's namespace."""
         return f"{self.opts.app_label}_{self.opts.model_name}_{view}"
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
-        """Who may start one may cancel it."""
+        """Return whether the user may cancel jobs: users who may start one may also cancel it."""
         return bool(request.user.has_perm(f"{self.opts.app_label}.add_{self.opts.model_name}"))
 
     def visible(self, request: HttpRequest, pk: Any) -> Any:
-        """The job, for those who may look at it."""
+        """Return the job if the user may view it.
+
+        Raises:
+            Http404: If the job does not exist.
+            PermissionDenied: If the user may not view it.
+        """
         job = get_object_or_404(self.get_queryset(request), pk=pk)
         if not self.has_view_permission(request, job):
             raise PermissionDenied
         return job
 
     def live_context(self, request: HttpRequest, job: Any) -> dict[str, Any]:
-        """What the changing part shows."""
+        """Return the context of the changing part."""
         return {
             "job": job,
             "poll_seconds": POLL_SECONDS,
@@ -67,7 +72,7 @@ class SupervisedJobAdmin(ReadOnlyAdmin):
         }
 
     def live(self, request: HttpRequest, pk: Any) -> HttpResponse:
-        """The changing part alone; once the job has ended, the browser fetches the whole page."""
+        """Render the changing part; once the job has ended, the response makes the browser reload the page."""
         job = self.visible(request, pk)
         response = render(request, self.live_template, self.live_context(request, job))
         add_never_cache_headers(response)
@@ -76,19 +81,19 @@ class SupervisedJobAdmin(ReadOnlyAdmin):
         return response
 
     def cancel(self, request: HttpRequest, pk: Any) -> HttpResponse:
-        """Cancel, then show the job."""
+        """Cancel the job and redirect to its page."""
         job = self.visible(request, pk)
         if not self.has_cancel_permission(request):
             raise PermissionDenied
         if ledger.cancel(self.model, [job.pk]):
             act_performed.send(sender=self.model, instance=job, act="cancelled", actor=request.user)
-            messages.success(request, _("Cancelled. What is under way ends within seconds."))
+            messages.success(request, _("Cancelled. The running process ends within seconds."))
         else:
             messages.warning(request, _("It had ended already."))
         return redirect(job.get_absolute_url())
 
     def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:
-        """With what the job's page shows beyond its fields."""
+        """Add the changing part and the details to the page of a job."""
         job = self.get_object(request, object_id)
         context = {**(extra_context or {}), "detail_template": self.detail_template}
         if isinstance(job, SupervisedJob):
@@ -100,21 +105,21 @@ class SupervisedJobAdmin(ReadOnlyAdmin):
         return super().change_view(request, object_id, form_url, context)
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> Any:
-        """With one button: what was made is watched, not edited."""
+        """Show only one button to save: a new job is followed, not edited."""
         plain = {"show_save_and_add_another": False, "show_save_and_continue": False}
         return super().add_view(request, form_url, plain | (extra_context or {}))
 
     def detail_context(self, request: HttpRequest, job: Any) -> dict[str, Any]:
-        """What the part below shows."""
+        """Return the context of the details below the job."""
         return {}
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
-        """Show what was made: it is at work by now."""
+        """Redirect to the page of the new job."""
         return redirect(obj.get_absolute_url())
 
     @admin.display(description=_("state"), ordering="state")
     def status(self, job: Any) -> str:
-        """The state, with how far it is."""
+        """Return the state of a job, with the progress of a running one."""
         if job.state != State.RUNNING:
             return format_html('<span class="state {}">{}</span>', job.state, job.get_state_display())
         return format_html(

@@ -1,4 +1,4 @@
-"""What every Celery worker process does at its start and its end."""
+"""Start and end the heartbeat with each Celery worker process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 @worker_ready.connect
 def _ready(sender: Any, **_: Any) -> None:
     for queue in sender.app.amqp.queues.consume_from:
-        # A worker whose preparation failed works all the same, and says that it is there.
+        # A worker starts even if a receiver fails.
         for receiver, failure in worker_starting.send_robust(sender=None, queue=queue):
             if failure is not None:
                 logger.error("%s failed", receiver, exc_info=failure)

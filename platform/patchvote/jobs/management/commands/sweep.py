@@ -1,4 +1,4 @@
-"""`manage.py sweep`: keep the promise that no job is lost."""
+"""`manage.py sweep`: return the jobs of dead workers to the queue."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def _clean() -> None:
-    """Forget dead workers and let every app clean; what fails in one app keeps no other from it."""
+    """Delete the rows of dead workers and let each app clean up; a failure in one app does not affect the others."""
     Worker.objects.forget_dead()
     for receiver, failure in cleaning.send_robust(sender=None):
         if failure is not None:
@@ -30,11 +30,11 @@ def _clean() -> None:
 
 
 class Command(BaseCommand):
-    """Sweeps every few seconds until it is stopped."""
+    """Sweeps every few seconds until a signal stops it."""
 
     help = (
-        "Give the jobs of dead workers back to the queue and wake the workers when jobs are due. "
-        "May run in several places at once."
+        "Return the jobs of dead workers to the queue and wake the workers when jobs are due. "
+        "Several sweeps may run at the same time."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -48,7 +48,7 @@ class Command(BaseCommand):
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        # At least as often as it has to say that it is there: it says so after each sweep that went well.
+        # Each successful sweep is also the heartbeat, so the pause must not exceed the heartbeat's interval.
         pause = min(settings.JOB_SWEEP_SECONDS, Worker.HEARTBEAT.total_seconds())
         while not stop.is_set():
             close_old_connections()
@@ -60,7 +60,7 @@ class Command(BaseCommand):
                     cleaned_at = time.monotonic()
                     _clean()
             except Error:
-                logger.exception("sweep failed, trying again")
+                logger.exception("sweep failed; it will be repeated")
             stop.wait(pause)
         with suppress(Error):
             heartbeat.leave()
