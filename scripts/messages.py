@@ -9,6 +9,7 @@ it in frontend/locale/es/LC_MESSAGES/django.po, take the word `fuzzy` away, and 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCALES = ROOT / "frontend" / "locale"
 ROOMS = {"classifier", "frontend", "platform", "trainer"}
 LANGUAGES = ["es"]
+PLACEHOLDER = re.compile(r"%(\(\w+\))?[sdf%]")
 
 
 def main() -> int:
@@ -79,6 +81,8 @@ def finish(path: Path) -> list[str]:
         "Plural-Forms": "nplurals=2; plural=(n != 1);",
     }
     messages.metadata_is_fuzzy = False
+    for entry in messages:
+        _correct_format(entry)
     messages.header = (
         f"Patchvote in {language}. The sentences come from the source; `make messages` keeps them in step."
     )
@@ -87,6 +91,15 @@ def finish(path: Path) -> list[str]:
     missing = [("no translation", entry) for entry in messages.untranslated_entries()]
     unsure = [("fuzzy", entry) for entry in messages.fuzzy_entries()]
     return [f"{path.relative_to(ROOT)}:{entry.linenum}: {what}: {entry.msgid}" for what, entry in missing + unsure]
+
+
+def _correct_format(entry: polib.POEntry) -> None:
+    """Unmark a percent sign that is no placeholder ("95 % interval"), and what is fuzzy for the changed mark alone."""
+    if "python-format" in entry.flags and not PLACEHOLDER.search(entry.msgid):
+        entry.flags[entry.flags.index("python-format")] = "no-python-format"
+    if entry.fuzzy and entry.previous_msgid == entry.msgid:
+        entry.flags.remove("fuzzy")
+        entry.previous_msgid = None
 
 
 if __name__ == "__main__":
