@@ -1,4 +1,4 @@
-"""Orders done in this process, and by real children."""
+"""Orders of training workers, done in this process or by real children."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from trainer.worker.protocol import (
 
 
 def do(folder: Path, order: Order) -> tuple[Outcome, list[Event]]:
-    """Do an order here and now; its outcome, and the events that it told."""
+    """Do an order in this process, and return its outcome and its events."""
     write_order(folder, order)
     output = io.BytesIO()
     return perform(folder, output), events(output.getvalue())
 
 
 def succeed(folder: Path, order: Order) -> dict[str, Any]:
-    """The result of an order that must succeed."""
+    """Do an order that must succeed, and return its result."""
     outcome, _ = do(folder, order)
     assert isinstance(outcome, Succeeded), outcome
     return outcome.result
 
 
 def fail(folder: Path, order: Order) -> Failed:
-    """The failure of an order that must fail; no sentence of it shows a path of this machine."""
+    """Do an order that must fail, and return the failure; no sentence of it may show a path of this machine."""
     outcome, _ = do(folder, order)
     assert isinstance(outcome, Failed), outcome
     for sentence in (outcome.message, *outcome.details):
@@ -48,7 +48,7 @@ def fail(folder: Path, order: Order) -> Failed:
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
-    """A real child; whoever closes its standard input, or ends, ends it."""
+    """Start a real child; it ends as soon as its standard input is closed."""
     with (folder / LOG_FILE).open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "trainer.worker", str(folder)],
@@ -57,14 +57,14 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def events(lines: bytes) -> list[Event]:
-    """Each line is an event."""
+    """Return the events of these lines; each line must be one."""
     told = [read_event(line) for line in lines.splitlines()]
     assert None not in told, lines
     return [event for event in told if event is not None]
 
 
 def labelled(source: Path, checked: dict[str, Any]) -> tuple[LabelledFile, ...]:
-    """The images of a check's result, as a comparison takes them."""
+    """Return the images of a check's result as a comparison takes them."""
     return tuple(
         LabelledFile(
             path=source / one["path"], **{key: one[key] for key in ("sha256", "label", "patient", "magnification")}

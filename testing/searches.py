@@ -1,4 +1,4 @@
-"""Searches on a data set without files, by a fitter that fits nothing."""
+"""Searches on a data set without files, with a fitter that fits nothing."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from tests.trainer.conftest import many, rng
-from tests.trainer.report.test_pages import Page, check_page
+from testing.data_sets import many, rng
+from testing.report_pages import Page, check_page
 from trainer.data.datasets import ImageDataset
 from trainer.data.splits import Split
 from trainer.evaluation.out_of_fold import fold_result
@@ -33,7 +33,14 @@ CPU = Hardware("cpu")
 
 @dataclass
 class FakeFitter:
-    """Sees the truth through noise, the better the closer C is to 1e-3 (or the learning rate is); keeps what it saw."""
+    """A fitter that trains nothing: its logits are the labels with noise, least noise where C or the rate is 1e-3.
+
+    Attributes:
+        data: The images.
+        options: The options of the fit.
+        seen: Each split that it was asked for, with the options.
+        kill_at: The number of the split at which it kills this process; 0 for none.
+    """
 
     data: TrainingData
     options: FitOptions
@@ -41,9 +48,11 @@ class FakeFitter:
     kill_at: int = 0
 
     def with_options(self, options: FitOptions) -> FakeFitter:
+        """Return a fitter with other options that notes its splits in the same list."""
         return FakeFitter(self.data, options, self.seen, self.kill_at)
 
     def out_of_fold(self, split: Split, **_: Any) -> FoldResult:
+        """Return made-up predictions of a split; raise a FloatingPointError for a learning rate above 0.01."""
         self.seen.append((split, self.options))
         if len(self.seen) == self.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -62,7 +71,7 @@ Fake: TypeAlias = Callable[..., FakeFitter]
 
 
 def faking(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    """Makes searches work on a data set without files and with a fake fitter, which is returned."""
+    """Return a function that makes searches use a fake fitter and a data set without files, and returns the fitter."""
 
     def use(data: ImageDataset | None = None, *, kill_at: int = 0) -> FakeFitter:
         data = many(9, 2) if data is None else data
@@ -75,13 +84,14 @@ def faking(monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 
 def run(out: Path, base: FitOptions = BASE, **options: Any) -> FinishedSearch:
+    """Search with six trials and three inner folds, unless `options` say otherwise."""
     return search(
         "nowhere", out, base, CPU, **{"trials": 6, "inner_folds": 3, "cache": out.parent / "cache", **options}
     )
 
 
 def check_report(out: Path) -> Page:
-    """Check all that holds for any search's report."""
+    """Check what holds for the report of every search."""
     page = check_page((out / "search.html").read_text())
     markdown = (out / "search.md").read_text()
     for name in re.findall(r"\]\((figures/[^)]+)\)", markdown):

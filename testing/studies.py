@@ -23,7 +23,7 @@ _BENIGN, _MALIGNANT = TASKS["subtype"].classes[:4], TASKS["subtype"].classes[4:]
 
 
 def images(patients: int = 16, each: int = 4, task: TaskName = "malignancy") -> list[ImageRecord]:
-    """So many patients, a third of them benign, each with one subtype; the first has one image less."""
+    """Return records of images; a third of the patients are benign, and the first patient has one image less."""
     records = []
     for number in range(patients):
         malignant = number % 3 != 0
@@ -41,7 +41,7 @@ def images(patients: int = 16, each: int = 4, task: TaskName = "malignancy") -> 
 
 
 def cut(records: Sequence[ImageRecord], folds: int, repeats: int, *, by_image: bool = False) -> list[list[int]]:
-    """Test images of each split: folds by patient (or by image), drawn anew in each repeat."""
+    """Return the test images of each split: folds by patient or by image, shuffled differently in each repeat."""
     tests = []
     for repeat in range(repeats):
         keys = [str(at) if by_image else record.patient for at, record in enumerate(records)]
@@ -56,7 +56,7 @@ def candidate(
     records: Sequence[ImageRecord], tests: Sequence[list[int]], name: str, *, seed: int, skill: float = 1.5,
     purpose: Purpose = "comparison", task: TaskName = "malignancy", **options: Any,
 ) -> Candidate:  # fmt: skip
-    """A candidate that sees the truth through noise: of the patient, of the image, of the patch, of the fold."""
+    """Return a candidate whose logits are the labels with noise of patient, image, patch and fold."""
     chosen = FitOptions(task=task, **{"network": "resnet18", "mode": "scratch", **options})
     classes = TASKS[task].classes
     random = np.random.default_rng(seed)
@@ -73,7 +73,7 @@ def candidate(
     )
 
 
-def _fold(
+def _fold(  # noqa: PLR0917
     name: str, test: NDArray[np.intp], labels: NDArray[np.int64], means: NDArray[np.float64],
     random: np.random.Generator, options: FitOptions,
 ) -> FoldResult:  # fmt: skip
@@ -116,7 +116,7 @@ def study(
     seed: int = 0,
     synthetic: bool = False,
 ) -> StudyResults:
-    """A study of made-up candidates; each is given by the keywords of `candidate`."""
+    """Return a study of made-up candidates; each is given by the keywords of `candidate`."""
     records = images(task=task) if records is None else list(records)
     leaks = protocol in {"thesis", "official"}
     if protocol == "lopo":
@@ -145,7 +145,7 @@ def study(
 
 
 def full(repeats: int = 2, *, patients: int = 24, each: int = 5, **options: Any) -> StudyResults:
-    """One of everything: frozen and trained candidates, other rates, fewer epochs, repeats."""
+    """Return a study with all kinds of candidates: frozen and trained ones, other rates, fewer epochs; with repeats."""
     return study(
         images(patients, each), repeats=repeats,
         candidates=[
@@ -162,7 +162,7 @@ def full(repeats: int = 2, *, patients: int = 24, each: int = 5, **options: Any)
 
 
 def subtypes(**options: Any) -> StudyResults:
-    """The eight tumour types."""
+    """Return a study of the eight tumour types."""
     return study(
         images(30, 3, "subtype"), task="subtype",
         candidates=[
@@ -174,7 +174,7 @@ def subtypes(**options: Any) -> StudyResults:
 
 
 def ran(results: StudyResults, *, device: str = "CPU, 2 cores", finished: str = "2026-01-02T03:04:05+00:00") -> Run:
-    """A run of a study, 1.5 seconds a fold."""
+    """Return a run of a study, with 1.5 seconds per fold."""
     return Run(
         device=device, precision="float32", versions={"python": "3.11.9", "torch": "2.13.0"}, finished=finished,
         seconds={one.name: [1.5] * len(one.folds) for one in results.candidates},

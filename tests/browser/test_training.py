@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from testing.browser import Watched
-from tests.training.conftest import pack
+from testing.data_sets import pack
 from trainer.synthetic.dataset import write_tree
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

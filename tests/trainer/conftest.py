@@ -1,40 +1,24 @@
-"""Small synthetic data sets."""
+"""Small synthetic data sets, drawn once for all tests."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from trainer.data.datasets import ImageDataset
-from trainer.data.records import LabelledImage
-from trainer.synthetic.dataset import sample
-
-Write = Callable[..., Path]
-
-SIZE = (240, 230)
+from testing.data_sets import Write, write_manifest, write_small_tree
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Write images and a manifest of rows (name, label, patient, more columns …); a name None is not drawn."""
+    """Write images and a manifest of rows; a row has a path, a label, a patient, and more columns."""
 
-    def write_manifest(rows: list[dict[str, Any]], draw: bool = True) -> Path:
-        columns = list(dict.fromkeys(name for row in rows for name in row))
-        lines = [",".join(columns)]
-        for seed, row in enumerate(rows):
-            lines.append(",".join(str(row.get(name, "")) for name in columns))
-            path = tmp_path / row["path"]
-            if draw and row["label"] in {"benign", "malignant"} and not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                sample(row["label"], seed, SIZE).save(path)
-        (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return tmp_path
+    def write_rows(rows: Sequence[Mapping[str, Any]]) -> Path:
+        return write_manifest(tmp_path, rows)
 
-    return write_manifest
+    return write_rows
 
 
 @pytest.fixture
@@ -55,23 +39,13 @@ def small(write: Write) -> Path:
     return write(rows)
 
 
-def listed(*patients: tuple[str, str, int]) -> ImageDataset:
-    """A data set without files: (label, patient, number of images) each."""
-    images = [
-        LabelledImage(Path(f"{patient}-{number}.png"), label, patient, sha256=f"{patient}-{number}")
-        for label, patient, count in patients
-        for number in range(count)
-    ]
-    return ImageDataset(tuple(images))
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree with one small image of each of four patients of each class; no test changes it."""
+    return write_small_tree(tmp_path_factory.mktemp("data") / "tree")
 
 
-def many(patients: int = 10, images: int = 3) -> ImageDataset:
-    """A data set without files, with as many patients of each class."""
-    return listed(
-        *(("benign", f"b{number}", images) for number in range(patients)),
-        *(("malignant", f"m{number}", images) for number in range(patients)),
-    )
-
-
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of decoded images and features: each is computed once for all tests."""
+    return tmp_path_factory.mktemp("cache")

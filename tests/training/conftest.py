@@ -1,37 +1,28 @@
-"""Synthetic data sets, and a training worker whose child processes are real."""
+"""Synthetic data sets and a training worker.
+
+Its children do their orders within the test's process, unless the test asks for `real_children`.
+"""
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.files.uploadedfile import SimpleUploadedFile
 
 from patchvote.jobs.models import State
-from patchvote.training import data_sets, runs
+from patchvote.training import child, data_sets, runs
 from patchvote.training.models import DataSet, TrainingRun
+from testing.data_sets import pack, write_small_tree
+from testing.training import QUICK, InProcessChild, as_upload
 from trainer.options import FitOptions
-from trainer.synthetic.dataset import write_tree
-
-QUICK = FitOptions(folds=2)
-"""A head on frozen features: seconds."""
-
-TRAINED = FitOptions(
-    network="squeezenet", mode="scratch", folds=2, epochs=2, draws=1, batch_size=8, learning_rate=1e-4, ema=0
-)
-"""Two folds of two epochs, and the fit on all images."""
 
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set of synthetic micrographs: eight patients, two images each."""
-    folder = tmp_path_factory.mktemp("data") / "tree"
-    write_tree(folder, patients=4, images=2, seed=7)
-    return folder
+    return write_small_tree(tmp_path_factory.mktemp("data") / "tree", images=2, seed=7)
 
 
 @pytest.fixture(scope="session")
@@ -40,23 +31,9 @@ def zipped(tree: Path) -> bytes:
     return pack({f"study/{path.relative_to(tree)}": path.read_bytes() for path in tree.rglob("*") if path.is_file()})
 
 
-def pack(files: dict[str, bytes]) -> bytes:
-    """A zip of these files."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
-
-
-def as_upload(data: bytes, name: str = "data.zip") -> SimpleUploadedFile:
-    """What a form receives."""
-    return SimpleUploadedFile(name, data, "application/zip")
-
-
 @pytest.fixture(scope="session")
 def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Decoded images and features of all tests: each is computed once."""
+    """A folder of decoded images and features: each is computed once for all tests."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -68,17 +45,37 @@ def _folders(settings: Any, tmp_path: Path, features: Path, media: Path) -> None
     settings.TRAINING_DEVICE = "cpu"
 
 
+@pytest.fixture(autouse=True)
+def _children_without_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "real_children" not in request.fixturenames:
+        monkeypatch.setattr("patchvote.training.worker.Child", InProcessChild)
+
+
+@pytest.fixture
+def real_children(monkeypatch: pytest.MonkeyPatch) -> list[child.Child]:
+    """Makes the worker start processes; the list gets each child that it starts."""
+    started: list[child.Child] = []
+
+    class Recorded(child.Child):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            started.append(self)
+
+    monkeypatch.setattr("patchvote.training.worker.Child", Recorded)
+    return started
+
+
 @pytest.fixture
 def train() -> Callable[[], None]:
-    """Does in this process what a training worker does, until nothing is due."""
+    """Does in this process what a training worker does, until no job is due."""
     from patchvote.training import worker
 
-    return worker.work
+    return lambda: worker.work(poll_seconds=0.05)
 
 
 @pytest.fixture
 def data_set(zipped: bytes) -> DataSet:
-    """One that is queued to be checked."""
+    """A data set that waits for its check."""
     added = DataSet(name="synthetic")
     data_sets.add_archive(added, as_upload(zipped))
     return added
@@ -86,7 +83,7 @@ def data_set(zipped: bytes) -> DataSet:
 
 @pytest.fixture
 def checked(data_set: DataSet, train: Callable[[], None]) -> DataSet:
-    """One that passed its check."""
+    """A data set that passed its check."""
     train()
     data_set.refresh_from_db()
     assert data_set.state == State.SUCCEEDED, (data_set.error, data_set.error_details, data_set.log_end())

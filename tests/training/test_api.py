@@ -13,7 +13,8 @@ from patchvote.jobs.models import State
 from patchvote.registry import services as registry
 from patchvote.training import data_sets
 from patchvote.training.models import Comparison, DataSet, DataSetImage, TrainingRun
-from tests.training.conftest import as_upload, pack
+from testing.data_sets import pack
+from testing.training import as_upload
 
 pytestmark = pytest.mark.django_db
 

@@ -17,8 +17,9 @@ from patchvote.training.data_set_check import DataSetHandler
 from patchvote.training.job_registry import SHORT
 from patchvote.training.models import DataSet, Source
 from patchvote.training.overview import overview
+from testing.data_sets import pack
 from testing.images import encode, noise
-from tests.training.conftest import as_upload, pack
+from testing.training import as_upload
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -16,7 +16,8 @@ from patchvote.jobs.models import State
 from patchvote.training import curves, runs
 from patchvote.training.models import Comparison, DataSet, DataSetImage, RunEpoch, RunFold, TrainingRun
 from patchvote.training.options import LABELS
-from tests.training.conftest import QUICK, TRAINED, as_upload, pack
+from testing.data_sets import pack
+from testing.training import QUICK, TRAINED, as_upload
 
 pytestmark = pytest.mark.django_db
 

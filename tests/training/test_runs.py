@@ -17,7 +17,7 @@ from patchvote.registry import services as registry
 from patchvote.training import runs
 from patchvote.training.job_registry import RUNS
 from patchvote.training.models import Comparison, DataSet, TrainingRun
-from tests.training.conftest import QUICK, TRAINED
+from testing.training import QUICK, TRAINED
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 

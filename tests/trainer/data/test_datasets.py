@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.trainer.conftest import Write
+from testing.data_sets import Write, write_small_tree
 from trainer.data.datasets import ImageDataset, load
 from trainer.data.image_cache import decode_pixels
 from trainer.data.records import DataSetError
 from trainer.data.tasks import TASKS
-from trainer.synthetic.dataset import sample, write_tree
+from trainer.synthetic.dataset import sample
 
 
 def problems_of(source: Path, **options: object) -> list[str]:
@@ -147,7 +147,7 @@ def test_the_fingerprint_depends_on_pixels_labels_and_patients_only(write: Write
     folder = write(two())
     data = load(folder)
     (folder / "a.png").rename(folder / "renamed.png")
-    again = load(write([two()[1], {**two()[0], "path": "renamed.png"}], draw=False))
+    again = load(write([two()[1], {**two()[0], "path": "renamed.png"}]))
     assert again.fingerprint == data.fingerprint
     changes: list[dict[str, Any]] = [{"label": "malignant"}, {"patient": "p7"}, {"sha256": "0" * 64}]
     for change in changes:
@@ -157,7 +157,7 @@ def test_the_fingerprint_depends_on_pixels_labels_and_patients_only(write: Write
 
 
 def test_a_synthetic_tree_is_known_as_synthetic(tmp_path: Path) -> None:
-    write_tree(tmp_path / "tree", patients=1, images=1)
+    write_small_tree(tmp_path / "tree", patients=1)
     data = load(tmp_path / "tree", magnifications=("40X",))
     assert data.synthetic
     assert data.subset(lambda _: True).synthetic

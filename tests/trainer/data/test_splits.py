@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.trainer.conftest import listed, many
+from testing.data_sets import listed, many
 from trainer.choices import Protocol
 from trainer.data.datasets import ImageDataset
 from trainer.data.splits import LeakError, Split, make_splits, refuse_leaks

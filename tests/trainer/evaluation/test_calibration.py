@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from tests.trainer.conftest import rng
+from testing.data_sets import rng
 from trainer.choices import THRESHOLD_RULES
 from trainer.evaluation.calibration import UNSEEN_LOGIT, choose_threshold, fit_temperature, probabilities
 

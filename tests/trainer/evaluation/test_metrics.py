@@ -10,7 +10,7 @@ import pytest
 from scipy.special import expit
 from sklearn import metrics as reference
 
-from tests.trainer.conftest import rng
+from testing.data_sets import rng
 from trainer.evaluation.metrics import Predictions, evaluate
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.special import softmax
 from sklearn import metrics as reference
 
-from tests.trainer.conftest import rng
+from testing.data_sets import rng
 from trainer.evaluation.multiclass import ClassPredictions, evaluate, plurality
 
 CLASSES = 4

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.trainer.conftest import many, rng
+from testing.data_sets import many, rng
 from trainer.data.datasets import ImageDataset
 from trainer.data.splits import Split, make_splits
 from trainer.evaluation.calibration import choose_threshold

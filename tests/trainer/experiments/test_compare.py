@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from tests.trainer import studies
-from tests.trainer.report.test_pages import check_page
+from testing import studies
+from testing.report_pages import check_page
 from trainer.evaluation.comparison import StudyComparison
 from trainer.evaluation.results import RESULTS_FILE, RUN_FILE, StudyResults
 from trainer.experiments.compare import compare

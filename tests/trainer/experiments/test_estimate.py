@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from classifier import networks
-from tests.trainer.children import succeed
+from testing.orders import succeed
 from trainer.experiments.estimate import NETWORKS, estimate_seconds, rate_of, seconds_by_stage
 from trainer.options import FitOptions
 from trainer.synthetic.dataset import write_tree

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from classifier.bundle import SHIPPED, Bundle
-from classifier.grid import PatchGrid
 from classifier.predictor import Predictor
-from tests.trainer.conftest import Write
+from testing.data_sets import Write
+from testing.options import FINETUNE, FROZEN, GRID
 from trainer.data.datasets import load
 from trainer.data.image_cache import decode_pixels
 from trainer.data.records import DataSetError
@@ -23,21 +23,6 @@ from trainer.experiments.provenance import BREAKHIS_CITATION, SYNTHETIC_CITATION
 from trainer.experiments.training_data import read_training_data
 from trainer.fitting.fitters import TrainingData
 from trainer.options import FitOptions
-from trainer.synthetic.dataset import write_tree
-
-GRID = PatchGrid(size=112, stride=112)
-FROZEN = FitOptions(grid=GRID, folds=2)
-FINETUNE = FitOptions(
-    network="squeezenet", mode="scratch", grid=PatchGrid(size=64, stride=80),
-    folds=2, epochs=2, draws=1, batch_size=8,
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "tree"
-    write_tree(folder, patients=4, images=1)
-    return folder
 
 
 @pytest.fixture(scope="module")

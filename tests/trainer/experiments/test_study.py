@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from sklearn.metrics import confusion_matrix
 
 from classifier.grid import PatchGrid
 from classifier.networks import WeightsUnavailableError
+from testing.data_sets import SMALL, write_sample, write_small_tree
+from testing.options import GRID
 from trainer import report
+from trainer.__main__ import main
 from trainer.data.records import DataSetError
 from trainer.data.splits import hold_out
 from trainer.errors import OptionsError
@@ -27,20 +28,11 @@ from trainer.experiments import training_data
 from trainer.experiments.study import PlannedCandidate, Study, plan, study
 from trainer.fitting.hardware import Hardware
 from trainer.options import THESIS, FitOptions
-from trainer.synthetic.dataset import write_tree
 from trainer.utils.lock import alone_in
 
-GRID = PatchGrid(size=112, stride=112)
 QUICK = FitOptions(grid=GRID, folds=2, epochs=2, draws=1, batch_size=8, seed=3)
 CPU = Hardware("cpu")
-PATCHES = len(GRID.boxes(width=700, height=460))
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "tree"
-    write_tree(folder, patients=4, images=1)
-    return folder
+PATCHES = len(GRID.boxes(width=SMALL[0], height=SMALL[1]))
 
 
 def planned(*entries: str, **changes: Any) -> list[PlannedCandidate]:
@@ -168,7 +160,7 @@ def test_weights_that_cannot_be_had_are_known_before_any_training(
 
 
 def test_the_thesis_protocol_is_marked_as_leaking(tmp_path: Path) -> None:
-    write_tree(tmp_path / "tree", patients=2, images=4)
+    write_small_tree(tmp_path / "tree", patients=2, images=4)
     options = THESIS.replace(grid=GRID, folds=2, epochs=1, draws=1, batch_size=8)
     results = run(tmp_path / "tree", tmp_path / "out", plan(["squeezenet"], options)).results
     assert results.leaks
@@ -177,13 +169,11 @@ def test_the_thesis_protocol_is_marked_as_leaking(tmp_path: Path) -> None:
 
 
 def subtypes(tmp_path: Path, counts: dict[str, int]) -> Path:
-    from trainer.synthetic.dataset import sample
-
     lines = ["path,label,patient,subtype,magnification"]
     for number, (subtype, patients) in enumerate(counts.items()):
         label = "malignant" if "carcinoma" in subtype else "benign"
         for patient in range(patients):
-            sample(label, 10 * number + patient, (240, 230)).save(tmp_path / f"{subtype}{patient}.png")
+            write_sample(tmp_path / f"{subtype}{patient}.png", label, 10 * number + patient)
             lines.append(f"{subtype}{patient}.png,{label},{subtype[:6]}{patient},{subtype},40X")
     (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return tmp_path
@@ -271,7 +261,9 @@ def test_one_process_at_a_time_works_in_a_folder(tree: Path, tmp_path: Path) -> 
         run(tree, tmp_path / "out", planned("efficientnet_lite0"))
 
 
-def test_every_repeat_is_checked_before_any_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_repeat_is_checked_before_any_training(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[str] = []
 
     def note(_data: Any, split: Any, *, seed: int) -> Any:
@@ -279,18 +271,13 @@ def test_every_repeat_is_checked_before_any_training(tmp_path: Path, monkeypatch
         return hold_out(_data, split, seed=seed)
 
     monkeypatch.setattr(training_data, "hold_out", note)
-    write_tree(tmp_path / "tree", patients=4, images=1)
-    training_data.read_training_data(
-        tmp_path / "tree", QUICK.replace(mode="scratch", repeats=2), cache=tmp_path / "cache"
-    )
+    training_data.read_training_data(tree, QUICK.replace(mode="scratch", repeats=2), cache=tmp_path / "cache")
     assert len(seen) == 4
 
 
 @pytest.mark.slow
-def test_a_tree_with_breakhis_names_works_without_options(tmp_path: Path) -> None:
+def test_a_tree_with_breakhis_names_works_without_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Full names of the data set, all magnifications, slides of one case, and case 13412 filed twice."""
-    from trainer.synthetic.dataset import sample
-
     names = [
         f"SOB_{code}-14-{case}{slide}-{magnification}-{number:03}.png"
         for code, cases in {"B_A": (1, 2, 3), "B_F": (4, 5), "M_DC": (6, 7, 8), "M_PC": (9, 10)}.items()
@@ -298,14 +285,14 @@ def test_a_tree_with_breakhis_names_works_without_options(tmp_path: Path) -> Non
         for slide, magnification, number in [("AB", 40, 1), ("CD", 40, 2), ("AB", 100, 1)]
     ]
     for seed, name in enumerate([*names, "SOB_M_DC-14-13412-40-001.png"]):
-        folder = tmp_path / "breast" / ("benign" if name[4] == "B" else "malignant") / "SOB"
-        folder.mkdir(parents=True, exist_ok=True)
-        sample("benign" if name[4] == "B" else "malignant", seed, (480, 320)).save(folder / name)
+        label = "benign" if name[4] == "B" else "malignant"
+        write_sample(tmp_path / "breast" / label / "SOB" / name, label, seed)
     twice = next(tmp_path.rglob("SOB_M_DC-14-13412-40-001.png"))
     shutil.copy(twice, twice.with_name("SOB_M_LC-14-13412-40-001.png"))
-    command = [sys.executable, "-m", "trainer", "study", "--data", tmp_path / "breast", "--out", tmp_path / "out"]
-    environment = {**os.environ, "PATCHVOTE_DATA": str(tmp_path / "var")}
-    done = subprocess.run([str(part) for part in command], env=environment, check=True, capture_output=True, text=True)
+    monkeypatch.setenv("PATCHVOTE_DATA", str(tmp_path / "var"))
+    arguments = ["study", "--data", str(tmp_path / "breast"), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
     results, _ = load(tmp_path / "out")
     assert results.magnifications == ["40X"]
     assert len(results.images) == 21

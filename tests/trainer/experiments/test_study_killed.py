@@ -11,16 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from trainer.synthetic.dataset import write_tree
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "tree"
-    write_tree(folder, patients=4, images=1)
-    return folder
-
-
 COMMAND = (
     "--network", "squeezenet:scratch", "--network", "efficientnet_lite0", "--folds", "3", "--epochs", "3",
     "--draws", "2", "--batch-size", "8", "--device", "cpu", "--precision", "float32", "--ema", "0.9",

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from classifier import networks
-from tests.trainer.conftest import rng
+from testing.data_sets import rng
 from trainer.fitting.heads import TrainingTable, fit_head, sample_weights
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from tests.trainer import studies
-from tests.trainer.report.test_pages import Page, write
+from testing import studies
+from testing.report_pages import Page, write
 from trainer.evaluation.results import StudyResults
 
 Rows = list[dict[str, str]]

@@ -1,120 +1,22 @@
-"""The report as pages: they stand alone, are well formed, say who leaks, and never differ without a reason."""
+"""Reports as pages: self-contained, well formed, equal for equal results, with warnings for protocols that leak."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 
-from tests.trainer import studies
+from testing import studies
+from testing.report_pages import Page, no_picture, write
 from trainer import report
 from trainer.evaluation.results import ImageRecord, StudyResults
 from trainer.report.formatting import NONE
 from trainer.schemas import FoldResult
 from trainer.synthetic.dataset import sample
-
-VOID = {"meta", "img", "br", "hr", "link", "input"}
-
-
-class Page(HTMLParser):
-    """Reads a page strictly: every element is closed, in order; ids are unique; nothing comes from elsewhere."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.titles: list[str] = []
-        self.tables: dict[str, list[list[str]]] = {}
-        self.text: list[str] = []
-        self._table: list[list[str]] = []
-        self._caption = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in VOID:
-            self.open.append(tag)
-        self._attributes(tag, dict(attrs))
-        if tag == "table":
-            self._table, self._caption = [], ""
-        elif tag == "tr":
-            self._table.append([])
-        elif tag in {"th", "td"}:
-            self._table[-1].append("")
-            assert tag == "td" or dict(attrs).get("scope") in {"row", "col", "rowgroup"}
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._attributes(tag, dict(attrs))
-
-    def _attributes(self, tag: str, attributes: dict[str, str | None]) -> None:
-        assert tag not in {"script", "link", "iframe", "object"}
-        assert not any(name.startswith("on") for name in attributes)
-        if "id" in attributes:
-            self.ids.append(str(attributes["id"]))
-        for name in ("src", "href", "xlink:href"):
-            address = attributes.get(name)
-            if address is not None:
-                assert address.startswith(("#", "data:image/")), address
-                self.links.append(address)
-        if tag == "img":
-            assert attributes["alt"]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-        if tag == "table":
-            assert self._caption
-            assert self._caption not in self.tables
-            self.tables[self._caption] = self._table
-
-    def handle_data(self, data: str) -> None:
-        inside = self.open[-1] if self.open else ""
-        if inside == "style":
-            assert "http" not in data
-            assert "@import" not in data
-            return
-        self.text.append(data)
-        if inside == "caption":
-            self._caption += data
-        elif re.fullmatch("h[1-6]", inside):
-            self.titles.append(data)
-        elif "table" in self.open and ("th" in self.open or "td" in self.open):
-            self._table[-1][-1] += data
-
-
-def check_page(html: str) -> Page:
-    """Parse a page, and see that it is whole and stands alone."""
-    assert html.startswith("<!DOCTYPE html>")
-    assert '<html lang="en">' in html
-    page = Page()
-    page.feed(html)
-    page.close()
-    assert not page.open
-    assert len(page.ids) == len(set(page.ids))
-    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
-    assert all(reference in page.ids for reference in re.findall(r"url\(#([^)]+)\)", html))
-    return page
-
-
-def nothing(_: ImageRecord) -> Path | None:
-    return None
-
-
-def write(out: Path, results: StudyResults, **options: Any) -> Page:
-    """Write a report and check all that holds for any."""
-    report.write(out, results, studies.ran(results), **{"find_image": nothing, **options})
-    page = check_page((out / "report.html").read_text(encoding="utf-8"))
-    markdown = (out / "report.md").read_text(encoding="utf-8")
-    assert markdown.startswith("# ")
-    for name in re.findall(r"\]\((figures/[^)]+)\)", markdown):
-        assert ET.parse(out / name).getroot().tag.endswith("svg")
-    assert len(list((out / "figures").iterdir())) == markdown.count("](figures/")
-    assert not list(out.rglob(".part-*"))
-    return page
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +75,7 @@ def test_two_runs_differ_in_table_5_and_in_this_run_alone(full: tuple[Path, Page
     results = studies.full()
     other = studies.ran(results, device="NVIDIA H200", finished="2027-05-06T07:08:09+00:00")
     other = other.model_copy(update={"seconds": {name: [2.25] for name in other.seconds}})
-    report.write(tmp_path, results, other, find_image=nothing)
+    report.write(tmp_path, results, other, find_image=no_picture)
     # From Table 5's caption to Table 6's, and from "This run" to "Options".
     table, section = r"Table 5\. .*?Table 6\. ", r"\n## This run\n.*?\n## Options\n"
     pages = []
@@ -313,7 +215,7 @@ def test_a_candidate_that_diverged_is_named_and_left_out(tmp_path: Path) -> None
     assert "lost diverged in training" in " ".join(page.text)
     only = results.model_copy(update={"candidates": results.candidates[1:]})
     with pytest.raises(ValueError, match="nothing to report"):
-        report.write(tmp_path, only, studies.ran(only), find_image=nothing)
+        report.write(tmp_path, only, studies.ran(only), find_image=no_picture)
 
 
 def test_no_candidate_was_meant_to_be_compared(tmp_path: Path) -> None:

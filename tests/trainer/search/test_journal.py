@@ -12,16 +12,11 @@ from typing import Any
 import pytest
 from optuna.distributions import FloatDistribution
 
-from tests.trainer.conftest import many
-from tests.trainer.searches import BASE, Fake, faking, run
+from testing.data_sets import many
+from testing.searches import BASE, Fake, run
 from trainer.data.splits import Split
 from trainer.errors import OptionsError
 from trainer.schemas import FoldResult
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    return faking(monkeypatch)
 
 
 def written(out: Path) -> dict[str, str]:

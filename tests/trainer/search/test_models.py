@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from classifier.grid import PatchGrid
-from tests.trainer.searches import CPU, check_report
+from testing.options import GRID
+from testing.searches import CPU, check_report
 from trainer.data.image_cache import PixelCache
 from trainer.data.splits import make_splits
 from trainer.experiments.training_data import read_training_data
@@ -15,16 +16,6 @@ from trainer.fitting.fitters import FinetuneFitter, FrozenFitter
 from trainer.options import FitOptions
 from trainer.search import search
 from trainer.search.subsets import ALL_IMAGES
-from trainer.synthetic.dataset import write_tree
-
-GRID = PatchGrid(size=112, stride=112)
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "tree"
-    write_tree(folder, patients=4, images=1)
-    return folder
 
 
 @pytest.mark.slow

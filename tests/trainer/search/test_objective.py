@@ -10,17 +10,12 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import log_loss, roc_auc_score
 
-from tests.trainer.conftest import listed, rng
-from tests.trainer.report.test_pages import check_page
-from tests.trainer.searches import BASE, Fake, faking, run
+from testing.data_sets import listed, rng
+from testing.report_pages import check_page
+from testing.searches import BASE, Fake, run
 from trainer.data.datasets import ImageDataset
 from trainer.data.tasks import TASKS
 from trainer.search.objective import score_predictions
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    return faking(monkeypatch)
 
 
 def test_the_log_loss_weighs_classes_alike_and_forgives_the_scale() -> None:

@@ -7,14 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.conftest import many
-from tests.trainer.searches import BASE, Fake, check_report, faking, run
+from testing.data_sets import many
+from testing.searches import BASE, Fake, check_report, run
 from trainer.search.subsets import ALL_IMAGES
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    return faking(monkeypatch)
 
 
 def test_the_report_tells_all(fake: Fake, tmp_path: Path) -> None:

@@ -8,17 +8,12 @@ from typing import Any
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from tests.trainer.conftest import many
-from tests.trainer.searches import BASE, TRAINED, Fake, faking, run
+from testing.data_sets import many
+from testing.searches import BASE, TRAINED, Fake, run
 from trainer.data.records import DataSetError
 from trainer.errors import OptionsError
 from trainer.options import FitOptions
 from trainer.search import space_for
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    return faking(monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -10,18 +10,13 @@ import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 
-from tests.trainer.conftest import listed, many
-from tests.trainer.searches import BASE, TRAINED, Fake, faking, run
+from testing.data_sets import listed, many
+from testing.searches import BASE, TRAINED, Fake, run
 from trainer.data.datasets import ImageDataset
 from trainer.data.splits import Split, make_splits
 from trainer.evaluation.out_of_fold import OutOfFoldPredictions
 from trainer.fitting.fitters import TrainingData
 from trainer.options import FitOptions
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    return faking(monkeypatch)
 
 
 def test_no_tested_patient_is_seen_inside_a_search(fake: Fake, tmp_path: Path) -> None:

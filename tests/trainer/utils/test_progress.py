@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.experiments.test_fit import FINETUNE, FROZEN
+from testing.options import FINETUNE, FROZEN
 from trainer.experiments.fit import fit
 from trainer.schemas import Epoch, FoldResult
-from trainer.synthetic.dataset import write_tree
 from trainer.utils.progress import Bar, Stage, listening
 from trainer.worker.event_writer import Teller
 from trainer.worker.protocol import Progress, read_event
@@ -34,13 +33,6 @@ class Notes:
     def fold_ended(self, fold: int, folds: int, result: FoldResult, seconds: float) -> None:
         assert seconds >= 0
         self.folds.append((fold, folds, result.name))
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "tree"
-    write_tree(folder, patients=4, images=1)
-    return folder
 
 
 @pytest.mark.parametrize("drawn", [True, False])

@@ -7,7 +7,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from tests.trainer.children import fail, succeed
+from testing.data_sets import SMALL
+from testing.orders import fail, succeed
 from trainer.synthetic.dataset import sample
 from trainer.worker.protocol import CheckOrder
 
@@ -18,7 +19,7 @@ def test_a_check_says_what_the_data_set_holds(checked: dict[str, Any], tree: Pat
     assert checked["bytes"] == sum(path.stat().st_size for path in tree.rglob("*.png"))
     for image in checked["images"]:
         assert (tree / image["path"]).is_file()
-        assert (image["width"], image["height"], image["magnification"]) == (700, 460, "40X")
+        assert (image["width"], image["height"], image["magnification"]) == (*SMALL, "40X")
     assert {image["label"] for image in checked["images"]} == {"benign", "malignant"}
     assert {image["subtype"] for image in checked["images"]} == {"adenosis", "ductal_carcinoma"}
 

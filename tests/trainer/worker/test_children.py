@@ -15,9 +15,8 @@ import pytest
 
 from classifier.bundle import Bundle
 from classifier.grid import PatchGrid
-from tests.trainer.children import events, labelled, start
+from testing.orders import events, labelled, start
 from trainer.options import FitOptions
-from trainer.synthetic.dataset import write_tree
 from trainer.worker.protocol import (
     ORPHANED,
     CheckOrder,
@@ -36,13 +35,6 @@ from trainer.worker.protocol import (
 OPTIONS = FitOptions(
     network="squeezenet", mode="scratch", grid=PatchGrid(size=64, stride=80), folds=3, epochs=6, draws=8, batch_size=8
 )
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "tree"
-    write_tree(folder, patients=6, images=1)
-    return folder
 
 
 def finish(folder: Path) -> bytes:

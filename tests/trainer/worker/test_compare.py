@@ -10,7 +10,7 @@ import torch
 
 from classifier import bundle, networks
 from classifier.bundle import Bundle
-from tests.trainer.children import do, fail, labelled, succeed
+from testing.orders import do, fail, labelled, succeed
 from trainer.worker.protocol import CompareOrder, Progress, Succeeded
 
 

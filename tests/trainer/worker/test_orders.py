@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from classifier import networks
-from tests.trainer.worker.conftest import TRAINED
+from testing.options import FINETUNE
 from trainer.schemas import Epoch, PatchMetrics
 from trainer.worker import failures
 from trainer.worker.failures import Names, failure
@@ -33,7 +33,7 @@ def test_an_order_is_read_as_it_was_written(tmp_path: Path) -> None:
     file = LabelledFile(path=Path("/a.png"), sha256="0", label="benign", patient="p")
     for order in (
         CheckOrder(archive=tmp_path / "a.zip", source=tmp_path, bounds=ArchiveBounds(max_ratio=3), cache=tmp_path),
-        TrainOrder(source=tmp_path, name="a", options=TRAINED, cache=tmp_path),
+        TrainOrder(source=tmp_path, name="a", options=FINETUNE, cache=tmp_path),
         CompareOrder(champion=tmp_path, candidate=tmp_path, images=(file,)),
         BundleOrder(archive=tmp_path, folder=tmp_path),
     ):

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from classifier.bundle import Bundle, image_hash, patient_hash
-from tests.trainer.children import do, fail, succeed
-from tests.trainer.worker.conftest import FROZEN, TRAINED
+from testing.options import FINETUNE, FROZEN
+from testing.orders import do, fail, succeed
 from trainer.evaluation import results
 from trainer.experiments import prepare
 from trainer.experiments.training_data import read_training_data
@@ -31,9 +31,9 @@ def test_a_run_gives_a_report_and_a_bundle_with_the_same_figures(trained: Any, t
     found, _ = results.load(folder)
     [candidate] = found.candidates
     predictions = found.out_of_fold(candidate)
-    assert made.metadata.threshold == predictions.threshold(TRAINED.threshold_rule)
+    assert made.metadata.threshold == predictions.threshold(FINETUNE.threshold_rule)
     assert result["metrics"]["auc"]["value"] == pytest.approx(
-        predictions.metrics(TRAINED.threshold_rule).measures["auc"].value, abs=1e-4
+        predictions.metrics(FINETUNE.threshold_rule).measures["auc"].value, abs=1e-4
     )
     assert result["seconds"] > 0
     assert any("synthetic" in note or "patients" in note for note in result["notes"])
@@ -105,7 +105,7 @@ def test_a_file_that_vanished_is_named(small: Path, tmp_path: Path) -> None:
     work = tmp_path.parent / f"{tmp_path.name}-work"
     cache = tmp_path.parent / f"{tmp_path.name}-cache"
     checked = succeed(work / "check", CheckOrder(source=small, cache=cache))
-    order = TrainOrder(source=small, fingerprint=checked["fingerprint"], name="a", options=TRAINED, cache=cache)
+    order = TrainOrder(source=small, fingerprint=checked["fingerprint"], name="a", options=FINETUNE, cache=cache)
     (small / "benign10.png").unlink()
     failed = fail(work / "train", order)
     assert failed.code == "file_gone"
@@ -123,14 +123,14 @@ def test_a_file_that_vanishes_under_way_is_named(tree: Path, tmp_path: Path, mon
 
     monkeypatch.setattr(prepare, "read_training_data", read_then_lose)
     failed = fail(
-        tmp_path / "work", TrainOrder(source=source, name="a", options=TRAINED, cache=tmp_path / "cache", device="cpu")
+        tmp_path / "work", TrainOrder(source=source, name="a", options=FINETUNE, cache=tmp_path / "cache", device="cpu")
     )
     assert failed.code == "file_gone"
     assert victim.name in failed.message
 
 
 def test_a_training_that_diverges_fails(tree: Path, cache: Path, tmp_path: Path) -> None:
-    wild = TRAINED.replace(optimiser="sgd", learning_rate=1e30)
+    wild = FINETUNE.replace(optimiser="sgd", learning_rate=1e30)
     failed = fail(tmp_path / "work", TrainOrder(source=tree, name="a", options=wild, cache=cache, device="cpu"))
     assert failed.code == "diverged"
     assert "Choose a lower learning rate" in failed.message

@@ -12,7 +12,7 @@ import torch
 from classifier import bundle, networks
 from classifier.bundle import Bundle
 from classifier.grid import PatchGrid
-from tests.trainer.children import fail, succeed
+from testing.orders import fail, succeed
 from trainer.worker.protocol import BundleOrder
 
 
