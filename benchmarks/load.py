@@ -86,7 +86,7 @@ class Load:
         some = itertools.islice(images, count)
         before: Pass | None = None
         while batch := list(itertools.islice(some, self._at_once)):
-            after = self.predictor.begin(batch)
+            after = self.predictor.start(batch)
             if before:
                 before.predictions()
             before = after

@@ -80,7 +80,7 @@ def _logits(folder: Path, state: dict[str, torch.Tensor], pictures: list[NDArray
         synthetic=True,
     )
     predictor = Predictor(bundle.save(folder, state, metadata), precision="float32")
-    return [logits for _, logits in predictor.begin(pictures).logits()]
+    return [logits for _, logits in predictor.start(pictures).logits()]
 
 
 BAD_FILES = {

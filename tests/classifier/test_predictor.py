@@ -54,7 +54,7 @@ def test_prediction_is_the_network_and_the_rules(tiny_bundle: Bundle, predictor:
 
 def test_passes_may_be_begun_before_others_have_ended(predictor: Predictor) -> None:
     images = [noise(seed=seed) for seed in range(3)]
-    passes = [predictor.begin(images[:2]), predictor.begin([]), predictor.begin(images[2:])]
+    passes = [predictor.start(images[:2]), predictor.start([]), predictor.start(images[2:])]
     found = [prediction for one in passes for prediction in one.predictions()]
     for prediction, alone in zip(found, predictor.predict(images), strict=True):
         np.testing.assert_allclose(margins(prediction), margins(alone), atol=2e-3)
@@ -62,7 +62,7 @@ def test_passes_may_be_begun_before_others_have_ended(predictor: Predictor) -> N
 
 def test_progress_is_told_up_to_the_end(predictor: Predictor) -> None:
     shares: list[float] = []
-    predictor.begin([noise(), noise(300, 260)]).predictions(shares.append)
+    predictor.start([noise(), noise(300, 260)]).predictions(shares.append)
     assert shares == sorted(shares)
     assert len(shares) > 1
     assert shares[-1] == 1
@@ -83,7 +83,7 @@ def test_a_pass_that_is_stopped_or_dropped_leaves_the_cores_to_the_next(
     def stop(_share: float) -> None:
         raise KeyboardInterrupt
 
-    stopped, dropped = predictor.begin([noise()] * 20), predictor.begin([noise()] * 20)
+    stopped, dropped = predictor.start([noise()] * 20), predictor.start([noise()] * 20)
     dropped.drop()
     with pytest.raises(KeyboardInterrupt):
         stopped.predictions(stop)

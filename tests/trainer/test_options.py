@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from trainer.options import MOST_EPOCHS, MOST_FOLDS, MOST_REPEATS, FitOptions
+from trainer.options import MAX_EPOCHS, MAX_FOLDS, MAX_REPEATS, FitOptions
 
 _SMALL = 2**15
 """Numbers of folds and epochs are stored as such."""
@@ -23,8 +23,8 @@ def test_what_is_no_number_is_refused(field: str, value: float) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"folds": MOST_FOLDS + 1}, {"repeats": MOST_REPEATS + 1}, {"epochs": MOST_EPOCHS + 1},
-        {"patience": MOST_EPOCHS + 1}, {"seeds": 33}, {"seed": 2**31}, {"draws": 10**5}, {"batch_size": 10**5},
+        {"folds": MAX_FOLDS + 1}, {"repeats": MAX_REPEATS + 1}, {"epochs": MAX_EPOCHS + 1},
+        {"patience": MAX_EPOCHS + 1}, {"seeds": 33}, {"seed": 2**31}, {"draws": 10**5}, {"batch_size": 10**5},
     ],
 )  # fmt: skip
 def test_counts_are_bounded(wrong: dict[str, Any]) -> None:
@@ -33,6 +33,6 @@ def test_counts_are_bounded(wrong: dict[str, Any]) -> None:
 
 
 def test_folds_and_epochs_stay_small_numbers() -> None:
-    largest = FitOptions(mode="scratch", folds=MOST_FOLDS, repeats=MOST_REPEATS, epochs=MOST_EPOCHS, seeds=32)
+    largest = FitOptions(mode="scratch", folds=MAX_FOLDS, repeats=MAX_REPEATS, epochs=MAX_EPOCHS, seeds=32)
     assert largest.folds * largest.repeats < _SMALL
-    assert largest.most_epochs < _SMALL
+    assert largest.max_epochs < _SMALL

@@ -138,7 +138,7 @@ def cross_validate(experiment: Experiment, *, store: Path, title: str) -> Iterat
     fold_store = FoldStore.for_candidate(store, options.network, experiment.identity)
     with alone_in(fold_store.folder):
         folds = run_folds(
-            fitter, experiment.splits, fold_store, epochs=options.most_epochs, title=title, progress=experiment.progress
+            fitter, experiment.splits, fold_store, epochs=options.max_epochs, title=title, progress=experiment.progress
         )
         yield CrossValidation(experiment, fitter, fold_store, folds)
 
@@ -189,7 +189,7 @@ def fit_final_model(cross_validation: CrossValidation, out: Path, *, name: str, 
 def _fit_on_all_images(cross_validation: CrossValidation) -> tuple[nn.Module, list[Epoch]]:
     """Return the network fitted on all images, and the epochs of its first member."""
     experiment, store = cross_validation.experiment, cross_validation.store
-    number, most = len(experiment.splits), experiment.options.most_epochs
+    number, most = len(experiment.splits), experiment.options.max_epochs
     epochs: list[Epoch] = []
     with watching(number, number, most, title="All images", shown=experiment.progress, stage=Stage.FINAL) as report:
 

@@ -84,7 +84,7 @@ def plan(
         planned.append(PlannedCandidate(f"{network} {chosen}", options.replace(network=network, mode=chosen)))
     names = [candidate.name for candidate in planned]
     problems += [f"{name} is listed twice." for name in dict.fromkeys(names) if names.count(name) > 1]
-    trained = next((candidate for candidate in planned if candidate.options.most_epochs), None)
+    trained = next((candidate for candidate in planned if candidate.options.max_epochs), None)
     problems += [f"{rate:g} is not a learning rate: it must be greater than 0." for rate in rates if rate <= 0]
     if fewer_epochs is not None and fewer_epochs < 1:
         problems.append(f"--fewer-epochs must be 1 or more, not {fewer_epochs}.")
@@ -200,7 +200,7 @@ def _measure(candidate: PlannedCandidate, shared: Experiment, out: Path) -> list
         FoldStore.for_candidate(out / "folds", candidate.name, experiment.identity),
         # A candidate with too high a learning rate is a finding, not the end of the study.
         diverged=lambda split: diverged_fold(split, classes),
-        epochs=candidate.options.most_epochs, title=candidate.name, progress=experiment.progress,
+        epochs=candidate.options.max_epochs, title=candidate.name, progress=experiment.progress,
     )  # fmt: skip
 
 

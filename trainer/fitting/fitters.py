@@ -105,7 +105,7 @@ class FrozenFitter:
             grid=options.grid,
             cache=cache,
             device=hardware.device,
-            magnification=options.look,
+            magnification=options.target_magnification,
             test_time_flips=options.test_time_flips,
             progress=progress,
         )
@@ -190,7 +190,7 @@ class FinetuneFitter:
         for number, image in enumerate(Bar(self.data.everything.images, stage=Stage.READING, disable=True)):
             pixels = self.pixels.read(image)
             if number >= main:
-                pixels = shrink(pixels, image.magnification, options.look, options.grid.size)
+                pixels = shrink(pixels, image.magnification, options.target_magnification, options.grid.size)
             images.append(pixels)
         return PatchPool(images, options.grid, self.hardware.device)
 

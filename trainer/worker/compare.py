@@ -133,7 +133,7 @@ class _Models:
 def _say(model: Predictor, pixels: NDArray[np.uint8]) -> _Said:
     metadata = model.bundle.metadata
     try:
-        [(places, logits)] = model.begin([pixels]).logits()
+        [(places, logits)] = model.start([pixels]).logits()
         counted = votes.count(places, logits, threshold=metadata.threshold, temperature=metadata.temperature)
     except ValueError as error:
         raise BundleError(f"The model {metadata.name} cannot judge every image: {error}") from error

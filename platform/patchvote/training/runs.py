@@ -95,7 +95,7 @@ def _rate(run: TrainingRun) -> float | None:
 def _image_count(data_set: DataSet, options: FitOptions) -> int:
     """Return how many images of a data set a run with these options uses."""
     images = data_set.images.all()
-    if options.look and images.exclude(magnification="").exists():
+    if options.target_magnification and images.exclude(magnification="").exists():
         images = images.filter(magnification__in=[options.magnification, *options.also])
     if not options.crops:
         images = images.filter(whole=True)

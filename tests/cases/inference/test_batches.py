@@ -23,7 +23,7 @@ from testing.images import encode, noise
 def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a run does, in order: begins a pass of so many images, waits for one, stores so many results."""
     events: list[str] = []
-    succeed, begin, predictions = ledger.succeed, Predictor.begin, Pass.predictions
+    succeed, begin, predictions = ledger.succeed, Predictor.start, Pass.predictions
 
     def stored(results: Any) -> None:
         some = list(results)

@@ -169,7 +169,7 @@ class InferenceRun:
         self._watchdog.reset()
         if batch.readable:
             try:
-                batch.passing = predictor.begin([pixels for _analysis, pixels in batch.readable])
+                batch.passing = predictor.start([pixels for _analysis, pixels in batch.readable])
             except (ValueError, RuntimeError) as error:
                 raise ForwardFailed from error
 
