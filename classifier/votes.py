@@ -1,4 +1,4 @@
-"""The rules that make a verdict of patches: plain arithmetic, no PyTorch."""
+"""From patches to a verdict: plain arithmetic, without PyTorch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from classifier.grid import Box
 Verdict = Literal["benign", "malignant"]
 
 VOTE_THRESHOLD = 0.5
-"""A patch votes malignant when its probability is above this."""
+"""A patch votes malignant if its probability is above this number."""
 
 
 class Vote(NamedTuple):
-    """One patch's call: its place in the grid and the image (pixels), its probability and its vote."""
+    """The vote of one patch: its place in the grid and in the image (in pixels), its probability and its class."""
 
     row: int
     column: int
@@ -30,14 +30,14 @@ class Vote(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one image.
+    """The prediction of a model for one image.
 
     Attributes:
-        verdict: Malignant when `malignant_share` is above `threshold`.
-        malignant_share: Votes for malignant over number of patches, 0..1.
-        threshold: The model's, 0..1.
-        malignant_probability: Calibrated, 0..1; from the mean of the patches' logits, not from the votes.
-        votes: One for each patch, row by row.
+        verdict: Malignant if `malignant_share` is above `threshold`.
+        malignant_share: The number of malignant votes divided by the number of patches, 0..1.
+        threshold: The model's threshold, 0..1.
+        malignant_probability: The calibrated probability, 0..1, from the mean of the patches' logits, not from votes.
+        votes: The votes of all patches, row by row.
     """
 
     verdict: Verdict
@@ -47,22 +47,22 @@ class Prediction:
     votes: list[Vote]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, as the command and the API give it."""
+        """Return the prediction as JSON-compatible data, as the command and the API output it."""
         return {**vars(self), "votes": [vote._asdict() for vote in self.votes]}
 
 
 def malignant_share(votes: Sequence[Vote]) -> float:
-    """Votes for malignant over votes."""
+    """Return the number of malignant votes divided by the number of votes."""
     return sum(vote.vote == "malignant" for vote in votes) / len(votes)
 
 
 def verdict_of(share: float, threshold: float) -> Verdict:
-    """Malignant where the share exceeds the threshold."""
+    """Return `malignant` if the share is above the threshold."""
     return "malignant" if share > threshold else "benign"
 
 
 def sigmoid(logit: float) -> float:
-    """The logistic function, without overflow."""
+    """Return the logistic function of a logit, without overflow."""
     if logit >= 0:
         return 1 / (1 + math.exp(-logit))
     return math.exp(logit) / (1 + math.exp(logit))
@@ -72,10 +72,10 @@ def count(boxes: Sequence[Box], logits: Sequence[float], *, threshold: float, te
     """Count the votes of one image.
 
     Args:
-        boxes: The patches' places.
-        logits: For each patch the malignant logit minus the benign one.
-        threshold: Share above which the verdict is malignant.
-        temperature: Divides the mean logit of the image before it becomes a probability.
+        boxes: The places of the patches.
+        logits: The malignant logit minus the benign one, for each patch.
+        threshold: The malignant share above which the verdict is malignant.
+        temperature: The divisor of the image's mean logit before it becomes a probability.
 
     Raises:
         ValueError: If there are no patches or a logit is not finite.
