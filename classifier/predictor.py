@@ -1,4 +1,4 @@
-"""From images to verdicts: all patches of many images in one batch."""
+"""From images to predictions: the patches of many images share batches."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ from classifier.imaging.patches import mirrored, normalised_patches
 logger = logging.getLogger(__name__)
 
 DEFAULT_BATCH = {"cpu": 64, "cuda": 1024}
-"""Patches in memory at once at the most: those of one forward pass on a GPU, of all cores together on a CPU."""
+"""The maximum number of patches in memory: of one forward pass on a GPU, of all cores together on a CPU."""
 
 
 class Pass:
-    """The patches of some images on their way through a network, which goes on while its caller does something else."""
+    """A forward pass over the patches of some images; it runs while the caller does something else."""
 
     def __init__(
         self,
         metadata: BundleMetadata,
         boxes: Sequence[list[Box]],
         computed: Results | Generator[Tensor],
-        exactly: Callable[[int], list[float]] | None = None,
+        recompute: Callable[[int], list[float]] | None = None,
     ) -> None:
-        """Keep what is being computed.
+        """Store a pass that has been started.
 
         Args:
-            metadata: The model's: how votes are counted.
-            boxes: Of each image.
-            computed: Malignant minus benign logits, some patches at a time and in order.
-            exactly: Computes those of one image again, where rounding may have been too much for them.
+            metadata: The model's metadata, which says how votes are counted.
+            boxes: The places of each image's patches.
+            computed: Malignant minus benign logits, in chunks and in the order of the patches.
+            recompute: Computes the logits of one image again in float32, if they overflowed; None for a float32 pass.
         """
-        self._metadata, self._boxes, self._computed, self._exactly = metadata, boxes, computed, exactly
+        self._metadata, self._boxes, self._computed, self._recompute = metadata, boxes, computed, recompute
 
     def predictions(self, progress: Callable[[float], None] | None = None) -> list[votes.Prediction]:
-        """Wait for all images, and count the votes of each as soon as it is computed.
+        """Wait for all images, and count the votes of each image as soon as its patches are computed.
 
         Args:
-            progress: Told again and again which share of the work is done, 0..1; may raise to stop, and what was not
-                begun is dropped then.
+            progress: Called repeatedly with the share of the work that is done, 0..1. It may raise an exception to
+                stop the pass; patches that are not started yet are then dropped.
 
         Raises:
-            ValueError: If the network gives no number.
+            ValueError: If a logit is not finite.
         """
         threshold, temperature = self._metadata.threshold, self._metadata.temperature
         return [
@@ -68,36 +68,36 @@ class Pass:
         ]
 
     def logits(self, progress: Callable[[float], None] | None = None) -> Iterator[tuple[list[Box], list[float]]]:
-        """What the votes are counted of: each image's patches, and for each malignant minus benign logit."""
+        """Yield the places of each image's patches, and for each patch the malignant minus the benign logit."""
         waiting = deque(enumerate(self._boxes))
         patches = sum(map(len, self._boxes))
         done, ready = 0, list[float]()
         with closing(self._computed):
-            for part in self._computed:
-                ready += part.tolist()
-                done += len(part)
+            for chunk in self._computed:
+                ready += chunk.tolist()
+                done += len(chunk)
                 if progress:
                     progress(done / patches)
                 while waiting and len(ready) >= len(waiting[0][1]):
                     number, boxes = waiting.popleft()
                     logits = ready[: len(boxes)]
                     del ready[: len(boxes)]
-                    if self._exactly and not all(map(math.isfinite, logits)):
-                        logits = self._exactly(number)
+                    if self._recompute and not all(map(math.isfinite, logits)):
+                        logits = self._recompute(number)
                     yield boxes, logits
 
     def drop(self) -> None:
-        """Have nothing of it computed that was not begun."""
+        """Drop the patches that are not started yet."""
         self._computed.close()
 
 
 class Predictor:
-    """A bundle's network, loaded once and kept.
+    """The network of a bundle, loaded and ready to read images.
 
     Attributes:
-        bundle: What was loaded.
-        engine: Device and precision in use.
-        batch_size: Patches in memory at once at the most; the memory of a GPU may turn out to hold fewer.
+        bundle: The bundle that was loaded.
+        engine: The device and number format in use.
+        batch_size: The maximum number of patches in memory; after a GPU has run out of memory, batches are smaller.
     """
 
     def __init__(
@@ -111,14 +111,14 @@ class Predictor:
         """Load the network.
 
         Args:
-            bundle: Checked by `Bundle.load`.
-            device: `auto`: a GPU where there is one.
-            precision: `auto`: the most exact one beside which none is clearly faster, measured now.
-            batch_size: Patches in memory at once at the most; chosen by the device when None.
+            bundle: A bundle from `Bundle.load`.
+            device: `auto` (a GPU if there is one), or a device in PyTorch's notation.
+            precision: `auto` to measure and choose the most exact format that no other one beats clearly, or a format.
+            batch_size: The maximum number of patches in memory; None for the default of the device.
 
         Raises:
-            BundleError: If the weights do not fit.
-            DeviceError: If the device is not there, or does not compute.
+            BundleError: If the weights do not fit the network.
+            DeviceError: If the device does not exist, or does not compute.
         """
         found = devices.find(device)
         side = bundle.metadata.grid.size
@@ -128,53 +128,53 @@ class Predictor:
             self.engine = devices.choose(module, found, precision=precision, patch=side)
             self._module = self.engine.prepare(module)
         except RuntimeError:
-            devices.check(found)  # or it is the device's
+            devices.check(found)  # raises DeviceError if the device is to blame
             raise
         self.batch_size = batch_size or DEFAULT_BATCH.get(found.type, 64)
         self._processor = Cores() if found.type == "cpu" else Gpu(found)
-        self._in_float32: Predictor | None = None
+        self._exact: Predictor | None = None
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[votes.Prediction]:
-        """Let the patches of images vote.
+        """Predict images by the votes of their patches.
 
         Args:
-            images: RGB, uint8, each of shape (height, width, 3); sizes may differ.
+            images: RGB images, uint8, each of shape (height, width, 3); sizes may differ.
 
         Returns:
-            One prediction for each image, in order.
+            One prediction per image, in order.
 
         Raises:
-            ValueError: If an image has no room for a patch, or the network gives no number.
+            ValueError: If an image is smaller than a patch, or a logit is not finite.
         """
-        return self.begin(images).predictions()
+        return self.start(images).predictions()
 
-    def begin(self, images: Sequence[NDArray[np.uint8]]) -> Pass:
-        """Have the patches of images computed, after those of passes that were begun before.
+    def start(self, images: Sequence[NDArray[np.uint8]]) -> Pass:
+        """Start a pass over the patches of images; it runs after the passes that were started before.
 
         Args:
-            images: As `predict` takes them.
+            images: See `predict`.
 
         Raises:
-            ValueError: If an image has no room for a patch.
+            ValueError: If an image is smaller than a patch.
         """
         grid = self.bundle.metadata.grid
         boxes = [grid.boxes(width=image.shape[1], height=image.shape[0]) for image in images]
-        patches = [(number, box) for number, of_image in enumerate(boxes) for box in of_image]
-        exactly = None if self.engine.dtype == torch.float32 else lambda number: self._exactly(images[number])
-        return Pass(self.bundle.metadata, boxes, self._begin(images, patches), exactly)
+        patches = [(number, box) for number, places in enumerate(boxes) for box in places]
+        recompute = None if self.engine.dtype == torch.float32 else lambda number: self._in_float32(images[number])
+        return Pass(self.bundle.metadata, boxes, self._start(images, patches), recompute)
 
-    def _exactly(self, image: NDArray[np.uint8]) -> list[float]:
-        """The logits of an image whose numbers are too large for this number format."""
-        if self._in_float32 is None:
-            logger.warning("the network's numbers are too large for %s, such images are read in float32", self.engine)
-            self._in_float32 = Predictor(self.bundle, device=str(self.engine.device), precision="float32")
-        [(_boxes, logits)] = self._in_float32.begin([image]).logits()
+    def _in_float32(self, image: NDArray[np.uint8]) -> list[float]:
+        """Return the logits of an image that overflowed in this predictor's number format."""
+        if self._exact is None:
+            logger.warning("activations overflow in %s: such images are read again in float32", self.engine)
+            self._exact = Predictor(self.bundle, device=str(self.engine.device), precision="float32")
+        [(_boxes, logits)] = self._exact.start([image]).logits()
         return logits
 
-    def _begin(
+    def _start(
         self, images: Sequence[NDArray[np.uint8]], patches: Sequence[tuple[int, Box]]
     ) -> Results | Generator[Tensor]:
-        """For some patches at a time, in order, malignant minus benign logit: float32, on the CPU."""
+        """Start computing the malignant minus the benign logits, in the order of the patches, as float32 on the CPU."""
 
         @cache
         def image(number: int) -> Tensor:
@@ -183,7 +183,7 @@ class Predictor:
         def compute(numbers: range) -> Tensor:
             return self._differences(patches[numbers.start : numbers.stop], image)
 
-        return self._processor.each(compute, len(patches), self.batch_size)
+        return self._processor.map(compute, len(patches), self.batch_size)
 
     @torch.inference_mode()
     def _differences(self, patches: Sequence[tuple[int, Box]], image: Callable[[int], Tensor]) -> Tensor:
@@ -197,13 +197,13 @@ class Predictor:
         return logits.float()
 
     def _cut(self, patches: Sequence[tuple[int, Box]], image: Callable[[int], Tensor]) -> Tensor:
-        """Normalised patches, in order; images that are cut alike are cut in one go."""
+        """Return normalised patches, in order; neighbouring images with the same places are cut together."""
         groups = groupby(patches, key=itemgetter(0))
         pieces = [(image(number), [box for _, box in group]) for number, group in groups]
         parts = []
         for (_shape, boxes), alike in groupby(pieces, key=lambda piece: (piece[0].shape, piece[1])):
             first, *others = [pixels for pixels, _boxes in alike]
-            pixels = torch.stack([first, *others]) if others else first.unsqueeze(0)  # one may be large: not copied
+            pixels = torch.stack([first, *others]) if others else first.unsqueeze(0)  # no copy of one large image
             parts.append(normalised_patches(pixels, boxes, self._normalise))
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 

@@ -1,8 +1,8 @@
-"""All cores at work on one batch, each with patches of its own.
+"""Forward passes on a CPU that divide a batch by patches, not by layers.
 
 PyTorch splits each layer of a network over the cores and waits for all of them before the next layer: a core that the
-web server uses meanwhile holds up the others, dozens of times in a forward pass. Here each core takes a few patches
-through the whole network and then the next few.
+web server uses meanwhile delays the others dozens of times in a forward pass. Here each core takes a few patches
+through the whole network, then the next few.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-MOST_PATCHES = 8
-"""In one go of one core: more do not fit into its cache, and fewer use its arithmetic less well."""
+MAX_CHUNK = 8
+"""The maximum number of patches in a chunk, the unit of work of one core: more do not fit into its cache, and fewer use
+its vector units less well."""
 
-_LEAST_PATCHES = 2
-"""In one go, but the last."""
+_MIN_CHUNK = 2
+"""The minimum number of patches in every chunk but the last."""
 
-_SHARES = 2
-"""What is left is divided into so many shares for each core, and one share is the next go: a core that is used for
-something else leaves some to the others."""
+_CHUNKS_PER_CORE = 2
+"""The next chunk is the remaining patches divided by this number and by the number of cores, so that other cores take
+over the patches of a core that another process uses."""
 
 
 class Cores:
-    """As many threads as PyTorch would use for a layer; it uses one for each layer within them."""
+    """A pool of as many threads as PyTorch would use for a layer; within them, PyTorch uses one thread per layer."""
 
     def __init__(self) -> None:
         """Start the threads."""
@@ -39,8 +40,8 @@ class Cores:
         started = Barrier(self._count)
 
         def start() -> None:
-            torch.get_num_threads()  # once in each thread PyTorch sets its own number: not after ours
-            torch.set_num_threads(1)  # of this thread, and of those that begin later
+            torch.get_num_threads()  # PyTorch sets its default once per thread; afterwards ours stays
+            torch.set_num_threads(1)  # for this thread, and for threads that start later
             started.wait()
 
         for thread in [self._pool.submit(start) for _ in range(self._count)]:
@@ -49,52 +50,52 @@ class Cores:
 
     @staticmethod
     def send(image: NDArray[np.uint8]) -> Tensor:
-        """An image where it is computed: it is there."""
+        """Return an image as a tensor on the CPU, without a copy."""
         return torch.from_numpy(image)
 
-    def each(self, work: Callable[[range], Tensor], patches: int, at_once: int) -> Results:
-        """Let the cores work on patches 0, 1, 2, …, a few at a time.
+    def map(self, work: Callable[[range], Tensor], patches: int, max_in_memory: int) -> Results:
+        """Compute patches 0, 1, 2, … on all cores, in chunks.
 
         Args:
-            work: Called in several threads at once, with the numbers of the patches.
-            patches: How many there are.
-            at_once: How many may be in memory at once, in all threads together; one each at the least.
+            work: Computes the patches with the given numbers; called in several threads at the same time.
+            patches: The number of patches.
+            max_in_memory: The maximum number of patches in memory in all threads together; at least one per thread.
 
         Returns:
-            What `work` gives, in the order of the patches; the cores have begun, or will once they have done what they
-            were given before. What was not begun is dropped when this is closed.
+            The results of `work` in the order of the patches. The threads start as soon as they have finished earlier
+            work. Closing the iterator drops the chunks that no thread has started.
         """
-        most = max(1, min(MOST_PATCHES, at_once // self._count))
-        return Results([self._pool.submit(work, go) for go in self._goes(patches, most)])
+        largest = max(1, min(MAX_CHUNK, max_in_memory // self._count))
+        return Results([self._pool.submit(work, chunk) for chunk in self._chunks(patches, largest)])
 
-    def _goes(self, patches: int, most: int) -> Iterator[range]:
-        """Smaller goes towards the end, as in OpenMP's guided schedule: so all cores end at about the same time."""
+    def _chunks(self, patches: int, largest: int) -> Iterator[range]:
+        """Yield chunks that shrink towards the end, as in OpenMP's guided schedule, so that all cores end together."""
         start = 0
         while start < patches:
-            share = math.ceil((patches - start) / (_SHARES * self._count))
-            end = min(patches, start + min(most, max(_LEAST_PATCHES, share)))
+            share = math.ceil((patches - start) / (_CHUNKS_PER_CORE * self._count))
+            end = min(patches, start + min(largest, max(_MIN_CHUNK, share)))
             yield range(start, end)
             start = end
 
 
 class Results(Iterator[Tensor]):
-    """What goes give, in their order."""
+    """The results of chunks, in order."""
 
-    def __init__(self, goes: Iterable[Future[Tensor]]) -> None:
-        """Wait for goes that cores have been given."""
-        self._goes = deque(goes)
+    def __init__(self, chunks: Iterable[Future[Tensor]]) -> None:
+        """Store the futures of the chunks."""
+        self._chunks = deque(chunks)
 
     def __next__(self) -> Tensor:
-        """The result of the next go; if it failed, the rest is dropped."""
-        if not self._goes:
+        """Wait for the next chunk and return its result; if it failed, drop the rest."""
+        if not self._chunks:
             raise StopIteration
         try:
-            return self._goes.popleft().result()
+            return self._chunks.popleft().result()
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """Drop what no core has begun."""
-        while self._goes:
-            self._goes.popleft().cancel()
+        """Drop the chunks that no thread has started."""
+        while self._chunks:
+            self._chunks.popleft().cancel()

@@ -1,4 +1,4 @@
-"""On which device and in which number format a network runs here: measured, not guessed."""
+"""The device and the number format of a network: chosen by measurement."""
 
 from __future__ import annotations
 
@@ -20,96 +20,96 @@ Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
 _FORMATS = {"cpu": (torch.float32, torch.bfloat16), "cuda": (torch.float32, torch.float16, torch.bfloat16)}
 
-_WORTH_ROUNDING = 1.2
-"""How much faster a less exact format has to be: where two are alike, workers would choose now this, now that, and
-their votes on the same image would differ a little."""
+_MIN_SPEEDUP = 1.2
+"""The speedup that justifies a less exact format. With formats of about the same speed, workers would choose different
+ones at random, and their votes on the same image would differ slightly."""
 
 _ROUNDING = 0.1
-"""By how much logits may differ from those in float32, as a share of the largest of them or of 1."""
+"""The maximum difference from the float32 logits, as a share of the largest of them or of 1."""
 
 _TRIALS = 4
 _HOPELESS = 2
-"""How much slower than the fastest a format may be after two trials to be tried again: where a CPU has to do without
-it, each takes a second."""
+"""A format that is this many times slower than the fastest one after two trials is not tried again: on a CPU that
+emulates the format, each trial takes a second."""
 
 _TRIAL_PATCHES = {"cpu": 2, "cuda": 60}
-"""Enough to tell the formats apart (of fewer, a GPU is told longer than it computes), and few enough that a
-worker is soon at work again."""
+"""Enough patches to tell the formats apart (with fewer, launching kernels takes a GPU longer than computing them), and
+few enough for a short start of the worker."""
 
 
 class DeviceError(Exception):
-    """A device that is not there, or that computes nothing any more."""
+    """A device that does not exist, or that does not compute any more."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Where and how a network runs."""
+    """The device and the number format that a network runs with."""
 
     device: torch.device
     dtype: torch.dtype
 
     def prepare(self, module: nn.Module) -> nn.Module:
-        """Move a network there, in the memory layout that convolutions like."""
+        """Move a network to the device and format, in channels-last memory, which is fastest for convolutions."""
         return module.to(self.device, self.dtype).to(memory_format=torch.channels_last)
 
     def __str__(self) -> str:
-        """As people read it: `cpu float32`."""
+        """Return device and format, such as `cpu float32`."""
         return f"{self.device} {str(self.dtype).removeprefix('torch.')}"
 
 
 def find(name: str) -> torch.device:
-    """A device that is there and computes.
+    """Find a device and check that it computes.
 
     Args:
-        name: `auto` (a GPU where there is one), or a device in PyTorch's notation, such as `cpu` or `cuda:0`.
+        name: `auto` (a GPU if there is one), or a device in PyTorch's notation, such as `cpu` or `cuda:0`.
 
     Raises:
-        DeviceError: If there is none.
+        DeviceError: If there is no such device, or it does not compute.
     """
     try:
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
     except RuntimeError as error:
         raise DeviceError(f"There is no device {name!r}. Use auto, cpu, cuda or cuda:1.") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"The device {name} is not there: PyTorch finds {torch.cuda.device_count()} GPUs. Use cpu.")
+        raise DeviceError(f"The device {name} does not exist: PyTorch finds {torch.cuda.device_count()} GPUs. Use cpu.")
     check(device)
     return device
 
 
 def check(device: torch.device) -> None:
-    """Compute something tiny.
+    """Check with a tiny computation that a device works.
 
     Raises:
-        DeviceError: If the device does not: after some errors, its own or a network's, a GPU computes nothing more for
-            the process that met them, after others for none.
+        DeviceError: If it does not. After some errors, a GPU computes nothing more for the process that caused them;
+            after others, it computes nothing more for any process.
     """
     try:
         torch.ones(1, device=device).add(1).item()
     except torch.OutOfMemoryError:
-        return  # it is full, not broken
+        return  # full, not broken
     except RuntimeError as error:
         raise DeviceError(f"The device {device} does not compute: {error}") from error
 
 
 def formats(device: torch.device) -> tuple[torch.dtype, ...]:
-    """The number formats that are tried on a device, the most exact one first."""
+    """Return the number formats that are tried on a device, the most exact one first."""
     return _FORMATS.get(device.type, (torch.float32,))
 
 
 def choose(module: nn.Module, device: torch.device, *, precision: Precision = "auto", patch: int = 225) -> Engine:
     """Choose the number format of a network on a device.
 
-    A device may accept a format and be slower with it, and float16 overflows in networks whose numbers are large. So
-    each format is tried on a few patches, and a less exact one is chosen where it is clearly faster.
+    A device may accept a format and be slower with it, and float16 overflows in networks with large activations. So
+    each format is tried on a few patches, and a less exact one is chosen only if it is clearly faster.
 
     Args:
-        module: In evaluation mode, on the CPU; it is not changed.
-        device: As `find` gives it.
-        precision: `auto`, or what to use.
-        patch: Side of a patch, in pixels.
+        module: A network in evaluation mode, on the CPU; it is not changed.
+        device: A device that `find` returned.
+        precision: `auto` to measure, or the format to use.
+        patch: The side of a patch, in pixels.
 
     Raises:
-        RuntimeError: If the network does not work there in float32.
+        RuntimeError: If the network does not run on the device in float32.
     """
     if precision != "auto":
         return Engine(device, getattr(torch, precision))
@@ -136,23 +136,23 @@ def choose(module: nn.Module, device: torch.device, *, precision: Precision = "a
 
 
 def most_exact(seconds: Mapping[Engine, float]) -> Engine:
-    """The first engine beside which no other one is clearly faster.
+    """Return the first engine that no other one beats clearly.
 
     Args:
-        seconds: Of each engine, the most exact one first.
+        seconds: The duration of a forward pass with each engine, the most exact one first.
     """
-    enough = _WORTH_ROUNDING * min(seconds.values())
+    enough = _MIN_SPEEDUP * min(seconds.values())
     return next(engine for engine, each in seconds.items() if each <= enough)
 
 
 def _forward_seconds(
     module: nn.Module, engines: Sequence[Engine], shape: tuple[int, int, int, int]
 ) -> dict[Engine, float]:
-    """The shortest time of a few patches with the first engine, and with each other one that says nearly the same.
+    """Return the shortest duration with each engine whose logits agree with those of the first one.
 
-    They take turns, so that whatever else the machine does meanwhile slows all of them. On a CPU what counts is how
-    long it works for this thread: while a worker starts, others use the cores as well, and to wait for them costs each
-    format the same, so that all of them would seem alike.
+    The engines take turns, so that other work on the machine slows all of them. On a CPU the processor time of this
+    thread counts: while a worker starts, other processes use the cores too, and the time spent waiting for them would
+    hide the differences between the formats.
     """
     exact = engines[0]
     patches = torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -169,27 +169,27 @@ def _forward_seconds(
                 batch = patches.to(engine.device, engine.dtype).contiguous(memory_format=torch.channels_last)
                 started = now()
                 try:
-                    logits = trial(batch).float().cpu()  # this waits for a GPU
+                    logits = trial(batch).float().cpu()  # `cpu` waits for the GPU
                 except (torch.OutOfMemoryError, torch.AcceleratorError):
                     raise
                 except RuntimeError:
                     if engine == exact:
                         raise
-                    continue  # the device has no such format
+                    continue  # the device does not support the format
                 seconds = now() - started
                 if engine == exact:
                     expected = logits
-                if engine == exact or _alike(logits, expected):
+                if engine == exact or _agree(logits, expected):
                     best[engine] = min(best[engine], seconds)
     return {engine: seconds for engine, seconds in best.items() if seconds < math.inf}
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Have a CPU compute in this thread alone, as each of `classifier.engine.cores` does.
+    """Make PyTorch compute in this thread only, as in each thread of `classifier.engine.cores`.
 
-    PyTorch lets a thread whose first use of it falls into this keep one thread, too. In a worker the cores' own do with
-    one; `Cores` that were made in such a thread would be a single core.
+    A thread that uses PyTorch for the first time inside this block keeps that setting. In a worker that does no harm,
+    because the threads of `Cores` use one thread each; but `Cores` created in such a thread would have a single thread.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -199,6 +199,6 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _alike(logits: Tensor, expected: Tensor) -> bool:
-    """Whether logits differ by rounding alone; what is no number differs."""
+def _agree(logits: Tensor, expected: Tensor) -> bool:
+    """Return whether logits differ by rounding only; NaN and infinity do not agree with anything."""
     return bool((logits - expected).abs().max() <= _ROUNDING * expected.abs().max().clamp(min=1))

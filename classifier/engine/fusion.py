@@ -1,9 +1,9 @@
-"""A network as it serves: batch normalisation folded into the convolutions, activations and sums done with them.
+"""Operator fusion for inference: convolutions that include batch normalisation, sum and activation.
 
-What a network computes stays the same up to rounding. Convolution, normalisation, sum and activation pass over memory
-once instead of four times, which is most of the time of networks with small convolutions. On a CPU they are one call of
-oneDNN, the one that PyTorch's own compiler makes, on a GPU one of cuDNN; unlike PyTorch's compiler, this needs no
-minutes and no C++ compiler where Patchvote runs.
+The outputs of a network stay the same up to rounding. Convolution, normalisation, sum and activation pass over memory
+once instead of four times, and memory access is most of the time of networks with small convolutions. On a CPU the
+fused operation is one call of oneDNN, the same call that PyTorch's compiler emits; on a GPU it is one call of cuDNN.
+Unlike PyTorch's compiler, fusion takes no minutes and needs no C++ compiler.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from classifier.engine.pooling import MaxPoolOfPositive
 logger = logging.getLogger(__name__)
 
 _TOLERANCE = 1e-3
-"""Of logits: rounding stays far below."""
+"""The maximum difference of logits, relative to the largest one; rounding stays far below."""
 
 _SUMS = (operator.add, operator.iadd, torch.add)
 
 
 class _Cudnn:
     fuses = torch.version.cuda is not None
-    """Until a GPU shows that it does not."""
+    """Whether cuDNN fuses; set to False when a GPU fails to."""
 
 
 class FusedConvolution(nn.Module):
-    """A convolution with what follows it: a folded normalisation, the sum with another tensor, an activation."""
+    """A convolution with a folded normalisation, the sum with another tensor, and an activation."""
 
     def __init__(self, convolution: nn.Conv2d) -> None:
-        """Take over a convolution as it is."""
+        """Copy a convolution."""
         super().__init__()
         self.weight = nn.Parameter(convolution.weight.detach().clone(), requires_grad=False)
         bias = convolution.bias
@@ -55,10 +55,10 @@ class FusedConvolution(nn.Module):
         self._same = isinstance(convolution, Conv2dSame)
         self._activation: tuple[str, list[float]] = ("none", [])
         self.packed: Tensor | None = None
-        """The weights as oneDNN wants them for this device and format; made at the first batch."""
+        """The weights in oneDNN's layout for this device and format; None before the first batch."""
 
     def fold(self, norm: nn.BatchNorm2d) -> None:
-        """Do a normalisation's arithmetic in the weights."""
+        """Fold a batch normalisation into weights and bias."""
         assert norm.running_mean is not None  # noqa: S101 (for the type checker: networks here track statistics)
         assert norm.running_var is not None  # noqa: S101
         self.weight, self.bias = fuse_conv_bn_weights(
@@ -66,7 +66,7 @@ class FusedConvolution(nn.Module):
         )
 
     def activate(self, activation: nn.Module) -> bool:
-        """Do an activation as well; False if it is none that can be done here."""
+        """Add an activation and return True; return False if the activation is not supported."""
         if isinstance(activation, nn.ReLU6):
             self._activation = ("hardtanh", [0.0, 6.0])
         elif isinstance(activation, nn.ReLU):
@@ -77,22 +77,22 @@ class FusedConvolution(nn.Module):
 
     @property
     def positive(self) -> bool:
-        """Whether its activation lets nothing negative through."""
+        """Whether the activation makes all outputs non-negative."""
         return self._activation[0] != "none"
 
     def _apply(self, fn: Any, recurse: bool = True) -> nn.Module:
-        """Forget the packed weights where device or format change."""
+        """Drop the packed weights, because device or format may change."""
         self.packed = None
         applied: nn.Module = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return applied
 
     def forward(self, batch: Tensor, addend: Tensor | None = None) -> Tensor:
-        """From (N, channels, height, width), and a tensor of the result's shape that is added before activating."""
+        """Compute a batch of shape (N, channels, height, width); `addend` is added before the activation."""
         padding = self._padding
         if self._same:
             batch, padding = self._pad(batch)
-        if not _in_one_call(batch):
-            return self._plain(batch, addend, padding)
+        if not _onednn_fuses(batch):
+            return self._unfused(batch, addend, padding)
         shape = (padding, self._stride, self._dilation, self._groups)
         if self.packed is None:
             self.packed = torch.ops.mkldnn._reorder_convolution_weight(  # noqa: SLF001 (as inductor calls it)
@@ -108,14 +108,14 @@ class FusedConvolution(nn.Module):
             result = pointwise.binary(batch, addend, self.packed, self.bias, *shape, "add", 1.0, unary, scalars, "")
         return result
 
-    def _plain(self, batch: Tensor, addend: Tensor | None, padding: list[int]) -> Tensor:
+    def _unfused(self, batch: Tensor, addend: Tensor | None, padding: list[int]) -> Tensor:
         if self._activation[0] == "relu" and batch.is_cuda and _Cudnn.fuses:
             try:
                 return self._by_cudnn(batch, addend, padding)
             except (torch.OutOfMemoryError, torch.AcceleratorError):
                 raise
             except RuntimeError:
-                logger.warning("cuDNN does not fuse on this GPU, networks serve more slowly", exc_info=True)
+                logger.warning("cuDNN does not fuse on this GPU: networks are slower", exc_info=True)
                 _Cudnn.fuses = False
         result = functional.conv2d(batch, self.weight, self.bias, self._stride, padding, self._dilation, self._groups)
         if addend is not None:
@@ -132,7 +132,7 @@ class FusedConvolution(nn.Module):
         return torch.cudnn_convolution_add_relu(batch, self.weight, addend, 1.0, self.bias, *shape)
 
     def _pad(self, batch: Tensor) -> tuple[Tensor, list[int]]:
-        """TensorFlow's padding, the odd pixel at the right and the bottom."""
+        """Pad as TensorFlow does, with the odd pixel at the right and the bottom."""
         wanted = []
         for axis in (0, 1):
             side, step, reach = batch.shape[2 + axis], self._stride[axis], self.weight.shape[2 + axis]
@@ -144,32 +144,32 @@ class FusedConvolution(nn.Module):
 
 
 def fuse(module: nn.Module, patch: int) -> nn.Module:
-    """The network as it serves, or itself where that cannot be had.
+    """Return a fused copy of a network, or the network itself if it cannot be fused or its logits differ.
 
     Args:
-        module: In evaluation mode, on the CPU, in float32; it is not changed, also when what is returned is moved.
-        patch: Side of the patches that it will see, in pixels.
+        module: A network in evaluation mode, on the CPU, in float32. It shares no tensor with the copy.
+        patch: The side of the patches that the network will read, in pixels.
     """
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return module
     batch = torch.randn(2, 3, patch, patch, generator=torch.Generator().manual_seed(0))
     try:
-        with torch.no_grad():  # weights made in inference mode cannot be moved to another device and used there
-            faster = _fuse(copy.deepcopy(module))  # layers that stay as they are would be shared
+        with torch.no_grad():  # inference tensors could not be used after a move to another device
+            faster = _fuse(copy.deepcopy(module))  # unchanged layers would be shared otherwise
         with torch.inference_mode():
             logits = module(batch)
             difference = (faster(batch) - logits).abs().max().item()
     except Exception:
-        logger.warning("the network cannot be fused, it serves as it is", exc_info=True)
+        logger.warning("the network cannot be fused and runs unfused", exc_info=True)
         return module
     if not difference <= _TOLERANCE * max(1.0, logits.abs().max().item()):
-        logger.warning("the fused network differs by %g in its logits, it serves as it is", difference)
+        logger.warning("the logits of the fused network differ by %g: the network runs unfused", difference)
         return module
-    return faster.float()  # packed weights forgotten: what is copied and moved is small
+    return faster.float()  # drops the packed weights, so that copies and moves are small
 
 
-def _in_one_call(batch: Tensor) -> bool:
-    """Whether oneDNN does it all here: on a CPU, and in 16 bits only where the processor has the format."""
+def _onednn_fuses(batch: Tensor) -> bool:
+    """Return whether oneDNN runs the fused call: on a CPU, and in 16 bits only if the processor has the format."""
     if batch.device.type != "cpu":
         return False
     if batch.dtype == torch.float16:
@@ -178,27 +178,27 @@ def _in_one_call(batch: Tensor) -> bool:
 
 
 class _Tracer(fx.Tracer):
-    """Sees timm's layers as layers, and its own thread alone.
+    """A tracer that treats timm's layers as leaves and traces calls in its own thread only.
 
-    While a network is traced, calls of modules go through the tracer in all threads: one that computes with another
-    network meanwhile must not notice.
+    While a network is traced, the module calls of all threads go through the tracer; a thread that computes with
+    another network meanwhile must not be affected.
     """
 
     def __init__(self) -> None:
-        """Belong to this thread."""
+        """Trace calls of the current thread."""
         super().__init__()
         self._thread = threading.get_ident()
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Trace a call; in another thread, make it."""
+        """Trace a call; in another thread, execute it."""
         if threading.get_ident() != self._thread:
             return forward(*args, **kwargs)
         return super().call_module(m, forward, args, kwargs)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Do not look into them."""
+        """Return whether a module is traced as one call."""
         return isinstance(m, Conv2dSame | BatchNormAct2d) or super().is_leaf_module(m, module_qualified_name)
 
 
@@ -231,7 +231,7 @@ def _fuse(module: nn.Module) -> nn.Module:
 
 
 def _absorb(node: fx.Node, convolution: FusedConvolution, layers: dict[str, nn.Module]) -> None:
-    """Take in what follows a convolution and nothing else uses: normalisation, sum, activation, in this order."""
+    """Fuse a convolution with the normalisation, sum and activation after it, if nothing else uses its output."""
     activated = False
     user = _only_user(node)
     norm = layers.get(str(user.target)) if user and user.op == "call_module" else None
@@ -241,29 +241,29 @@ def _absorb(node: fx.Node, convolution: FusedConvolution, layers: dict[str, nn.M
             if not convolution.activate(norm.act):
                 raise TypeError(f"{type(norm.act).__name__} cannot be fused.")
             activated = not isinstance(norm.act, nn.Identity)
-        node = _swallow(node, user)
+        node = _merge(node, user)
         user = _only_user(node)
     if user and not activated and user.target in _SUMS and len(user.args) == 2 and not user.kwargs:  # noqa: PLR2004
         [addend] = [argument for argument in user.args if argument is not node] or [None]
-        # The sum is done where the convolution is, so what is added has to be there by then.
+        # The convolution computes the sum, so it has to run after the addend.
         if isinstance(addend, fx.Node):
             user.prepend(node)
             node.args = (*node.args, addend)
-            node = _swallow(node, user)
+            node = _merge(node, user)
             user = _only_user(node)
-    # oneDNN knows ReLU alone behind a sum.
+    # After a sum, oneDNN fuses ReLU only.
     activations = (nn.ReLU,) if len(node.args) > 1 else (nn.ReLU, nn.ReLU6)
     follower = layers.get(str(user.target)) if user and user.op == "call_module" else None
     if user and not activated and isinstance(follower, activations) and convolution.activate(follower):
-        _swallow(node, user)
+        _merge(node, user)
 
 
 def _only_user(node: fx.Node) -> fx.Node | None:
     return next(iter(node.users)) if len(node.users) == 1 else None
 
 
-def _swallow(node: fx.Node, user: fx.Node) -> fx.Node:
-    """Let a node stand for its user as well."""
+def _merge(node: fx.Node, user: fx.Node) -> fx.Node:
+    """Replace a node's only user by the node itself."""
     user.replace_all_uses_with(node)
     user.graph.erase_node(user)
     return node

@@ -1,4 +1,4 @@
-"""Batches of patches on a GPU, each begun before the one before it is done: the GPU need not wait for Python."""
+"""Forward passes on a GPU: each batch starts before the previous one ends, so that the GPU does not wait for Python."""
 
 from __future__ import annotations
 
@@ -13,71 +13,76 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
-FULL = 240
-"""Patches that keep a large GPU busy: fewer use it less well, and of more the first has to wait until all are sent."""
+BUSY_BATCH = 240
+"""Number of patches that keeps a large GPU busy: smaller batches use it less well, and with larger ones the GPU waits
+longer for the first batch."""
 
 
 class Gpu:
-    """One GPU, which computes in the order in which it is told.
+    """One GPU, which computes batches in the order in which they are queued.
 
     Attributes:
-        most: Patches in one batch at the most, once its memory was found to be too small for more.
+        max_batch: The maximum number of patches per batch; None until the GPU has run out of memory.
     """
 
     def __init__(self, device: torch.device) -> None:
-        """Take a device of PyTorch's that computes on its own."""
+        """Store a PyTorch device that computes asynchronously."""
         self._device = device
-        self.most: int | None = None
+        self.max_batch: int | None = None
 
     def send(self, image: NDArray[np.uint8]) -> Tensor:
-        """An image on the device, for what is computed there next: nobody waits until it has come."""
+        """Queue the copy of an image to the device and return its tensor there, without waiting for the copy."""
         if self._device.type != "cuda":
             return torch.from_numpy(image).to(self._device)
         pinned = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
-        np.copyto(pinned.numpy(), image)  # PyTorch's own copy takes a thread of each core, and waits for busy ones
+        # In one thread: PyTorch's own copy uses a thread per core and waits for busy cores.
+        np.copyto(pinned.numpy(), image)
         return pinned.to(self._device, non_blocking=True)
 
-    def each(self, work: Callable[[range], Tensor], patches: int, at_once: int) -> Generator[Tensor]:
-        """Let the GPU work on patches 0, 1, 2, …, a batch at a time.
+    def map(self, work: Callable[[range], Tensor], patches: int, max_in_memory: int) -> Generator[Tensor]:
+        """Compute patches 0, 1, 2, … on the GPU, in batches.
 
         Args:
-            work: Tells the GPU to compute, given the numbers of the patches.
-            patches: How many there are.
-            at_once: How many may be in memory at once.
+            work: Queues the computation of the patches with the given numbers.
+            patches: The number of patches.
+            max_in_memory: The maximum number of patches in memory at the same time.
 
         Returns:
-            What `work` gives, on the CPU, in the order of the patches; the first batch has been begun.
+            The results of `work`, on the CPU, in the order of the patches; the first batch is queued before this
+            method returns.
 
         Raises:
-            torch.OutOfMemoryError: If one patch alone is too much for the device's memory.
+            torch.OutOfMemoryError: If a single patch does not fit into the device's memory.
         """
-        coming = self._begin(work, patches, at_once)
-        return _one_behind(next(coming, None), coming)
+        queued = self._queue(work, patches, max_in_memory)
+        return _one_behind(next(queued, None), queued)
 
-    def _begin(self, work: Callable[[range], Tensor], patches: int, at_once: int) -> Iterator[_Coming]:
+    def _queue(self, work: Callable[[range], Tensor], patches: int, max_in_memory: int) -> Iterator[_Pending]:
         done = 0
         while done < patches:
-            batch = range(done, min(done + self._size(patches, at_once), patches))
+            batch = range(done, min(done + self._batch_size(patches, max_in_memory), patches))
             try:
                 computed = work(batch)
             except torch.OutOfMemoryError:
                 if len(batch) == 1:
                     raise
-                self.most = len(batch) // 2
-                logger.warning("the device's memory is too small, batches of %d patches from now on", self.most)
+                self.max_batch = len(batch) // 2
+                logger.warning(
+                    "the device is out of memory: batches have at most %d patches from now on", self.max_batch
+                )
                 torch.cuda.empty_cache()
                 continue
-            yield _Coming(computed)
+            yield _Pending(computed)
             done = batch.stop
 
-    def _size(self, patches: int, at_once: int) -> int:
-        """Of batches: equal ones, and several where there are patches enough."""
-        most = min(at_once, self.most or at_once)
-        return math.ceil(patches / max(math.ceil(patches / most), patches // FULL))
+    def _batch_size(self, patches: int, max_in_memory: int) -> int:
+        """Return a size that gives batches of equal size, and several of them if there are enough patches."""
+        largest = min(max_in_memory, self.max_batch or max_in_memory)
+        return math.ceil(patches / max(math.ceil(patches / largest), patches // BUSY_BATCH))
 
 
-class _Coming:
-    """A result that the GPU will have computed some day."""
+class _Pending:
+    """A result that the GPU has not computed yet."""
 
     def __init__(self, computed: Tensor) -> None:
         self._result = torch.empty(computed.shape, dtype=computed.dtype, pin_memory=computed.is_cuda)
@@ -93,9 +98,9 @@ class _Coming:
         return self._result
 
 
-def _one_behind(before: _Coming | None, coming: Iterator[_Coming]) -> Generator[Tensor]:
-    """Each result, once the one after it has been begun."""
-    while before:
-        after = next(coming, None)
-        yield before.wait()
-        before = after
+def _one_behind(current: _Pending | None, queued: Iterator[_Pending]) -> Generator[Tensor]:
+    """Yield each result after the next batch has been queued."""
+    while current:
+        following = next(queued, None)
+        yield current.wait()
+        current = following

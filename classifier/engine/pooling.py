@@ -1,4 +1,4 @@
-"""Max pooling in bfloat16 on a CPU, without a detour over float32."""
+"""Max pooling in bfloat16 on a CPU, without conversion to float32."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from torch.nn import functional
 
 
 class MaxPoolOfPositive(nn.Module):
-    """Max pooling of numbers that are not negative, as an activation leaves them.
+    """Max pooling of numbers that are not negative, such as the outputs of a ReLU.
 
-    Such numbers have the order of their bits, so in bfloat16 they are compared as 16 bit integers, lines first and
-    columns then. PyTorch's own pooling converts each to float32 and notes where each maximum was. The result is the
-    same to the bit.
+    Such numbers have the same order as their bit patterns, so bfloat16 values are compared as 16-bit integers, first
+    along rows, then along columns. PyTorch's own pooling converts every value to float32 and records the place of each
+    maximum. The result is identical to the last bit.
     """
 
     def __init__(self, pool: nn.MaxPool2d) -> None:
-        """Do what a layer does for which `can_replace` is true."""
+        """Copy the parameters of a layer for which `can_replace` is true."""
         super().__init__()
         self._kernel, self._stride, self._padding = (_pair(of) for of in (pool.kernel_size, pool.stride, pool.padding))
 
     @staticmethod
     def can_replace(pool: nn.MaxPool2d) -> bool:
-        """Whether each window has a pixel of the image where it would begin without padding."""
+        """Return whether a layer has no unsupported option, and padding that is less than half its kernel."""
         inside = all(2 * pad < reach for pad, reach in zip(_pair(pool.padding), _pair(pool.kernel_size), strict=True))
         return inside and not pool.ceil_mode and not pool.return_indices and _pair(pool.dilation) == (1, 1)
 
     def forward(self, batch: Tensor) -> Tensor:
-        """From (N, channels, height, width)."""
-        lines_first = batch.is_contiguous(memory_format=torch.channels_last)
-        if batch.dtype != torch.bfloat16 or batch.device.type != "cpu" or not lines_first:
+        """Pool a batch of shape (N, channels, height, width)."""
+        channels_last = batch.is_contiguous(memory_format=torch.channels_last)
+        if batch.dtype != torch.bfloat16 or batch.device.type != "cpu" or not channels_last:
             return functional.max_pool2d(batch, self._kernel, self._stride, self._padding)
         bits = batch.view(torch.int16).permute(0, 2, 3, 1)
         for axis in (0, 1):
@@ -39,7 +39,7 @@ class MaxPoolOfPositive(nn.Module):
         return bits.permute(0, 3, 1, 2).view(torch.bfloat16)
 
     def _along(self, axis: int, bits: Tensor) -> Tensor:
-        """Maxima over windows of lines or of columns, from (N, height, width, channels)."""
+        """Return the maxima over windows of rows or of columns, for shape (N, height, width, channels)."""
         kernel, stride, padding = self._kernel[axis], self._stride[axis], self._padding[axis]
         length = bits.shape[1 + axis]
         windows = (length + 2 * padding - kernel) // stride + 1

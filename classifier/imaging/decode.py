@@ -1,7 +1,7 @@
-"""From the bytes of an upload to pixels, or to a sentence that says why not.
+"""From the bytes of an upload to pixels, or to an error that says why not.
 
-The decision is made by decoding, never by the file's name or its declared content type. What each kind of
-unusual image becomes is listed in `docs/images.md` and tested one by one.
+Only decoding decides, never the file's name or its declared content type. `docs/images.md` lists how each kind of
+unusual image is handled; a test covers every kind.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 from classifier.imaging.png import decode_png
 from classifier.utils.messages import MessageError, gettext_noop
 
-# Pillow's own bound on pixels would warn or raise, by its own numbers: `_check_header` refuses before any is decoded.
+# Pillow's own bound on pixels is not used: `_check_header` refuses large images before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
-"""The allow-list, in Pillow's names."""
+"""The accepted formats, by Pillow's names."""
 
-# What people send by mistake, by its first bytes: named so that the sentence can name it.
+# Formats that users send by mistake, by their first bytes; the error names the format.
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"GIF87a", "GIF"),
     (b"GIF89a", "GIF"),
@@ -70,23 +70,23 @@ class DecodeError(MessageError):
 
 
 class ReadableFile(Protocol):
-    """An open binary file."""
+    """A file opened for reading in binary."""
 
     def seek(self, offset: int, /) -> object:
-        """Go to a place."""
+        """Move to a position."""
 
     def read(self, size: int, /) -> bytes:
-        """Read at most so many bytes."""
+        """Read at most `size` bytes."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is refused before any pixel is decoded.
+    """Bounds that are checked before any pixel is decoded.
 
     Attributes:
-        max_bytes: Largest file, in bytes; None for any.
-        max_pixels: Largest width times height.
-        min_side: Smallest width or height, in pixels: the side of a patch.
+        max_bytes: The maximum file size, in bytes; None for no limit.
+        max_pixels: The maximum of width times height.
+        min_side: The minimum width and height, in pixels: the side of a patch.
     """
 
     max_bytes: int | None = 20 * 1024 * 1024
@@ -96,12 +96,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Decoded:
-    """One image, ready to be cut.
+    """A decoded image.
 
     Attributes:
         pixels: RGB, uint8, of shape (height, width, 3).
-        sha256: Of the pixels and their shape, in hexadecimal: equal for equal pictures, whatever their files.
-        format: The file's format, in Pillow's name.
+        sha256: The SHA-256 of the pixels and their shape, in hexadecimal: equal for equal images, whatever their files.
+        format: The file's format, by Pillow's name.
     """
 
     pixels: NDArray[np.uint8]
@@ -110,12 +110,12 @@ class Decoded:
 
     @property
     def width(self) -> int:
-        """In pixels."""
+        """The width, in pixels."""
         return int(self.pixels.shape[1])
 
     @property
     def height(self) -> int:
-        """In pixels."""
+        """The height, in pixels."""
         return int(self.pixels.shape[0])
 
 
@@ -124,7 +124,7 @@ def decode(source: bytes | str | Path | ReadableFile, limits: Limits | None = No
 
     Args:
         source: The file's bytes, its path, or an open binary file (read from its start).
-        limits: Bounds; the defaults of `Limits` when None.
+        limits: The bounds; None for the defaults of `Limits`.
 
     Raises:
         DecodeError: With one of the codes `empty`, `too_many_bytes`, `not_an_image`, `unsupported_format`,
@@ -139,7 +139,7 @@ def decode(source: bytes | str | Path | ReadableFile, limits: Limits | None = No
             pixels = None
             if image.format == "PNG":
                 with _open(data) as twin:
-                    twin.verify()  # decoding alone does not look at all checksums
+                    twin.verify()  # decoding does not verify all checksums
                 pixels = decode_png(data, image.size)
             if pixels is None:
                 image.load()
@@ -153,7 +153,7 @@ def decode(source: bytes | str | Path | ReadableFile, limits: Limits | None = No
 
 
 def pixel_hash(pixels: NDArray[np.uint8]) -> str:
-    """SHA-256, in hexadecimal, of an array's shape and bytes."""
+    """Return the SHA-256, in hexadecimal, of an array's shape and bytes."""
     digest = hashlib.sha256(repr(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
@@ -233,12 +233,12 @@ def _check_header(image: Image.Image, limits: Limits) -> None:
             limit=limits.min_side,
         )
     if isinstance(image, TiffImageFile):
-        # A whole tile is decoded at once, however little of it lies within the picture.
+        # Decoding allocates a whole tile, however little of it lies within the image.
         tile = image.tag_v2.get(TILEWIDTH, 1) * image.tag_v2.get(TILELENGTH, 1)
         if tile > limits.max_pixels:
             raise DecodeError("too_many_pixels", FAR_TOO_MANY_PIXELS)
-    # MPO is a JPEG with previews behind it; its first picture is the picture. (To ask for the number of frames would
-    # walk through all of them.)
+    # An MPO file is a JPEG followed by previews; its first frame is the image. Counting the frames would read all of
+    # them.
     if image.format != "MPO" and getattr(image, "is_animated", False):
         raise DecodeError(
             "several_images",
@@ -247,7 +247,7 @@ def _check_header(image: Image.Image, limits: Limits) -> None:
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Upright RGB on a white ground, whatever the file's mode."""
+    """Return upright RGB on a white background, whatever the file's mode."""
     upright = ImageOps.exif_transpose(image)
     if upright.mode in {"I", "F"} or upright.mode.startswith("I;16"):
         return _from_deep_grey(upright)
@@ -261,7 +261,7 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _from_deep_grey(image: Image.Image) -> NDArray[np.uint8]:
-    """Grey of 16 bits becomes grey of 8 by keeping the high byte; wider grey has no agreed white and is refused."""
+    """Reduce 16-bit grey to its high byte; refuse wider grey, for which no value is defined as white."""
     deep = np.asarray(image)
     if image.mode == "F" or deep.min() < 0 or deep.max() > np.iinfo(np.uint16).max:
         raise DecodeError("unsupported_pixels", UNSUPPORTED_PIXELS, mode=image.mode)

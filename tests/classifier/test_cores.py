@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from classifier.engine.cores import MOST_PATCHES, Cores
+from classifier.engine.cores import MAX_CHUNK, Cores
 
 
 @pytest.fixture
@@ -26,12 +26,12 @@ def test_results_come_in_the_order_of_the_patches(cores: Cores, patches: int) ->
         time.sleep(0.001 * (numbers.start % 3))
         return torch.tensor(numbers)
 
-    found = [number for part in cores.each(work, patches, at_once=64) for number in part.tolist()]
+    found = [number for part in cores.map(work, patches, max_in_memory=64) for number in part.tolist()]
     assert found == list(range(patches))
 
 
-@pytest.mark.parametrize(("patches", "at_once"), [(15, 64), (15, 4), (15, 1), (1000, 128), (1000, 12)])
-def test_no_more_than_allowed_are_in_memory_at_once(cores: Cores, patches: int, at_once: int) -> None:
+@pytest.mark.parametrize(("patches", "max_in_memory"), [(15, 64), (15, 4), (15, 1), (1000, 128), (1000, 12)])
+def test_no_more_than_allowed_are_in_memory_at_once(cores: Cores, patches: int, max_in_memory: int) -> None:
     lock = threading.Lock()
     now = most = 0
 
@@ -40,14 +40,14 @@ def test_no_more_than_allowed_are_in_memory_at_once(cores: Cores, patches: int, 
         with lock:
             now += len(numbers)
             most = max(most, now)
-        assert len(numbers) <= MOST_PATCHES
+        assert len(numbers) <= MAX_CHUNK
         time.sleep(0.0005)
         with lock:
             now -= len(numbers)
         return torch.tensor(numbers)
 
-    assert sum(map(len, cores.each(work, patches, at_once))) == patches
-    assert most <= max(at_once, 3)  # one for each core at the least
+    assert sum(map(len, cores.map(work, patches, max_in_memory))) == patches
+    assert most <= max(max_in_memory, 3)  # one for each core at the least
 
 
 def test_a_core_that_is_used_otherwise_leaves_its_share_to_the_others(cores: Cores) -> None:
@@ -66,25 +66,25 @@ def test_a_core_that_is_used_otherwise_leaves_its_share_to_the_others(cores: Cor
         return torch.tensor(numbers)
 
     first = 60
-    list(cores.each(work, 60, at_once=64))
+    list(cores.map(work, 60, max_in_memory=64))
     assert sorted(done) == list(range(60))
 
 
 @pytest.mark.parametrize("patches", [15, 45, 60, 100, 3500])
 def test_cores_end_at_about_the_same_time(cores: Cores, patches: int) -> None:
     """Whoever is free takes the next go, and a patch takes as long as another."""
-    sizes = [len(part) for part in cores.each(torch.tensor, patches, at_once=64)]
+    sizes = [len(part) for part in cores.map(torch.tensor, patches, max_in_memory=64)]
     ends = [0, 0, 0]
     for size in sizes:
         ends[ends.index(min(ends))] += size
     assert max(ends) - min(ends) <= 2
-    assert sizes[0] == min(MOST_PATCHES, -(-patches // 6))
+    assert sizes[0] == min(MAX_CHUNK, -(-patches // 6))
 
 
 def test_within_the_threads_pytorch_uses_one_core_each_and_outside_what_it_used_before() -> None:
     before = torch.get_num_threads()
     cores = Cores()
-    inside = torch.cat(list(cores.each(lambda _: torch.tensor([torch.get_num_threads()]), 20, at_once=64)))
+    inside = torch.cat(list(cores.map(lambda _: torch.tensor([torch.get_num_threads()]), 20, max_in_memory=64)))
     assert set(inside.tolist()) == {1}
     assert torch.get_num_threads() == before
     later: list[int] = []
@@ -105,6 +105,6 @@ def test_an_error_reaches_the_caller_and_the_rest_is_dropped(cores: Cores) -> No
         return torch.tensor(numbers)
 
     with pytest.raises(ValueError, match="no number"):
-        list(cores.each(work, 1000, at_once=64))
+        list(cores.map(work, 1000, max_in_memory=64))
     assert len(begun) < 20
-    assert sum(map(len, cores.each(torch.tensor, 3, at_once=64))) == 3
+    assert sum(map(len, cores.map(torch.tensor, 3, max_in_memory=64))) == 3

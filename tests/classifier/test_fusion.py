@@ -82,7 +82,7 @@ def test_an_image_on_another_device_would_take_the_plain_way() -> None:
     for activation, added in ((nn.ReLU(), addend), (nn.ReLU6(), None), (nn.Identity(), addend), (nn.Identity(), None)):
         layer = FusedConvolution(nn.Conv2d(3, 4, 3, padding=1))
         assert layer.activate(activation)
-        torch.testing.assert_close(layer._plain(batch, added, [1, 1]), layer(batch, added))
+        torch.testing.assert_close(layer._unfused(batch, added, [1, 1]), layer(batch, added))
 
 
 class Branching(nn.Module):

@@ -14,7 +14,7 @@ from classifier.bundle import Bundle
 from classifier.engine import devices
 from classifier.engine.devices import Engine
 from classifier.engine.fusion import FusedConvolution, fuse
-from classifier.engine.gpu import FULL, Gpu
+from classifier.engine.gpu import BUSY_BATCH, Gpu
 from classifier.predictor import Predictor
 from testing.images import noise
 
@@ -27,18 +27,18 @@ def gpu() -> Gpu:
     return Gpu(torch.device("cpu"))
 
 
-@pytest.mark.parametrize("patches", [0, 1, 15, FULL - 1, FULL, 960, 5000])
-@pytest.mark.parametrize("at_once", [1, 64, 1024])
-def test_results_come_in_the_order_of_the_patches(gpu: Gpu, patches: int, at_once: int) -> None:
+@pytest.mark.parametrize("patches", [0, 1, 15, BUSY_BATCH - 1, BUSY_BATCH, 960, 5000])
+@pytest.mark.parametrize("max_in_memory", [1, 64, 1024])
+def test_results_come_in_the_order_of_the_patches(gpu: Gpu, patches: int, max_in_memory: int) -> None:
     sizes = []
 
     def work(numbers: range) -> Tensor:
         sizes.append(len(numbers))
         return torch.tensor(numbers)
 
-    found = [number for part in gpu.each(work, patches, at_once) for number in part.tolist()]
+    found = [number for part in gpu.map(work, patches, max_in_memory) for number in part.tolist()]
     assert found == list(range(patches))
-    assert max(sizes, default=0) <= min(at_once, max(2 * FULL, patches // 4))
+    assert max(sizes, default=0) <= min(max_in_memory, max(2 * BUSY_BATCH, patches // 4))
 
 
 def test_each_batch_is_begun_before_the_one_before_it_is_waited_for(gpu: Gpu) -> None:
@@ -48,7 +48,7 @@ def test_each_batch_is_begun_before_the_one_before_it_is_waited_for(gpu: Gpu) ->
         done.append(f"begun {numbers.start}")
         return torch.tensor(numbers)
 
-    coming = gpu.each(work, 6, 2)
+    coming = gpu.map(work, 6, 2)
     assert done == ["begun 0"]
     done.extend(f"there {int(part[0])}" for part in coming)
     assert done == ["begun 0", "begun 2", "there 0", "begun 4", "there 2", "there 4"]
@@ -66,11 +66,11 @@ def test_batches_become_smaller_where_memory_is_too_small_and_stay_so(
         return torch.tensor(numbers)
 
     with caplog.at_level(logging.WARNING):
-        assert torch.cat(list(gpu.each(work, 60, 60))).tolist() == list(range(60))
-    assert gpu.most == 7
+        assert torch.cat(list(gpu.map(work, 60, 60))).tolist() == list(range(60))
+    assert gpu.max_batch == 7
     assert "batches of 7 patches" in caplog.text
     sizes.clear()
-    assert len(torch.cat(list(gpu.each(work, 30, 64)))) == 30
+    assert len(torch.cat(list(gpu.map(work, 30, 64)))) == 30
     assert max(sizes) <= 7
 
 
@@ -79,7 +79,7 @@ def test_one_patch_too_many_is_an_error(gpu: Gpu) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     with pytest.raises(torch.OutOfMemoryError):
-        gpu.each(work, 3, 3)
+        gpu.map(work, 3, 3)
 
 
 def test_a_fused_network_can_be_moved_to_a_gpu() -> None:

@@ -23,7 +23,7 @@ from testing.images import encode, noise
 def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a run does, in order: begins a pass of so many images, waits for one, stores so many results."""
     events: list[str] = []
-    succeed, begin, predictions = ledger.succeed, Predictor.start, Pass.predictions
+    succeed, start, predictions = ledger.succeed, Predictor.start, Pass.predictions
 
     def stored(results: Any) -> None:
         some = list(results)
@@ -32,7 +32,7 @@ def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def begun(self: Any, images: Any) -> Any:
         events.append(f"begun {len(images)}")
-        return begin(self, images)
+        return start(self, images)
 
     def computed(self: Any, progress: Any) -> Any:
         found = predictions(self, progress)
@@ -40,7 +40,7 @@ def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return found
 
     monkeypatch.setattr(ledger, "succeed", stored)
-    monkeypatch.setattr(Predictor, "begin", begun)
+    monkeypatch.setattr(Predictor, "start", begun)
     monkeypatch.setattr(Pass, "predictions", computed)
     may_follow = batches.Batch.may_follow
 
