@@ -41,7 +41,7 @@ def test_changed_weights_are_refused(copied: Path) -> None:
     weights = bytearray((copied / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (copied / "model.safetensors").write_bytes(weights)
-    with pytest.raises(BundleError, match="not those"):
+    with pytest.raises(BundleError, match="not the ones"):
         Bundle.load(copied)
 
 

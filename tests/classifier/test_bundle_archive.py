@@ -122,7 +122,7 @@ def test_a_pickle_named_safetensors_is_refused(
 def test_changed_files_are_refused(members: dict[str, bytes], tmp_path: Path) -> None:
     metadata = json.loads(members[METADATA])
     other = json.dumps({**metadata, "weights_sha256": "0" * 64}).encode()
-    assert "not those" in refused(zipped({**members, METADATA: other}), tmp_path)
+    assert "not the ones" in refused(zipped({**members, METADATA: other}), tmp_path)
     broken = json.dumps({**metadata, "threshold": 7}).encode()
     assert "threshold" in refused(zipped({**members, METADATA: broken}), tmp_path)
     assert "not valid" in refused(zipped({**members, METADATA: b"{"}), tmp_path)

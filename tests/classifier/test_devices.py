@@ -164,7 +164,7 @@ def test_what_is_too_large_for_float16_is_read_in_float32(
     assert any(one == other for one, other in zip(found, expected, strict=True))
     for one, other in zip(found, expected, strict=True):
         assert one.malignant_probability == pytest.approx(other.malignant_probability, abs=5e-3)
-    assert "too large for cpu float16" in caplog.text
+    assert "activations overflow in cpu float16" in caplog.text
 
 
 def test_no_number_in_float32_is_an_error(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ def test_batches_become_smaller_where_memory_is_too_small_and_stay_so(
     with caplog.at_level(logging.WARNING):
         assert torch.cat(list(gpu.map(work, 60, 60))).tolist() == list(range(60))
     assert gpu.max_batch == 7
-    assert "batches of 7 patches" in caplog.text
+    assert "batches have at most 7 patches" in caplog.text
     sizes.clear()
     assert len(torch.cat(list(gpu.map(work, 30, 64)))) == 30
     assert max(sizes) <= 7
