@@ -1,7 +1,8 @@
-"""PNG files, decoded in half of Pillow's time, and only whole.
+"""PNG files: a faster decoder for plain ones, and a check that a file is complete.
 
-Nearly every micrograph comes as a plain one: 8 bits for each of red, green and blue, and nothing that changes how they
-look. Pillow takes twice as long for it, and reads a file of any kind that ends too early as a picture with black lines.
+Nearly every micrograph is a plain PNG: 8 bits for each of red, green and blue, and no chunk that changes how the image
+looks. kornia decodes such a file in a third of Pillow's time. Pillow also accepts PNG files of any kind that end too
+early and fills the rest with black rows; this module refuses them. docs/adr/0009-png-chunks.md has the measurements.
 """
 
 from __future__ import annotations
@@ -18,69 +19,70 @@ from numpy.typing import NDArray
 
 _RGB = 2
 _CHANNELS = {0: 1, _RGB: 3, 3: 1, 4: 2, 6: 4}
-"""Of each kind of colour: grey, RGB, palette, grey and RGB with transparency."""
+"""The number of channels by colour type: grey, RGB, palette, grey with alpha, RGB with alpha."""
 
-_SECOND_THOUGHTS = (
+_PILLOW_MARKERS = (
     *(b"tRNS", b"acTL", b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp"),
-    *(b"exif\0", b"transparency\0"),  # as names of texts
+    *(b"exif\0", b"transparency\0"),  # as keywords of text chunks
 )
-"""Transparency, frames, and turns: names of chunks or within them. Where one stands, Pillow should look at the file."""
+"""Names of chunks, and texts within chunks, that stand for transparency, frames or rotation: Pillow decodes a file that
+contains any of them."""
 
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-"""The passes of an interlaced picture: first column, first line, and steps to the next ones."""
+"""The passes of an interlaced image: first column, first row, column step, row step."""
 
-LARGEST = 2_000_000
-"""Pixels that are decoded in half of the time, for no other thread of the process runs meanwhile: 30 ms for these."""
+MAX_PIXELS = 2_000_000
+"""The maximum number of pixels that kornia decodes. It holds the interpreter lock meanwhile: 30 ms for these."""
 
 _FIRST_CHUNK = 8
 _IMAGE_DATA, _END = b"IDAT", b"IEND"
-_AT_ONCE = 2**20
-"""Bytes that are decompressed at once."""
+_MAX_PIECE = 2**20
+"""The maximum number of bytes that one call decompresses."""
 
 
 def decode_png(data: bytes, size: tuple[int, int]) -> NDArray[np.uint8] | None:
-    """See whether a PNG file is whole, and decode it if it is a plain one and not large.
+    """Check that a PNG file is complete, and decode it if it is plain and not large.
 
     Args:
-        data: A PNG file whose chunks are sound.
-        size: Width and height, in pixels, known to be acceptable.
+        data: A PNG file whose chunks have correct checksums.
+        size: The accepted width and height, in pixels.
 
     Returns:
-        RGB, uint8, of shape (height, width, 3); None if Pillow has to decode it.
+        RGB, uint8, of shape (height, width, 3); None if Pillow has to decode the file.
 
     Raises:
-        ValueError: If the file is incomplete, or of another size.
-        Exception: If it is damaged: kornia and zlib have errors of their own.
+        ValueError: If the file is incomplete, or states another size.
+        Exception: If it is damaged: kornia and zlib raise errors of their own.
     """
     header = _Header.of(data)
-    if (header.width, header.height) != size:  # it has several, and each reader believes another one
-        raise ValueError("The file says twice how large it is.")
-    plain = (header.depth, header.colour) == (8, _RGB) and not _gives_second_thoughts(data)
-    if plain and header.width * header.height <= LARGEST:
+    if (header.width, header.height) != size:  # several headers: each decoder uses another one
+        raise ValueError("The file has several headers with different sizes.")
+    plain = (header.depth, header.colour) == (8, _RGB) and not _needs_pillow(data)
+    if plain and header.width * header.height <= MAX_PIXELS:
         pixels: NDArray[np.uint8] = decode_image_png_u8(data, (header.height, header.width), "rgb")
         return pixels
-    if _lines(data, header.size) < header.size:
-        raise ValueError("The file ends before its picture does.")
+    if _decompressed_bytes(data, header.decompressed_bytes) < header.decompressed_bytes:
+        raise ValueError("The file ends before its image data does.")
     return None
 
 
-def _lines(data: bytes, most: int) -> int:
-    """How many bytes of lines the file has; no more than somewhat above `most` are looked for."""
+def _decompressed_bytes(data: bytes, enough: int) -> int:
+    """Return the size of the decompressed image data; stop soon after `enough` bytes."""
     found = 0
     stream = zlib.decompressobj()
     for part in _image_data(data):
         rest = part
-        while rest and found < most and not stream.eof:
-            found += len(stream.decompress(rest, _AT_ONCE))
+        while rest and found < enough and not stream.eof:
+            found += len(stream.decompress(rest, _MAX_PIECE))
             rest = stream.unconsumed_tail
-        if found >= most or stream.eof:
+        if found >= enough or stream.eof:
             return found
-    return found + len(stream.flush())  # what zlib has read already
+    return found + len(stream.flush())  # bytes that zlib has buffered
 
 
 @dataclass(frozen=True)
 class _Header:
-    """What a file says of itself."""
+    """The first header of a file."""
 
     width: int
     height: int
@@ -94,34 +96,37 @@ class _Header:
         return cls(width, height, depth, colour, bool(interlaced))
 
     @property
-    def size(self) -> int:
-        """Bytes of its lines, each with the number of its filter."""
+    def decompressed_bytes(self) -> int:
+        """The size of the decompressed image data: all rows, each with one byte for its filter."""
         bits = self.depth * _CHANNELS[self.colour]
         size = 0
-        for column, line, across, down in _ADAM7 if self.interlaced else ((0, 0, 1, 1),):
-            columns, lines = -((column - self.width) // across), -((line - self.height) // down)
-            if columns > 0 and lines > 0:
-                size += lines * (1 + (columns * bits + 7) // 8)
+        for column, row, column_step, row_step in _ADAM7 if self.interlaced else ((0, 0, 1, 1),):
+            columns, rows = -((column - self.width) // column_step), -((row - self.height) // row_step)
+            if columns > 0 and rows > 0:
+                size += rows * (1 + (columns * bits + 7) // 8)
         return size
 
 
-def _gives_second_thoughts(data: bytes) -> bool:
-    """Whether anything beside the compressed picture, which is nearly all of a file, has one of the names."""
-    beside = b"\n".join(data[at + 4 : at + 8 + length] for name, at, length in _chunks(data) if name != _IMAGE_DATA)
-    return any(name in beside for name in _SECOND_THOUGHTS)
+def _needs_pillow(data: bytes) -> bool:
+    """Return whether a chunk other than image data contains a marker.
+
+    The image data, nearly the whole file, is not searched: it may contain the markers by chance.
+    """
+    others = b"\n".join(data[at + 4 : at + 8 + length] for name, at, length in _chunks(data) if name != _IMAGE_DATA)
+    return any(marker in others for marker in _PILLOW_MARKERS)
 
 
 def _image_data(data: bytes) -> Iterator[bytes]:
-    """The parts of the compressed picture."""
+    """Yield the pieces of the compressed image data."""
     return (data[at + 8 : at + 8 + length] for name, at, length in _chunks(data) if name == _IMAGE_DATA)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Of each chunk: its name, where it begins, and how many bytes of content it has."""
+    """Yield the name, offset and content length of each chunk."""
     at = _FIRST_CHUNK
     while at + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
         yield name, at, length
-        if name == _END:  # no reader looks behind it
+        if name == _END:  # decoders ignore what follows
             return
         at += length + 12
