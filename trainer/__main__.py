@@ -1,4 +1,4 @@
-"""`python -m trainer`: make models, studies and synthetic data sets on the command line."""
+"""The command line: `python -m trainer` fits models, runs studies and searches, and draws synthetic data sets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from classifier.bundle import INTENDED_USE
 from trainer import cli
 
-if TYPE_CHECKING:  # PyTorch is slow to import: --help needs none of it
+if TYPE_CHECKING:  # PyTorch is slow to import, and --help does not need it
     from trainer.fitting.hardware import Precision
     from trainer.options import Mode
 
@@ -35,10 +35,10 @@ _COMMON_SENSE = ("task", *_MEASURED, *_TRAINED)
 
 @click.group()
 def main() -> None:
-    """Make models for Patchvote.
+    """Fit models for Patchvote.
 
-    Start with `synthetic` if you have no images, then `study` to compare ways to make a model, then `fit` to make
-    one; `search` looks for better options, `compare` sets two studies side by side.
+    Start with `synthetic` if you have no images. Then use `study` to compare networks and options, and `fit` to fit a
+    model. `search` looks for better options, and `compare` compares two studies.
 
     Research use only, not a diagnosis.
     """
@@ -47,10 +47,10 @@ def main() -> None:
 @main.command()
 @cli.shared_options
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New folder for the model (a bundle).")
-@click.option("--name", default="", help="The model's name.  [default: the name of the folder]")
+@click.option("--name", default="", help="Name of the model.  [default: the name of the folder]")
 @cli.fit_options("network", "mode", *_MEASURED, *_TRAINED)
 @click.option(
-    "--citation", default="", help="How the images are cited.  [default: known for BreakHis and synthetic images]"
+    "--citation", default="", help="Citation of the images.  [default: known for BreakHis and synthetic images]"
 )
 @click.pass_context
 def fit(
@@ -68,15 +68,15 @@ def fit(
     citation: str,
     **_options: object,
 ) -> None:
-    """Measure a way to make a model by cross-validation, then make it of all images.
+    """Measure the options by cross-validation, then fit a model on all images.
 
-    Ctrl-C loses nothing: the same command goes on.
+    If you stop the command with Ctrl-C, the same command resumes where it stopped.
     """
     with cli.sentences():
-        from trainer.experiments.fit import fit as make
+        from trainer.experiments.fit import fit as fit_model
         from trainer.options import FitOptions
 
-        fitted = make(
+        fitted = fit_model(
             data,
             out,
             cli.options_of(context, FitOptions(), options_file),
@@ -94,7 +94,7 @@ def fit(
     click.echo(
         f"\nModel {metadata.name}: {metadata.network}, threshold {metadata.threshold:.3f}\n"
         f"Data: {metadata.data['images']} images of {metadata.data['patients']} patients"
-        f"{' (synthetic: no verdict of this model means anything)' if metadata.synthetic else ''}\n"
+        f"{' (synthetic: the verdicts of this model are meaningless)' if metadata.synthetic else ''}\n"
         f"Measured by {metadata.metrics['description']}:"
     )
     for measure, estimate in fitted.metrics.measures.items():
@@ -110,25 +110,27 @@ def fit(
     "--out",
     required=True,
     type=click.Path(path_type=Path),
-    help="Folder for the report; a study in it is gone on with.",
+    help="Folder for the report; an unfinished study in it is resumed.",
 )
 @click.option(
     "--network",
     "networks",
     multiple=True,
-    help="NETWORK or NETWORK:MODE. May be repeated; `thesis` stands for the thesis's four.  [default: what --options "
-    "says, the thesis's four with --as-thesis, else efficientnet_lite0]",
+    help="NETWORK or NETWORK:MODE. May be repeated; `thesis` means the thesis's four networks.  [default: that of "
+    "--options, the thesis's four with --as-thesis, else efficientnet_lite0]",
 )
 @click.option(
     "--mode",
     type=click.Choice(["frozen", "finetune", "scratch"]),
-    help="Of networks named without one.  [default: frozen where ImageNet weights are installed, else scratch]",
+    help="Mode of the networks named without one.  [default: frozen if ImageNet weights are installed, else scratch]",
 )
 @click.option(
-    "--as-thesis", is_flag=True, help="The thesis's own method, leaking folds included, unless said otherwise."
+    "--as-thesis", is_flag=True, help="Use the method of the thesis, leaking folds included; other options override it."
 )
-@click.option("--rates", multiple=True, type=float, help="More learning rates for the first trained network (Table 1).")
-@click.option("--fewer-epochs", type=int, help="Another number of epochs for it (Figure 17).")
+@click.option(
+    "--rates", multiple=True, type=float, help="Additional learning rates for the first trained network (Table 1)."
+)
+@click.option("--fewer-epochs", type=int, help="Another number of epochs for the first trained network (Figure 17).")
 @click.option("--without", multiple=True, help="Leave images of this subtype out. May be repeated.")
 @click.option("--compile", "compiled", is_flag=True, help="Compile networks with torch.compile before training.")
 @cli.fit_options(*_COMMON_SENSE)
@@ -155,8 +157,8 @@ def study(
 ) -> None:
     """Compare networks on the same folds and write one report.
 
-    Without options: the network whose ImageNet weights are installed, frozen, five folds by patient, 40X. Ctrl-C
-    loses nothing: the same command goes on.
+    Without options, the study has one candidate: the network whose ImageNet weights are installed, frozen, with five
+    folds by patient at 40X. If you stop the command with Ctrl-C, the same command resumes where it stopped.
     """
     with cli.sentences():
         from trainer import report
@@ -165,7 +167,7 @@ def study(
         from trainer.options import THESIS, FitOptions
 
         if as_thesis and options_file is not None:
-            raise click.UsageError("--as-thesis and --options both say how to train: choose one.")
+            raise click.UsageError("--as-thesis and --options both set the training options: choose one.")
         options = cli.options_of(context, THESIS if as_thesis else FitOptions(), options_file)
         if not networks:
             recipe = f"{options.network}:{options.mode}"
@@ -177,38 +179,46 @@ def study(
             rates=rates,
             fewer_epochs=fewer_epochs,
         )
-        machine = hardware.choose(device, precision, compiled=compiled)
-        done = studies.study(
-            data, out, candidates, machine,
+        chosen = hardware.choose(device, precision, compiled=compiled)
+        finished = studies.study(
+            data, out, candidates, chosen,
             lists=fold_lists, without=without, cache=cache or cli.default_cache(), progress=True,
         )  # fmt: skip
         root = data if data.is_dir() else data.parent
-        report.write(out, done.results, done.run, find_image=lambda image: root / image.file)
-    for note in done.results.notes:
+        report.write(out, finished.results, finished.run, find_image=lambda image: root / image.file)
+    for note in finished.results.notes:
         click.echo(note)
     click.echo(f"\nThe report: {out / 'report.html'}. {INTENDED_USE}")
 
 
 @main.command()
 @cli.shared_options
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder; a search in it is gone on with.")
-@click.option("--trials", default=20, show_default=True, help="Options tried for each fold.")
 @click.option(
-    "--inner-folds", default=4, show_default=True, help="By which a trial is judged; 0 leaves one patient out."
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the report; an unfinished search in it is resumed.",
+)
+@click.option("--trials", default=20, show_default=True, help="Number of trials for each fold.")
+@click.option(
+    "--inner-folds",
+    default=4,
+    show_default=True,
+    help="Number of folds that measure a trial; 0 leaves one patient out at a time.",
 )
 @click.option(
     "--objective",
     type=click.Choice(["log_loss", "auc"]),
     default="log_loss",
     show_default=True,
-    help="What a trial is judged by, classes weighing the same.",
+    help="Objective that ranks the trials; the log loss gives each class equal weight.",
 )
-@click.option("--only", multiple=True, help="Search for this option alone. May be repeated.")
+@click.option("--only", multiple=True, help="Search only this option. May be repeated.")
 @click.option(
     "--outer/--no-outer",
     default=True,
     show_default=True,
-    help="Also search inside each fold's training patients, so that the figures are honest.",
+    help="Also search inside each fold's training patients, which gives unbiased metrics.",
 )
 @click.option("--without", multiple=True, help="Leave images of this subtype out. May be repeated.")
 @click.option("--compile", "compiled", is_flag=True, help="Compile networks with torch.compile before training.")
@@ -234,19 +244,20 @@ def search(
     compiled: bool,
     **_options: object,
 ) -> None:
-    """Look for better options, inside training patients alone.
+    """Search for better options, on training patients only.
 
-    Every fold searches anew without the patients that it tests; `best.json` comes from a last search on all
-    patients: `fit` and `study` take it as --options. Ctrl-C loses nothing: the same command goes on.
+    Each fold has its own search, which does not see the patients that the fold tests. A last search on all patients
+    writes `best.json`, which `fit` and `study` accept as --options. If you stop the command with Ctrl-C, the same
+    command resumes where it stopped.
     """
     with cli.sentences():
         from trainer.fitting import hardware
         from trainer.options import FitOptions
-        from trainer.search import search as look
+        from trainer.search import search as search_options
         from trainer.search import space_for
 
         base = cli.options_of(context, FitOptions(), options_file)
-        look(
+        search_options(
             data, out, base, hardware.choose(device, precision, compiled=compiled),
             trials=trials, inner_folds=inner_folds, objective=objective, space=space_for(base, only), nested=outer,
             lists=fold_lists, without=without, cache=cache or cli.default_cache(), progress=True,
@@ -257,14 +268,15 @@ def search(
 @main.command()
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
-@click.option("--candidate-a", default="", help="Of study A, by its name.  [default: the best one]")
-@click.option("--candidate-b", default="", help="Of study B, by its name.  [default: the best one]")
+@click.option("--candidate-a", default="", help="Name of the candidate of study A.  [default: the best one]")
+@click.option("--candidate-b", default="", help="Name of the candidate of study B.  [default: the best one]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the comparison as HTML and Markdown.")
-@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap.")
 def compare(*, a: Path, b: Path, candidate_a: str, candidate_b: str, out: Path | None, seed: int) -> None:
-    """Set two studies side by side, on the images that both tested.
+    """Compare two studies on the images that both tested.
 
-    A and B are folders that `study` wrote; they may be the same one. The differences' intervals resample patients.
+    A and B are folders that `study` wrote; they may be the same folder. The intervals of the differences resample
+    patients.
     """
     with cli.sentences():
         from trainer.experiments.compare import compare as compare_studies
@@ -279,7 +291,7 @@ def compare(*, a: Path, b: Path, candidate_a: str, candidate_b: str, out: Path |
 
 @main.command()
 def networks() -> None:
-    """List the networks, and where their ImageNet weights come from."""
+    """List the networks and the sources of their ImageNet weights."""
     from classifier.networks import NETWORKS
 
     for network in NETWORKS.values():
@@ -288,14 +300,14 @@ def networks() -> None:
 
 @main.command()
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New folder for the images.")
-@click.option("--patients", default=6, show_default=True, help="Patients of each class.")
-@click.option("--images", default=4, show_default=True, help="Images of each patient.")
+@click.option("--patients", default=6, show_default=True, help="Number of patients per class.")
+@click.option("--images", default=4, show_default=True, help="Number of images per patient.")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same images.")
 def synthetic(out: Path, patients: int, images: int, seed: int) -> None:
-    """Draw a data set of synthetic micrographs, to try Patchvote without real ones.
+    """Draw a data set of synthetic micrographs, to try Patchvote without real images.
 
-    The folder gets the layout of BreakHis and a file SYNTHETIC.txt. A model that is fitted on it says that it is
-    synthetic; its verdicts mean nothing.
+    The folder has the layout of BreakHis and a file SYNTHETIC.txt. A model that is fitted on it is marked as
+    synthetic; its verdicts are meaningless.
     """
     with cli.sentences():
         from trainer.synthetic.dataset import write_tree

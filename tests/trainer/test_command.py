@@ -52,7 +52,7 @@ def test_from_nothing_to_a_model(tmp_path: Path) -> None:
     made = run("fit", "--data", tmp_path / "data", "--out", tmp_path / "model", "--folds", 2, "--cache", tmp_path / "c")
     assert made.exit_code == 0, made.output
     assert "balanced accuracy" in made.output
-    assert "no verdict of this model means anything" in made.output
+    assert "the verdicts of this model are meaningless" in made.output
     assert "Research use only, not a diagnosis." in made.output
     assert Bundle.load(tmp_path / "model").metadata.synthetic
 
@@ -135,7 +135,7 @@ def test_two_studies_are_compared(studied: Path) -> None:
     assert "0 of 8 verdicts differ" in result.output
     assert (studied / "comparison" / "comparison.html").is_file()
     (sentence,) = refused(run("compare", studied / "out", studied / "data"))
-    assert "holds no finished study" in sentence
+    assert "contains no finished study" in sentence
     (sentence,) = refused(run("compare", studied / "out", studied / "out", "--candidate-a", "nobody"))
     assert "efficientnet_lite0 frozen" in sentence
 

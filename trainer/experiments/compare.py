@@ -65,7 +65,7 @@ def compare(
 
 @dataclass(frozen=True)
 class _PredictionKeys:
-    """What identifies each prediction of a candidate: the image's pixels and the repeat, of shape (predictions,)."""
+    """The keys of a candidate's predictions: the hash of the image's pixels and the repeat, of shape (predictions,)."""
 
     images: NDArray[np.str_]
     repeats: NDArray[np.intp]

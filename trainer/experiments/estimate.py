@@ -1,7 +1,7 @@
-"""How long a training run takes, before it is started. No PyTorch here: a web server asks.
+"""Estimate the duration of a training run before it starts. No PyTorch here, because the web server calls this.
 
-The work is counted in multiply-adds of the network, weighed by how well hardware likes that network, and divided by a
-rate: that of the machine, learnt from a finished run where there is one.
+The work is counted in multiply-adds of the network, weighted by the efficiency of the network on common hardware, and
+divided by the rate of the machine, which is learnt from a finished run if there is one.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from trainer.utils.progress import Stage
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """What a network costs.
+    """The computing cost of a network.
 
     Attributes:
-        multiply_adds: Of one forward pass of one patch of 225x225 pixels, counted layer by layer.
-        ease: Multiply-adds a second in a forward pass, relative to ResNet-18's: depthwise convolutions are slow.
-        training_ease: The same, forward and backward.
+        multiply_adds: The multiply-adds of one forward pass of one patch of 225x225 pixels, counted layer by layer.
+        efficiency: The multiply-adds per second in a forward pass, relative to those of ResNet-18; depthwise
+            convolutions are slow.
+        training_efficiency: The same for a forward and a backward pass.
     """
 
     multiply_adds: float
-    ease: float
-    training_ease: float
+    efficiency: float
+    training_efficiency: float
 
 
 NETWORKS = {
@@ -38,42 +39,42 @@ NETWORKS = {
     "resnet152": NetworkCost(13082e6, 1.0, 1.0),
     "efficientnet_lite0": NetworkCost(448e6, 0.4, 0.2),
 }
-"""By the names of `classifier.networks`, the thesis's four first."""
+"""The costs by the names of `classifier.networks`; the thesis's four networks come first."""
 
 FROZEN_RATE = 80e9
-"""ResNet-18's multiply-adds a second in a forward pass in float32, measured on two cores of an AMD EPYC server."""
+"""The multiply-adds per second of ResNet-18 in a forward pass in float32, on two cores of an AMD EPYC server."""
 
 TRAINING_RATE = 150e9
-"""The same while it is trained, in bfloat16; a CPU that does not multiply bfloat16 has about a third of it."""
+"""The multiply-adds per second of ResNet-18 in training in bfloat16; CPUs without bfloat16 reach about a third."""
 
 _SIDE = 225
 _USUAL_SIZE = (700, 460)
 _BACKWARD = 2  # a backward pass costs about two forward passes
 _FLIPS = 4
-_EXPECTED_EPOCHS = 0.8  # training stops when validation patients have had enough
-_HELD_OUT = 0.2  # of the training patients, by which training stops
-_SECONDS_TO_READ = 0.02  # an image: decoded and hashed by two threads
-_SECONDS_OF_A_HEAD = 1e-3  # for each image it is fitted on
+_EXPECTED_EPOCHS = 0.8  # share of the maximum, because training stops early
+_HELD_OUT = 0.2  # share of the training patients that are held out for early stopping
+_SECONDS_TO_READ = 0.02  # per image, decoded and hashed by two threads
+_SECONDS_TO_FIT_HEAD = 1e-3  # per training image
 _SECONDS_TO_REPORT = 10.0
-_LEAVE_ONE_OUT = 20  # patients, where nobody says how many there are
-_OFFICIAL = 5  # fold lists
+_LEAVE_ONE_OUT = 20  # patients, because their number is unknown here
+_OFFICIAL = 5  # official fold lists
 
 
 def estimate_seconds(
     images: int, patches_per_image: float | None = None, *, options: FitOptions, rate: float | None = None
 ) -> float:
-    """How long a training run takes: cross-validation, report and final fit.
+    """Estimate the duration of a training run in seconds: cross-validation, report and final fit.
 
-    Expect the truth between half and twice of it on a quiet machine: networks that stop early, and hardware that likes
-    one network better than another, see to that. Where other work keeps the cores busy it takes several times as long.
-    Without a rate the machine is taken to be like two cores of a server of 2024, so a GPU is far faster, and an old
-    laptop several times slower. What an earlier run left in the cache makes a run faster than this.
+    On an idle machine the actual duration is between half and twice the estimate, because of early stopping and
+    because each machine suits some networks better than others. On a busy machine it is several times longer. Without
+    a rate, the estimate assumes two cores of a server of 2024: a GPU is far faster, an old laptop several times slower.
+    A run that finds features or images in the cache is faster than the estimate.
 
     Args:
-        images: How many the options choose.
-        patches_per_image: Of the options' grid; as on an image of 700x460 pixels when None.
-        options: Of the run.
-        rate: Of an earlier run of the same mode, by `rate_of`; a two-core CPU's when None.
+        images: Number of images that the options select.
+        patches_per_image: Number of patches per image; None means that of the options' grid on 700x460 pixels.
+        options: Options of the run.
+        rate: Rate of an earlier run of the same mode, from `rate_of`; None means that of a two-core CPU.
     """
     return math.fsum(seconds_by_stage(images, patches_per_image, options=options, rate=rate).values())
 
@@ -81,9 +82,9 @@ def estimate_seconds(
 def seconds_by_stage(
     images: int, patches_per_image: float | None = None, *, options: FitOptions, rate: float | None = None
 ) -> dict[Stage, float]:
-    """The parts of `estimate_seconds`, in their order."""
+    """Return the estimate of `estimate_seconds` by stage, in the order of the stages."""
     rate = rate or (FROZEN_RATE if options.mode == "frozen" else TRAINING_RATE)
-    seconds = _apart_from_the_network(images, options)
+    seconds = _fixed_seconds(images, options)
     for stage, work in _work(images, patches_per_image, options).items():
         seconds[stage] += work / rate
     return seconds
@@ -92,22 +93,22 @@ def seconds_by_stage(
 def rate_of(
     seconds: float, images: int, patches_per_image: float | None = None, *, options: FitOptions
 ) -> float | None:
-    """The rate of the machine that a run took so long on; None where the run was too short to tell.
+    """Return the rate of the machine of a finished run; None if the run was too short.
 
     Args:
-        seconds: Of the whole run, one that found nothing in the cache.
-        images: See `estimate_seconds`.
-        patches_per_image: See `estimate_seconds`.
-        options: Of that run.
+        seconds: Duration of the whole run, which must have started with an empty cache.
+        images: As in `estimate_seconds`.
+        patches_per_image: As in `estimate_seconds`.
+        options: Options of the run.
     """
-    computing = seconds - math.fsum(_apart_from_the_network(images, options).values())
+    computing = seconds - math.fsum(_fixed_seconds(images, options).values())
     if computing < seconds / 10:
         return None
     return math.fsum(_work(images, patches_per_image, options).values()) / computing
 
 
 def _work(images: int, patches_per_image: float | None, options: FitOptions) -> dict[Stage, float]:
-    """Multiply-adds as ResNet-18 would need them in the same time."""
+    """Return the work of each stage, in the multiply-adds of ResNet-18 that take the same time."""
     if patches_per_image is None:
         width, height = (max(side, options.grid.size) for side in _USUAL_SIZE)
         patches_per_image = len(options.grid.boxes(width=width, height=height))
@@ -116,20 +117,20 @@ def _work(images: int, patches_per_image: float | None, options: FitOptions) -> 
     patches = images * patches_per_image
     variants = _FLIPS if options.test_time_flips else 1
     if options.mode == "frozen":
-        return {Stage.FEATURES: patches * variants * a_patch / cost.ease}
+        return {Stage.FEATURES: patches * variants * a_patch / cost.efficiency}
     members, (folds, repeats) = options.seeds, _folds(options)
     trained_on = images * (1 - 1 / folds)
     epochs = max(1, options.epochs * _EXPECTED_EPOCHS) * members
-    step = (1 + _BACKWARD) * options.draws * a_patch / cost.training_ease
-    looked_at = patches_per_image * a_patch / cost.ease
-    a_fold = epochs * trained_on * ((1 - _HELD_OUT) * step + _HELD_OUT * variants * looked_at)
-    tested = images * members * variants * looked_at
+    step = (1 + _BACKWARD) * options.draws * a_patch / cost.training_efficiency
+    scoring = patches_per_image * a_patch / cost.efficiency
+    a_fold = epochs * trained_on * ((1 - _HELD_OUT) * step + _HELD_OUT * variants * scoring)
+    tested = images * members * variants * scoring
     return {Stage.FOLDS: repeats * (folds * a_fold + tested), Stage.FINAL: epochs * images * step}
 
 
-def _apart_from_the_network(images: int, options: FitOptions) -> dict[Stage, float]:
-    """Seconds that do not depend on the machine's rate, by stage; all stages, in their order."""
-    head = images * _SECONDS_OF_A_HEAD if options.mode == "frozen" else 0.0
+def _fixed_seconds(images: int, options: FitOptions) -> dict[Stage, float]:
+    """Return the seconds of each stage that do not depend on the machine's rate; all stages, in order."""
+    head = images * _SECONDS_TO_FIT_HEAD if options.mode == "frozen" else 0.0
     return {
         Stage.READING: images * _SECONDS_TO_READ,
         Stage.FEATURES: 0.0,
@@ -140,7 +141,7 @@ def _apart_from_the_network(images: int, options: FitOptions) -> dict[Stage, flo
 
 
 def _folds(options: FitOptions) -> tuple[int, int]:
-    """Folds of one repeat, and repeats."""
+    """Return the number of folds per repeat, and the number of repeats."""
     if options.protocol == "lopo":
         return _LEAVE_ONE_OUT, 1
     return (_OFFICIAL, 1) if options.protocol == "official" else (options.folds, options.repeats)

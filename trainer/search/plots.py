@@ -1,4 +1,4 @@
-"""The figures of a search's report."""
+"""The plots of a search's report."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from trainer.search.space import in_words
 
 _ACROSS = 3
 _PANELS = 9
-"""More searches than that share one panel."""
+"""The maximum number of searches with a panel each; more searches share one panel."""
 
 
 def history(results: SearchResults) -> Plot:
-    """Objective against trial, with the best so far: a panel a search, or one for all where there are many."""
+    """Draw the objective by trial and the best so far: a panel per search, or one panel for many searches."""
     searches = results.searches
-    apart = len(searches) <= _PANELS
-    with _panels(len(searches), 2.8, 2.1, sharex=True) if apart else _panels(1, 5.6, 2.9) as (figure, panels):
-        for axes, search in zip(panels if apart else panels * len(searches), searches, strict=True):
-            strong = apart or search is results.final
+    separate = len(searches) <= _PANELS
+    with _panels(len(searches), 2.8, 2.1, sharex=True) if separate else _panels(1, 5.6, 2.9) as (figure, panels):
+        for axes, search in zip(panels if separate else panels * len(searches), searches, strict=True):
+            strong = separate or search is results.final
             numbers = [trial.number for trial in search.trials]
             if strong:
                 axes.plot(numbers, [trial.objective for trial in search.trials], ".", color=COLOURS[1])
@@ -39,15 +39,15 @@ def history(results: SearchResults) -> Plot:
             figure,
             "history",
             caption="Objective of each trial (dots) and the best so far (line)"
-            + ("." if apart else "; thin lines: the outer splits, thick: the search on all images."),
+            + ("." if separate else "; thin lines: the outer splits, thick: the search on all images."),
             alt="The objective by trial for each search; trials.csv holds the same numbers.",
         )
 
 
 def slices(results: SearchResults) -> Plot:
-    """How far each trial is from its search's best, against each option's value, a panel an option.
+    """Draw the distance of each trial to the best of its search by the option's value, a panel per option.
 
-    Not the objective itself: each split has patients of its own, and levels of its own.
+    The distance is drawn instead of the objective because each split has other patients and so another level.
     """
     with _panels(len(results.space), 2.8, 2.3, sharey=True) as (figure, panels):
         for axes, name in zip(panels, results.space, strict=True):
@@ -57,16 +57,16 @@ def slices(results: SearchResults) -> Plot:
         return plot(
             figure,
             "slices",
-            caption=f"How far each trial is {side} the best one of its search, against each option's value. Filled: "
-            "the search on all images, the ring its best trial; pale: the outer splits. Where the dots lie low "
-            "everywhere, the option does not matter.",
+            caption=f"Distance of each trial {side} the best one of its search, by the value of each option. Filled "
+            "dots: the search on all images, with a ring around its best trial; pale dots: the outer splits. If the "
+            "dots are low everywhere, the option does not matter.",
             alt="Distance to the best objective by the value of each option; trials.csv holds the same numbers.",
         )
 
 
 @contextmanager
 def _panels(count: int, width: float, height: float, **shared: Any) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure of so many panels, a few in a row, each of so many inches."""
+    """Yield a figure with a number of panels, each of the given size in inches, and the panels' axes."""
     columns = min(_ACROSS, count)
     rows = -(-count // columns)
     with canvas(width * columns + 0.4, height * rows + 0.5) as figure:
@@ -77,26 +77,26 @@ def _panels(count: int, width: float, height: float, **shared: Any) -> Iterator[
 
 
 def _slice(axes: Axes, results: SearchResults, name: str) -> None:
-    within = results.space[name]["attributes"]
-    choices = within.get("choices")
+    attributes = results.space[name]["attributes"]
+    choices = attributes.get("choices")
 
-    def place(trial: Trial) -> float:
+    def position(trial: Trial) -> float:
         value = trial.values[name]
         return float(choices.index(value) if choices else value)
 
     for search in results.searches:
         final = search is results.final
         axes.plot(
-            [place(trial) for trial in search.usable],
+            [position(trial) for trial in search.usable],
             [abs(trial.objective - search.best.objective) for trial in search.usable], ".",
             color=COLOURS[0], alpha=1 if final else 0.3, markeredgewidth=0,
         )  # fmt: skip
     best = results.final.best
-    axes.plot(place(best), 0, "o", markerfacecolor="none", markeredgecolor=INK, markersize=8)
+    axes.plot(position(best), 0, "o", markerfacecolor="none", markeredgecolor=INK, markersize=8)
     if choices:
         axes.set_xticks(range(len(choices)), [in_words(choice) for choice in choices])
         axes.set_xlim(-0.5, len(choices) - 0.5)
-    elif within["log"]:
+    elif attributes["log"]:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(numticks=5))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -105,7 +105,7 @@ def _slice(axes: Axes, results: SearchResults, name: str) -> None:
 
 
 def importances(results: SearchResults) -> Plot:
-    """How much each option matters, where that is known of the search on all images."""
+    """Draw the importance of each option in the search on all images, with those in the outer splits as dots."""
     final = results.final.importances
     names = sorted(final, key=lambda name: final[name])
     with canvas(6, 0.7 + 0.34 * len(names)) as figure:
@@ -120,7 +120,7 @@ def importances(results: SearchResults) -> Plot:
         return plot(
             figure,
             "importances",
-            caption="How much of the objective's variance each option explains by itself or with others (fANOVA). "
+            caption="The share of the objective's variance that each option explains alone or with others (fANOVA). "
             "Bars: the search on all images; dots: the outer splits.",
             alt=f"Importance of each option: {', '.join(f'{plain(name)} {final[name]:.2f}' for name in names[::-1])}",
         )

@@ -1,4 +1,4 @@
-"""The page that shows what a search found, and its numbers as CSV."""
+"""The report of a search: a page, and the trials as CSV."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from trainer.search.results import NestedEvaluation, Objective, SearchResults
 from trainer.search.space import in_words
 
 NAME = "search"
-"""Of the report's files, without their suffixes."""
+"""The name of the report's files, without suffixes."""
 
 _ROWS = 9
-"""A table of more searches than that is folded away."""
+"""The maximum number of rows of a table that is not folded."""
 
 _OBJECTIVES: dict[Objective, str] = {
-    "log_loss": "calibrated log loss, classes weighing the same (lower is better)",
+    "log_loss": "calibrated log loss with equal weight for each class (lower is better)",
     "auc": "AUC (higher is better)",
 }
 
@@ -62,19 +62,15 @@ def write(out: Path, results: SearchResults, run: Run) -> None:
 
 
 def document(results: SearchResults, run: Run) -> Document:
-    """The whole report."""
+    """Return the whole report."""
     return Document(
         title=f"Search for options: {results.base.network}, {results.base.mode}",
         warnings=_warnings(results),
         lead=_lead(results),
         sections=[
             _how(results),
-            *(
-                [Section("What the search is worth", [_worth(results.honest, _unseen(results))])]
-                if results.honest
-                else []
-            ),
-            Section("What was chosen", _chosen(results)),
+            *([Section("The gain of the search", [_gain(results.honest, _unseen(results))])] if results.honest else []),
+            Section("The chosen options", _chosen(results)),
             Section("The trials", [plots.history(results), plots.slices(results), _importances(results)]),
             Section("This run", [_this_run(run)]),
             Section("All options for the final model", [_options(results)]),
@@ -83,18 +79,20 @@ def document(results: SearchResults, run: Run) -> Document:
 
 
 def _warnings(results: SearchResults) -> list[str]:
-    found = []
+    warnings = []
     if results.honest is None:
-        found.append(
-            "No honest figure comes with this choice. The objective of the best trial is the best of many tries on the "
-            "same patients, and so flatters it; models of these options must be measured on others. A nested search "
-            "does that."
+        warnings.append(
+            "This choice comes without an unbiased metric. The objective of the best trial is the best of many "
+            "attempts on the same patients, so it is too good; models with these options must be measured on other "
+            "patients. A nested search does that."
         )
     if results.leaks:
-        found.append(f"The outer protocol leaks: {results.protocol_note}.")
+        warnings.append(f"The outer protocol leaks: {results.protocol_note}.")
     if results.synthetic:
-        found.append("The images are synthetic: no patient is behind them, and these numbers say nothing about tissue.")
-    return found
+        warnings.append(
+            "The images are synthetic: no patient is behind them, and these metrics do not apply to real tissue."
+        )
+    return warnings
 
 
 def _lead(results: SearchResults) -> str:
@@ -105,13 +103,13 @@ def _lead(results: SearchResults) -> str:
     main = "balanced_accuracy"
     ours, difference = results.honest.searched[main], results.honest.difference[main]
     verdict = (
-        "no difference can be told from chance"
+        "the difference may be due to chance"
         if difference.low <= 0 <= difference.high
-        else ("searching helped" if difference.value > 0 else "searching did harm")
+        else ("the search improved it" if difference.value > 0 else "the search made it worse")
     )
     return (
         f"Options chosen by such a search reach a balanced accuracy of {number(ours.value)} (95 % interval "
-        f"{interval(ours)}) on {_unseen(results)} that the search never saw; the base options reach "
+        f"{interval(ours)}) on {_unseen(results)} that the search had not seen; the base options reach "
         f"{number(results.honest.base[main].value)}: {verdict} (difference {_difference(difference)}). {lead} "
         f"{results.intended_use}"
     )
@@ -140,36 +138,36 @@ def _how(results: SearchResults) -> Section:
 
 
 def _range(name: str, space: dict[str, Any]) -> str:
-    within = space["attributes"]
-    if "choices" in within:
-        return f"{plain(name)}: {', '.join(map(in_words, within['choices']))}"
-    by_ratio = ", on a logarithmic scale" if within["log"] else ""
-    return f"{plain(name)}: {in_words(within['low'])} to {in_words(within['high'])}{by_ratio}"
+    attributes = space["attributes"]
+    if "choices" in attributes:
+        return f"{plain(name)}: {', '.join(map(in_words, attributes['choices']))}"
+    scale = ", on a logarithmic scale" if attributes["log"] else ""
+    return f"{plain(name)}: {in_words(attributes['low'])} to {in_words(attributes['high'])}{scale}"
 
 
 def _unseen(results: SearchResults) -> str:
-    """What models are measured on: a leaking protocol tests on patients that it trains on."""
+    """Return the noun for what the search has not seen: under a leaking protocol images, but not their patients."""
     return "images" if results.leaks else "images of patients"
 
 
-def _worth(found: NestedEvaluation, unseen: str) -> Table:
+def _gain(evaluation: NestedEvaluation, unseen: str) -> Table:
     rows: list[list[Entry]] = [
         [
             MEASURES[name],
-            estimate(found.searched[name]),
-            estimate(found.base[name]),
-            _difference(found.difference[name]),
+            estimate(evaluation.searched[name]),
+            estimate(evaluation.base[name]),
+            _difference(evaluation.difference[name]),
         ]
         for name in MEASURES
-        if name in found.searched
+        if name in evaluation.searched
     ]
     return Table(
-        f"Verdicts on {unseen} that no search saw, with 95 % intervals by resampling patients",
+        f"Verdicts on {unseen} that no search had seen, with 95 % intervals by resampling patients",
         ["measure", "searched", "base options", "difference"],
         [Group("", rows)],
-        f"{counted(found.predictions, 'image')} of {counted(found.patients, 'patient')}. ECE and Brier score: lower is "
-        "better. Where the interval of a difference holds 0, it cannot be told from chance: then the base options are "
-        "as good.",
+        f"{counted(evaluation.predictions, 'image')} of {counted(evaluation.patients, 'patient')}. ECE and Brier "
+        "score: lower is better. If the interval of a difference contains 0, the difference may be due to chance, and "
+        "the base options may be as good.",
     )
 
 
@@ -188,7 +186,7 @@ def _chosen(results: SearchResults) -> list[Block]:
         "The best trial of each search",
         ["search", *map(plain, names), plain(results.objective), "trial"],
         [Group("", rows)],
-        "The first row is for the final model. The objective is the best of many tries, and flatters.",
+        "The first row is for the final model. The objective is the best of many attempts, so it is too good.",
     )
     blocks: list[Block] = [table] if len(rows) <= _ROWS else [Details("The best trial of each search", [table])]
     if not results.splits:
@@ -199,11 +197,11 @@ def _chosen(results: SearchResults) -> list[Block]:
     ]
     return [
         Text(
-            "Each search saw other patients. Where they chose alike, the choice is stable; where they scatter, the "
-            "patients do not say which value is the better one."
+            "Each search had other patients. If the searches chose similar values, the choice is stable; if the values "
+            "scatter, these patients do not show which value is better."
         ),
         Table(
-            "What the outer splits chose",
+            "The choices of the outer splits",
             ["option", "in the outer splits", "for the final model"],
             [Group("", spread)],
             words=3,
@@ -221,7 +219,7 @@ def _spread(values: Sequence[Any]) -> str:
 def _importances(results: SearchResults) -> Block:
     if results.final.importances:
         return plots.importances(results)
-    return Text("Too few trials, or too few options, to say which of the options matter.")
+    return Text("Too few trials or options to estimate which options matter.")
 
 
 def _this_run(run: Run) -> Facts:
@@ -243,5 +241,7 @@ def _options(results: SearchResults) -> Details:
         [plain(name), Cell(in_words(value), strong=name in results.space), in_words(base[name])]
         for name, value in results.best.model_dump(mode="json").items()
     ]
-    table = Table("All options", ["option", "best.json", "base"], [Group("", rows)], "Bold: searched.", words=3)
-    return Details("All options: best.json holds the same", [table])
+    table = Table(
+        "All options", ["option", "best.json", "base"], [Group("", rows)], "Bold: options that were searched.", words=3
+    )
+    return Details("All options, as in best.json", [table])

@@ -1,4 +1,4 @@
-"""What a search found, as plain data, and what it is worth to patients it never saw."""
+"""The results of a search as plain data."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Objective = Literal["log_loss", "auc"]
 
 
 class Trial(FrozenModel):
-    """One choice of options.
+    """A trial: one set of options that was tried.
 
     Attributes:
-        number: Counted from 1 over the finished trials.
-        values: Of the options that are searched.
-        objective: Of the pooled inner out-of-fold predictions.
-        temperature: Fitted on them, as every model gets one.
-        diverged: The loss was no number any more; the objective is the worst there is.
+        number: The number of the trial among the finished ones, counted from 1.
+        values: The values of the searched options, by name.
+        objective: The objective of the pooled inner out-of-fold predictions.
+        temperature: The temperature fitted on these predictions.
+        diverged: Whether the training diverged; the objective is then the worst possible one.
     """
 
     number: int
@@ -36,13 +36,13 @@ class Trial(FrozenModel):
 
 
 class SubsetSearch(FrozenModel):
-    """All trials inside one split's training images, or inside all images.
+    """The search on the training images of one outer split, or on all images.
 
     Attributes:
-        name: Of the split.
-        objective: What was searched for.
-        trials: In their order.
-        importances: Share of the objective's variance that each option explains; empty where too few trials differ.
+        name: The name of the subset.
+        objective: The objective that ranks the trials.
+        trials: The finished trials, in order.
+        importances: The share of the objective's variance that each option explains; empty if too few trials differ.
     """
 
     name: str
@@ -52,31 +52,31 @@ class SubsetSearch(FrozenModel):
 
     @property
     def usable(self) -> list[Trial]:
-        """Those that did not diverge."""
+        """The trials that did not diverge."""
         return [trial for trial in self.trials if not trial.diverged]
 
     @property
     def best(self) -> Trial:
-        """The first of the best ones."""
+        """The best trial; the first one on a tie."""
         choose = min if self.objective == "log_loss" else max
         return choose(self.usable, key=lambda trial: trial.objective)
 
     @property
     def best_so_far(self) -> Floats:
-        """After each trial, of shape (trials,)."""
+        """The best objective up to each trial, of shape (trials,)."""
         values = np.array([trial.objective for trial in self.trials])
         return np.minimum.accumulate(values) if self.objective == "log_loss" else np.maximum.accumulate(values)
 
 
 class NestedEvaluation(FrozenModel):
-    """Measures on images that no search saw, and of the base options on the same images.
+    """The metrics of the searched options and of the base options, on images that no search has seen.
 
     Attributes:
-        searched: Of the options chosen in each split, by the measure's name.
-        base: Of the base options.
-        difference: `searched` minus `base`, by a paired bootstrap.
-        predictions: How many were measured.
-        patients: Whose they are.
+        searched: The metrics of the options that were chosen in each outer split, by the metric's name.
+        base: The metrics of the base options.
+        difference: `searched` minus `base`, with the intervals of a paired bootstrap.
+        predictions: The number of predictions.
+        patients: The number of patients.
     """
 
     searched: dict[str, Estimate]
@@ -87,25 +87,25 @@ class NestedEvaluation(FrozenModel):
 
 
 class SearchResults(FrozenModel):
-    """Everything that a search found and that is the same whenever it is run again.
+    """The results of a search that are the same whenever it is run again.
 
     Attributes:
-        task: See `trainer.data.tasks.TaskName`.
-        protocol: Of the outer splits.
-        protocol_note: What that means, in a sentence.
-        leaks: True where patients are on both sides of an outer split by the protocol's design.
-        synthetic: True where no patient is behind the images.
-        data: Fingerprint, counts, citation.
-        notes: What was done to the data set's list.
-        objective: What trials were ranked by.
-        inner_folds: 0 for one patient at a time.
-        trials: Of each search.
-        space: Optuna's distributions, as it writes them.
-        base: The options that were not searched, and the first trial's values.
-        splits: The searches of the outer splits; none where the search was not measured.
+        task: The task; see `trainer.data.tasks.TaskName`.
+        protocol: The protocol of the outer splits.
+        protocol_note: The meaning of the protocol, as a phrase.
+        leaks: Whether the protocol puts images of one patient on both sides of an outer split by design.
+        synthetic: Whether the images are synthetic.
+        data: Fingerprint, counts and citation; see `trainer.experiments.provenance.describe_data`.
+        notes: The changes that were made to the list of images, one sentence each.
+        objective: The objective that ranks the trials.
+        inner_folds: The number of inner folds; 0 leaves one patient out at a time.
+        trials: The number of trials of each search.
+        space: The distribution of each searched option, in Optuna's notation.
+        base: The options that were not searched, and the values of the first trial.
+        splits: The searches of the outer splits; empty if the search was not nested.
         final: The search on all images.
-        best: The options that it chose.
-        honest: None where the search was not measured.
+        best: The options that the search on all images chose.
+        honest: The unbiased evaluation by the outer splits; None if the search was not nested.
     """
 
     format_version: Literal[1] = 1
@@ -129,5 +129,5 @@ class SearchResults(FrozenModel):
 
     @property
     def searches(self) -> list[SubsetSearch]:
-        """All of them, the one on all images last."""
+        """All searches; the one on all images is the last."""
         return [*self.splits, self.final]

@@ -17,7 +17,7 @@ def test_the_report_tells_all(fake: Fake, tmp_path: Path) -> None:
     found = run(tmp_path, trials=12).results
     page = check_report(tmp_path)
     assert page.titles[0] == "Search for options: efficientnet_lite0, frozen"
-    assert "No honest figure" not in " ".join(page.text)
+    assert "without an unbiased metric" not in " ".join(page.text)
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"history", "slices", "importances"}
     assert sum(found.final.importances.values()) == pytest.approx(1)
     chosen = page.tables["The best trial of each search"]
@@ -47,7 +47,7 @@ def test_a_search_that_is_not_measured_says_so_loudly(fake: Fake, tmp_path: Path
     assert found.splits == []
     assert found.final == nested.final
     assert all(split.name.startswith(ALL_IMAGES) for split, _ in fitter.seen)
-    assert "No honest figure comes with this choice" in (tmp_path / "short" / "search.md").read_text()
+    assert "This choice comes without an unbiased metric" in (tmp_path / "short" / "search.md").read_text()
     check_report(tmp_path / "short")
     # What was left out can be done later.
     assert run(tmp_path / "short").results == nested
