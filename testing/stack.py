@@ -84,7 +84,7 @@ class Stack:
         assert self._process is not None
         running = self.processes()
         self._process.send_signal(signal.SIGINT)
-        status = self.wait(60)
+        status = self.wait(120)
         left = [name for name, pid in running.items() if pid and alive(pid)]
         assert not left, f"still alive: {', '.join(left)}"
         return status

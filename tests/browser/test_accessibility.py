@@ -32,7 +32,7 @@ USER = [
 ADMIN = [
     "/admin/",
     "/admin/password_change/",
-    "/admin/accounts/group/",
+    "/admin/auth/group/",
     "/admin/accounts/user/",
     "/admin/accounts/user/add/",
     "/admin/accounts/user/{user}/change/",
@@ -80,7 +80,7 @@ def subjects(stack: Any, user_page: Page) -> Subjects:
 
     client = stack.client()
     case = client.finished(client.submit(encode(noise(seed=5100)), reference="accessible", notes="A note."))
-    case = client.finished(client.post_json(f"cases/{case['id']}/analyse-again/", {}))
+    case = client.finished(client.post_json(f"cases/{case['id']}/reanalyse/", {}))
     image = case["images"][0]
     client.post_json(f"images/{image['id']}/reviews/", {"decision": "corrected", "comment": "A comment."}, status=201)
     return Subjects(
@@ -96,7 +96,7 @@ def subjects(stack: Any, user_page: Page) -> Subjects:
 def row_in(page: Page, path: str) -> str:
     """Return the primary key of the first row of a list of the admin site."""
     page.goto(path)
-    link = page.locator("#result_list th a").first.get_attribute("href")
+    link = page.locator("#result_list tbody th a").first.get_attribute("href")
     assert link
     return link.removesuffix("/change/").rpartition("/")[2]
 

@@ -125,7 +125,7 @@ class InTerminal:
             self.open = False
             os.close(self._terminal)
             self.process.send_signal(signal.SIGHUP)
-            self.process.wait(60)
+            self.process.wait(120)
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_under_nohup_a_closed_terminal_stops_nothing(terminal: InTerminal, tmp_p
         process.wait(3)
     assert "Stopping" not in printed.read_text()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(120) == 0
     assert "Stopped" in printed.read_text()
 
 
@@ -237,6 +237,6 @@ def test_a_process_that_dies_for_good_stops_everything(terminal: InTerminal) -> 
     assert "The first admin" not in stack.printed()
     running = stack.processes()
     assert kill_at_each_start(stack, "web", 20) in {5, 6}  # the first kill counts if the server was up for long
-    assert stack.wait(60) == 1
+    assert stack.wait(120) == 1
     assert "web died and could not be restarted" in stack.log()
     assert not any(alive(pid) for pid in running.values())

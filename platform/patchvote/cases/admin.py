@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin, messages
@@ -164,6 +165,15 @@ class ImageAdmin(ReadOnlyAdmin):
         return _link_to_reviews(image.reviews.all(), image=image)
 
 
+class ErrorCodeFilter(admin.AllValuesFieldListFilter):
+    """Filter by error code; the link for analyses without one has a text, which screen readers need."""
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Yield the links of the filter."""
+        for choice in super().choices(changelist):
+            yield {**choice, "display": choice["display"] or self.empty_value_display}
+
+
 @admin.register(Analysis)
 class AnalysisAdmin(ReadOnlyAdmin):
     """The admin of analyses: the result of a model version for an image, and the state of the job."""
@@ -172,7 +182,7 @@ class AnalysisAdmin(ReadOnlyAdmin):
         "__str__", "case_link", "state", "verdict", "share", "model_link", "attempts", "queued_at",
         "finished_at", "current",
     ]  # fmt: skip
-    list_filter = ["state", "verdict", "model_version", "current", "error_code"]
+    list_filter = ["state", "verdict", "model_version", "current", ("error_code", ErrorCodeFilter)]
     list_select_related = ["image__case", "model_version"]
     search_fields = ["id", "image__filename", "image__case__reference"]
     fields = [

@@ -21,7 +21,8 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from patchvote.standalone import processes
 
-STOP_SECONDS = 30
+STOP_SECONDS = 90
+"""Time for supervisord to stop all processes, one after the other, each of which it kills after 15 seconds."""
 LOG_LINES = 15
 
 
