@@ -1,4 +1,4 @@
-"""An admin's whole way: data set, training run with growing curves, promotion, a case, rollback."""
+"""An admin makes a data set, trains a model, watches the curves, promotes it, submits a case and rolls back."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from testing.browser import Watched
-from testing.data_sets import pack
-from trainer.synthetic.dataset import write_tree
+from testing.data_sets import pack, write_small_tree
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -20,7 +19,7 @@ TRAINING_MS = 240_000
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("training") / "tree"
-    write_tree(tree, patients=4, images=2, seed=3)
+    write_small_tree(tree, patients=4, images=2, seed=3)
     path = tree.parent / "lab.zip"
     path.write_bytes(pack({str(p.relative_to(tree)): p.read_bytes() for p in tree.rglob("*") if p.is_file()}))
     return path
