@@ -19,7 +19,7 @@ from classifier.votes import count
 from patchvote.accounts.models import User
 from patchvote.accounts.roles import REVIEWER, SUBMITTER
 from patchvote.cases.models import Analysis, Case, Decision, Image, Review
-from patchvote.cases.review.services import other
+from patchvote.cases.review.services import other_class
 from patchvote.cases.search import normalise
 from patchvote.jobs.models import State
 from patchvote.registry.models import ModelVersion
@@ -152,7 +152,7 @@ class _Maker:
         said: dict[str, Any] = {"decision": Decision.CONFIRMED, "label": analysis.verdict}
         corrected = number % 4 > 0 if self._is_first(analysis.queued_at) else number % 40 == 1
         if corrected:
-            said = {"decision": Decision.CORRECTED, "label": other(analysis.verdict)}
+            said = {"decision": Decision.CORRECTED, "label": other_class(analysis.verdict)}
         elif number % 100 == 10:  # noqa: PLR2004 (one of a hundred)
             said = {"decision": Decision.UNFIT, "label": ""}
         created = analysis.queued_at + timedelta(hours=1)

@@ -130,7 +130,7 @@ def test_by_keyboard_alone(visit: Any, picture: Path, stack: Any) -> None:
 def test_tokens_are_shown_once_and_revoked(visit: Any) -> None:
     page = visit.signed_in()
     page.goto("/account/")
-    page.get_by_role("button", name="Make a token").click()
+    page.get_by_role("button", name="Create a token").click()
     token = page.locator(".secret").inner_text()
     assert len(token) > 30
     tokens = page.locator("tbody tr").count()

@@ -54,7 +54,7 @@ def test_the_same_picture_is_recognised(visit: Any, submitted: Any, picture: Pat
     page = visit.signed_in()
     submitted(page, picture, reference="first")
     submitted(page, picture, reference="second")
-    expect(page.locator(".note", has_text="Same picture as in case")).to_contain_text("first")
+    expect(page.locator(".note", has_text="Same image as in case")).to_contain_text("first")
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def test_polling_survives_a_server_that_is_away(visit: Any, picture: Path, stack
     with frozen_worker(stack):
         page.click("#send")
         page.wait_for_url(re.compile(r"/cases/[0-9a-f-]{36}/"))
-        expect(page.locator("#announcement")).to_contain_text("The server does not answer")
+        expect(page.locator("#announcement")).to_contain_text("The server does not respond")
     page.unroute("**/status/**")
     expect(page.locator(".summary .verdict:is(.benign, .malignant)")).to_be_visible(timeout=30_000)
 
@@ -113,4 +113,4 @@ def test_others_cases_are_not_found(visit: Any, submitted: Any, stack: Any) -> N
     visit.expected.append("404 (Not Found)")
     olga = visit.sign_in("olga", "a long enough word")
     olga.goto(admin.url)
-    expect(olga.get_by_role("heading", level=1)).to_have_text("There is nothing here")
+    expect(olga.get_by_role("heading", level=1)).to_have_text("Page not found")

@@ -37,7 +37,7 @@ def test_from_a_zip_to_a_champion_and_back(visit: Watched, archive: Path, pictur
     expect(page.locator(".thumbnails img").first).to_have_js_property("complete", value=True)
 
     page.get_by_role("link", name="Start a training run").click()
-    expect(page.locator("#estimate")).to_have_text(re.compile("Takes about"))
+    expect(page.locator("#estimate")).to_have_text(re.compile("Estimated duration"))
     page.fill("[name=name]", "lab-40x")
     page.select_option("[name=network]", "squeezenet")
     page.select_option("[name=mode]", "scratch")
@@ -57,13 +57,13 @@ def test_from_a_zip_to_a_champion_and_back(visit: Watched, archive: Path, pictur
     expect(report.get_by_role("heading", name="How it was measured")).to_be_visible()
 
     page.get_by_role("link", name="Compare and promote").click()
-    expect(page.locator(".verdict-of-gate")).to_contain_text("Not without a reason", timeout=TRAINING_MS)
+    expect(page.locator(".verdict-of-gate")).to_contain_text("May be promoted with a reason only", timeout=TRAINING_MS)
     page.fill("[name=reason]", "no")
-    page.get_by_role("button", name="Promote all the same").click()
+    page.get_by_role("button", name="Promote anyway").click()
     expect(page.locator(".errorlist")).to_be_visible()
     page.fill("[name=reason]", "A rehearsal on synthetic images, to be rolled back.")
-    page.get_by_role("button", name="Promote all the same").click()
-    expect(page.locator(".messagelist")).to_contain_text("lab-40x v1 serves new cases")
+    page.get_by_role("button", name="Promote anyway").click()
+    expect(page.locator(".messagelist")).to_contain_text("The champion is now lab-40x v1")
 
     assert "lab-40x v1" in verdict_of_a_new_case(page, picture)
     page.goto("/admin/registry/modelversion/")

@@ -196,7 +196,10 @@ def test_a_synthetic_model_is_named_where_people_look_first(page: Client, submit
 
 @pytest.mark.parametrize(
     ("metrics", "sentence"),
-    [({"protocol": "patient"}, "on patients it had not seen"), ({"protocol": "thesis"}, "on images it had not seen")],
+    [
+        ({"protocol": "patient"}, "on patients that the model was not trained on"),
+        ({"protocol": "thesis"}, "on images that the model was not trained on"),
+    ],
 )
 def test_a_measured_model_says_where_its_threshold_is_from(
     page: Client, submit: Any, ana: Any, finish: Any, metrics: dict[str, str], sentence: str
@@ -212,9 +215,9 @@ def test_each_case_with_the_same_picture_is_named_once(page: Client, submit: Any
     submit(ana, upload(name="a.png"), upload(name="b.png"), reference="earlier")
     case = submit(ana, upload(name="good.png"), upload(name="again.png"), reference="later")
     text = page.get(case.get_absolute_url()).content.decode()
-    assert text.count("Same picture as in case") == text.count(">earlier</a>") == 2
-    assert text.count("Same picture as good.png of this case.") == 1
-    assert text.count("Same picture as again.png of this case.") == 1
+    assert text.count("Same image as in case") == text.count(">earlier</a>") == 2
+    assert text.count("Same image as good.png of this case.") == 1
+    assert text.count("Same image as again.png of this case.") == 1
     assert ">later</a>" not in text
 
 

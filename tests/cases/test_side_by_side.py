@@ -59,7 +59,7 @@ def test_a_version_whose_files_are_gone_is_not_taken_and_the_page_asks_no_disk(
     second_version.folder.rename(second_version.folder.with_name("elsewhere"))
     assert str(second_version) in client.get(case.get_absolute_url()).content.decode()
     answer = client.post(f"/cases/{case.pk}/analyse-again/", {"version": second_version.pk}, follow=True)
-    assert "its files are gone" in answer.content.decode()
+    assert "its files are missing" in answer.content.decode()
     refused = client.post(f"/api/v1/cases/{case.pk}/reanalyse/", {"model": str(second_version.pk)})
     assert (refused.status_code, refused.json()["code"]) == (409, "model_unsuited")
     assert case.images.get().analyses.count() == 1

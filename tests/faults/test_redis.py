@@ -29,7 +29,7 @@ def test_without_redis_cases_are_taken_and_the_page_says_that_they_wait(
         time.sleep(2)  # long enough for the workers to notice
         cases = [client.submit(file, reference="no Redis") for file in pool.files[:3]]
         page = f"/cases/{cases[-1]['id']}/"
-        installation.wait_for("the page to say so", lambda: "Analysis is delayed" in person.get(page).text, 20)
+        installation.wait_for("the page to say so", lambda: "The analysis is delayed" in person.get(page).text, 20)
     finished = [client.finished(case) for case in cases]
     assert all(whole(case) for case in finished)
     claims = [step for step in installation.database.journal() if step["analysis"] in away.waiting]

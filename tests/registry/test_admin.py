@@ -52,7 +52,7 @@ def test_the_list_and_the_page_show_what_a_version_is_worth(boss: Client, media:
     page = boss.get(f"{LIST}{shipped.pk}/change/").content.decode()
     for words in ("0.771 … 0.947", "lopo", "called malignant", "191", "Spanhol", f"{shipped.pk}/bundle/", "promoted"):
         assert words in page, words
-    assert "It has never served" in boss.get(f"{LIST}{make_version(0.8).pk}/change/").content.decode()
+    assert "It has never been champion" in boss.get(f"{LIST}{make_version(0.8).pk}/change/").content.decode()
 
 
 def test_the_list_asks_as_often_for_many_as_for_few(
@@ -72,7 +72,7 @@ def test_the_list_asks_as_often_for_many_as_for_few(
 
 
 def test_going_back_is_asked_first(boss: Client, make_version: Any) -> None:
-    assert "nothing to go back to" in boss.get(ROLLBACK).content.decode()
+    assert "no previous champion" in boss.get(ROLLBACK).content.decode()
     one, two = make_version(0.1), make_version(0.2)
     promotions.promote(one, gate=False)
     promotions.promote(two, gate=False)
@@ -80,11 +80,11 @@ def test_going_back_is_asked_first(boss: Client, make_version: Any) -> None:
     assert services.champion() == two
     said = {"reason": "it finds less", "leaving": two.pk}
     page = boss.post(ROLLBACK, said, follow=True).content.decode()
-    assert "New cases are read by tiny v1 again." in page
+    assert "New cases are analysed by tiny v1 again." in page
     assert services.champion() == one
     step = one.promotions.first()
     assert (step.kind, step.reason, step.by.username) == ("rollback", "it finds less", "boss")
-    assert "nothing to go back to" in boss.post(ROLLBACK, follow=True).content.decode()
+    assert "no previous champion" in boss.post(ROLLBACK, follow=True).content.decode()
 
 
 def test_a_second_click_goes_no_second_step(boss: Client, make_version: Any) -> None:
@@ -95,11 +95,11 @@ def test_a_second_click_goes_no_second_step(boss: Client, make_version: Any) -> 
     form = dict(re.findall(r'<input type="hidden" name="(leaving)" value="([^"]+)">', page))
     assert form == {"leaving": str(versions[2].pk)}
     pages = [boss.post(ROLLBACK, form, follow=True).content.decode() for _ in range(2)]
-    assert "New cases are read by tiny v2 again." in pages[0]
-    assert "iny v3 does not serve any more, tiny v2 does" in pages[1]
+    assert "New cases are analysed by tiny v2 again." in pages[0]
+    assert "iny v3 is no longer the champion; the current champion: tiny v2." in pages[1]
     assert services.champion() == versions[1]
     page = boss.post(ROLLBACK, {"reason": "without saying what"}).content.decode()
-    assert "It was not said which model shall be left" in page and "without saying what" in page
+    assert "The current champion is missing from the request" in page and "without saying what" in page
     assert f'value="{versions[1].pk}"' in page
     assert services.champion() == versions[1]
 

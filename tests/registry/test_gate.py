@@ -30,7 +30,7 @@ def lost(value: float) -> dict[str, Any]:
         (evidence(specificity={"value": -0.5, "low": -0.6, "high": -0.4}), "allowed", ""),
         (None, "not_compared", "not compared with the champion, old v1"),
         (evidence(candidate="c" * 64), "not_compared", "not compared"),
-        (evidence(champion="c" * 64), "not_compared", "serves no more"),
+        (evidence(champion="c" * 64), "not_compared", "a former champion"),
         (evidence(images=0, patients=0, benign=0, malignant=0), "no_unseen_images", "no image of a patient"),
         (evidence(patients=4), "too_few_patients", "4 patients only; it needs 5"),
         (evidence(patients=1), "too_few_patients", "1 patient only"),
@@ -71,7 +71,7 @@ def test_what_an_upload_says_it_was_trained_on_is_called_a_claim() -> None:
         candidate = ModelVersion(name="new", version=1, sha256="b" * 64, metadata=metadata, origin=origin)
         assert candidate.seen_claimed == claimed
         decision = decide(candidate, evidence(), champion=CHAMPION)
-        assert decision.allowed and ("is what its sender says" in decision.sentence) == claimed
+        assert decision.allowed and ("as claimed by the uploader" in decision.sentence) == claimed
 
 
 def test_the_margin_is_a_setting(settings: Any) -> None:

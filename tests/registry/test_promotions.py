@@ -64,7 +64,7 @@ def test_going_back_never_leads_forward(make_version: Any) -> None:
     assert promotions.roll_back(by=None) == two
     assert promotions.roll_back(by=None, reason="as before") == one
     assert promotions.rollback_target() is None
-    with pytest.raises(PromotionRefusedError, match="nothing to go back to") as refused:
+    with pytest.raises(PromotionRefusedError, match="no previous champion") as refused:
         promotions.roll_back(by=None)
     assert refused.value.code == "nothing_to_roll_back"
     promotions.promote(three, gate=False)
@@ -80,10 +80,12 @@ def test_who_saw_another_champion_changes_nothing(make_version: Any) -> None:
     for version in (one, two, three):
         promotions.promote(version, gate=False)
     assert promotions.roll_back(by=None, leaving=three) == two
-    with pytest.raises(PromotionRefusedError, match="tiny v3 does not serve any more, tiny v2 does") as refused:
+    with pytest.raises(
+        PromotionRefusedError, match="tiny v3 is no longer the champion; the current champion: tiny v2"
+    ) as refused:
         promotions.roll_back(by=None, leaving=three)
     assert refused.value.code == "champion_changed"
-    with pytest.raises(PromotionRefusedError, match="tiny v1 does not serve any more") as refused:
+    with pytest.raises(PromotionRefusedError, match="tiny v1 is no longer the champion") as refused:
         promotions.promote(three, reason=REASON, instead_of=one)
     assert refused.value.code == "champion_changed"
     assert (services.champion(), len(steps())) == (two, 4)
@@ -93,7 +95,7 @@ def test_who_saw_another_champion_changes_nothing(make_version: Any) -> None:
 
 def test_what_would_serve_instead_of_nothing_that_was_seen_is_not_promoted(make_version: Any) -> None:
     one, two = make_version(0.1), make_version(0.2)
-    with pytest.raises(PromotionRefusedError, match="tiny v1 does not serve any more, none does"):
+    with pytest.raises(PromotionRefusedError, match="tiny v1 is no longer the champion; the current champion: none"):
         promotions.promote(two, instead_of=one)
     assert steps() == [] and promotions.rollback_target() is None
 
@@ -128,12 +130,12 @@ def test_a_bundle_that_is_gone_or_changed_cannot_serve(make_version: Any) -> Non
     one, two = make_version(0.1), make_version(0.2)
     promotions.promote(one, gate=False)
     (two.folder / "model.safetensors").write_bytes(b"no")
-    with pytest.raises(PromotionRefusedError, match="tiny v2 are gone or were changed") as refused:
+    with pytest.raises(PromotionRefusedError, match="tiny v2 are missing or were changed") as refused:
         promotions.promote(two, gate=False)
     assert refused.value.code == "bundle_unsound"
     promotions.promote(make_version(0.3), gate=False)
     shutil.rmtree(one.folder)
-    with pytest.raises(PromotionRefusedError, match="tiny v1 are gone"):
+    with pytest.raises(PromotionRefusedError, match="tiny v1 are missing"):
         promotions.roll_back(by=None)
     assert services.champion().version == 3
     assert [kind for kind, *_ in steps()] == ["promote", "promote"]
@@ -142,7 +144,7 @@ def test_a_bundle_that_is_gone_or_changed_cannot_serve(make_version: Any) -> Non
 def test_the_champion_is_not_promoted_again(make_version: Any) -> None:
     one = make_version()
     promotions.promote(one)
-    with pytest.raises(PromotionRefusedError, match="serves already"):
+    with pytest.raises(PromotionRefusedError, match="is the champion already"):
         promotions.promote(one, reason=REASON)
     promotions.promote(one, gate=False)  # a command that says so again
     assert steps() == [("promote", 1, None)]

@@ -174,7 +174,7 @@ def test_options_that_are_wrong_are_named_one_by_one(admin: Any, ready: DataSet)
     answer = admin.post(f"{API}training-runs/", given, format="json")
     assert {error["code"] for error in answer.data["options"]} == {"invalid_options"}
     sentences = [error["message"] for error in answer.data["options"]]
-    assert sentences[0].startswith("network: There is no such network. There are: alexnet,")
+    assert sentences[0].startswith("network: This network does not exist. Available networks: alexnet,")
     assert [sentence.split(":")[0] for sentence in sentences[1:3]] == ["protocol", "task"]
     assert sentences[3].startswith("Folds that share patients")
 

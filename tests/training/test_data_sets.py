@@ -111,7 +111,7 @@ def test_no_folder_outside_the_data_roots(folder: str, settings: Any, tmp_path: 
     if folder == "":
         data_sets.find_folder(folder)  # the root itself
         return
-    with pytest.raises(data_sets.DataSetRefusedError, match="is no folder below"):
+    with pytest.raises(data_sets.DataSetRefusedError, match="is not a folder below"):
         data_sets.add_folder(DataSet(name="bad"), folder)
     assert not DataSet.objects.exists()
 

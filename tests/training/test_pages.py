@@ -67,9 +67,9 @@ def test_a_zip_is_added_and_its_page_watched(admin: Client, zipped: bytes) -> No
         ({"source": "archive", "archive": b"text"}, "zip"),
         ({"source": "archive", "archive": pack({"../evil.png": b""})}, ".."),
         ({"source": "archive", "archive": pack({"bomb.png": b"\0" * 30_000_000})}, "bomb"),
-        ({"source": "folder", "folder": "../.."}, "is no folder below"),
+        ({"source": "folder", "folder": "../.."}, "is not a folder below"),
         ({"source": "folder"}, "Choose a folder."),
-        ({"source": "folder", "folder": "a" * 300}, "is no folder below"),
+        ({"source": "folder", "folder": "a" * 300}, "is not a folder below"),
         ({"source": "moon"}, "Select a valid choice"),
     ],
 )
@@ -120,7 +120,7 @@ def test_a_run_starts_with_a_data_set_and_a_name_alone(admin: Client, ready: Dat
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"name": "Not A Name"}, "Use small letters"),
+        ({"name": "Not A Name"}, "Use lowercase letters"),
         ({"folds": "1"}, "greater than or equal to 2"),
         ({"network": "squeezenet", "mode": "frozen"}, "no linear head can replace its last layer"),
         ({"also": ["100X"], "protocol": "thesis"}, "Folds that share patients"),
@@ -144,7 +144,7 @@ def test_options_that_cannot_work_are_refused(
 
 def test_the_estimate_is_in_words(admin: Client, ready: DataSet) -> None:
     url = reverse("admin:training_trainingrun_estimate")
-    assert admin.get(url, {"data_set": str(ready.pk), "name": "mine"}).json()["text"].startswith("Takes about")
+    assert admin.get(url, {"data_set": str(ready.pk), "name": "mine"}).json()["text"].startswith("Estimated duration: ")
     assert admin.get(url, {"data_set": "", "name": "mine"}).json() == {"text": ""}
 
 
@@ -203,7 +203,7 @@ def test_all_options_are_named_as_in_the_form(admin: Client, ready: DataSet) -> 
     run = run_on(ready, state=State.SUCCEEDED)
     page = admin.get(run.get_absolute_url()).content.decode()
     named = {name: (value, changed) for name, value, changed in admin.get(run.get_absolute_url()).context["options"]}
-    assert named["Rule of the threshold"] == ("balanced_accuracy", False)
+    assert named["Threshold rule"] == ("balanced_accuracy", False)
     assert named["Folds"] == (2, True)
     assert named["Grid"] == ("cover", False)
     assert set(map(str, named)) == set(map(str, LABELS.values()))
@@ -312,8 +312,8 @@ def test_the_page_of_promotion_shows_both_models_and_the_gate(
 ) -> None:
     url = reverse("admin:training_promote", args=[tiny_champion.pk])
     page = admin.get(url).content.decode()
-    assert "serves already" in page
-    assert "Promote all the same" not in page
+    assert "is the champion already" in page
+    assert "Promote anyway" not in page
     assert not Comparison.objects.exists()
 
 

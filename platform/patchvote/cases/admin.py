@@ -116,7 +116,7 @@ class CaseAdmin(ReadOnlyAdmin):
     def reviews(self, case: Case) -> SafeString:
         return _link_to_reviews(Review.objects.filter(image__case=case), image__case=case)
 
-    @admin.action(description=_("Cancel what has not ended"), permissions=["view"])
+    @admin.action(description=_("Cancel unfinished analyses"), permissions=["view"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Case]) -> None:
         self._apply(services.cancel, request, queryset)
 

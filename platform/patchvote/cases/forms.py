@@ -50,7 +50,7 @@ class ReviewForm(forms.ModelForm[Review]):
     """The form that reviews an image; its submit buttons carry the decision."""
 
     decision = forms.ChoiceField(
-        choices=Decision.choices, error_messages={"required": _("Say it with one of the buttons.")}
+        choices=Decision.choices, error_messages={"required": _("Choose a decision with one of the buttons.")}
     )
     analysis = forms.UUIDField(widget=forms.HiddenInput)
 
@@ -71,7 +71,7 @@ class ReviewForm(forms.ModelForm[Review]):
 class AnalyseAgainForm(forms.Form):
     """The form that chooses the model version for a new analysis."""
 
-    NOT_THERE = _("This model version is not there, or its files are gone.")
+    NOT_THERE = _("This model version does not exist, or its files are missing.")
 
     version = forms.ModelChoiceField(
         ModelVersion.objects.all(),

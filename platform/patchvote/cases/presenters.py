@@ -9,7 +9,7 @@ from typing import Any
 
 from patchvote.cases.forms import ReviewForm
 from patchvote.cases.models import Analysis, Case, Image, Verdict
-from patchvote.cases.review.services import other
+from patchvote.cases.review.services import other_class
 from patchvote.registry.models import ModelVersion
 
 FINEST_LABELLED_GRID = 12
@@ -80,7 +80,7 @@ class ImagePresenter:
     @property
     def other_class(self) -> str:
         """The name of the class that a correction of the verdict would give."""
-        return str(other(self.analysis.verdict).label) if self.analysis and self.analysis.verdict else ""
+        return str(other_class(self.analysis.verdict).label) if self.analysis and self.analysis.verdict else ""
 
     @property
     def duplicates_in_case(self) -> list[Image]:

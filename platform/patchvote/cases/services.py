@@ -101,7 +101,7 @@ def duplicates_of(image: Image, user: User) -> list[Image]:
 
 def _check_suited(version: ModelVersion, images: Sequence[Image]) -> None:
     if not version.folder.exists():
-        raise UnsuitedError(_("The files of %(model)s are gone. Choose another version.") % {"model": version})
+        raise UnsuitedError(_("The files of %(model)s are missing. Choose another version.") % {"model": version})
     if any(min(image.width, image.height) < version.patch_size for image in images):
         message = _("%(model)s needs images of at least %(side)d pixels on both sides. Choose another version.")
         raise UnsuitedError(message % {"model": version, "side": version.patch_size})

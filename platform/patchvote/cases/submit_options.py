@@ -37,8 +37,8 @@ def submit_options(limits: Limits) -> dict[str, Any]:
             "sending": _("Sending: {percent} %"),
             "storing": _("Sent. The server is checking the images …"),
             "interrupted": _(
-                "The connection broke off. Look into the history whether the case arrived; if not, send it again: your "
-                "images are still listed here."
+                "The connection was interrupted. Check in the history whether the case arrived. If not, send it again: "
+                "your images are still listed here."
             ),
             "refused": _("The server refused the case ({status}). Reload the page and try again."),
         },

@@ -54,7 +54,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     search_fields = ["name", "sha256", "metadata"]
     fieldsets = [
         (None, {"fields": ["name", "version", "serves", "network", "origin_link", "created_at", "sha256", "analyses"]}),
-        (_("Figures"), {"fields": ["metrics", "confusion"]}),
+        (_("Metrics"), {"fields": ["metrics", "confusion"]}),
         (_("Training data"), {"fields": ["training_data", "synthetic_data"]}),
         (_("Metadata"), {"fields": ["metadata_text"]}),
     ]
@@ -109,7 +109,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         try:
             return downloads.bundle_response(version)
         except BundleError:
-            messages.error(request, gettext("The files of %(model)s are gone or were changed.") % {"model": version})
+            messages.error(request, gettext("The files of %(model)s are missing or were changed.") % {"model": version})
             return redirect(_url("registry_modelversion_change", version.pk))
 
     def rollback(self, request: HttpRequest) -> HttpResponse:
@@ -123,13 +123,13 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             except promotions.PromotionRefusedError as error:
                 messages.error(request, str(error))
             else:
-                messages.success(request, gettext("New cases are read by %(model)s again.") % {"model": version})
+                messages.success(request, gettext("New cases are analysed by %(model)s again.") % {"model": version})
             return redirect(_url("registry_modelversion_changelist"))
         # The champion is read before the target: if it changes in between, the form is refused.
         serving = Alias.objects.filter(name=Alias.CHAMPION).select_related("model_version").first()
         context = {
             **self.admin_site.each_context(request),
-            "title": _("Go back to the model before"),
+            "title": _("Roll back to the previous model"),
             "opts": self.opts,
             "form": form,
             "champion": serving.model_version if serving else None,
@@ -189,7 +189,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     def metrics(self, version: ModelVersion) -> SafeString:
         return tables.metrics(version)
 
-    @admin.display(description=_("confusion"))
+    @admin.display(description=_("confusion matrix"))
     def confusion(self, version: ModelVersion) -> SafeString:
         return tables.confusion(version)
 

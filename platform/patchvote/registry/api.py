@@ -151,7 +151,7 @@ class ModelViewSet(viewsets.ReadOnlyModelViewSet[ModelVersion]):
         try:
             return downloads.bundle_response(self.get_object())
         except BundleError as error:
-            raise exceptions.NotFound(_("The bundle's files are not sound."), code="bundle_unsound") from error
+            raise exceptions.NotFound(_("The bundle's files are not valid."), code="bundle_unsound") from error
 
     @extend_schema(request=RollbackSerializer, responses={200: ModelSerializer})
     @action(detail=False, methods=["post"])

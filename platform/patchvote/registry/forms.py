@@ -20,8 +20,8 @@ class UploadForm(forms.ModelForm[BundleUpload]):
     bundle = forms.FileField(
         label=_("Bundle"),
         help_text=_(
-            "One zip with model.safetensors and metadata.json, as the page of a model version gives it. It is tried on "
-            "a known image before it becomes a model version; it does not serve until it is promoted."
+            "One zip with model.safetensors and metadata.json, as downloaded from the page of a model version. It is "
+            "tried on a known image before it becomes a model version; it does not analyse cases until it is promoted."
         ),
         widget=forms.ClearableFileInput(attrs={"accept": ".zip,application/zip"}),
     )
@@ -48,7 +48,7 @@ class RollbackForm(forms.Form):
         widget=forms.HiddenInput,
         error_messages=dict.fromkeys(
             ("required", "invalid_choice"),
-            _("It was not said which model shall be left. Look at this page and try again."),
+            _("The current champion is missing from the request. Check this page and try again."),
         ),
     )
     reason = forms.CharField(

@@ -132,9 +132,9 @@ def decide(
         fewest_patients: The minimum number of patients; the setting `PROMOTION_FEWEST_PATIENTS` if None.
     """
     if champion is None:
-        return GateDecision(True, "first", _("No model serves yet: this one may."))
+        return GateDecision(True, "first", _("There is no champion yet: this version may be promoted."))
     if candidate == champion:
-        return GateDecision(False, "already_champion", _("%(model)s serves already.") % {"model": candidate})
+        return GateDecision(False, "already_champion", _("%(model)s is the champion already.") % {"model": candidate})
     margin = settings.PROMOTION_SENSITIVITY_LOSS if margin is None else margin
     fewest = settings.PROMOTION_FEWEST_PATIENTS if fewest_patients is None else fewest_patients
     objections = [*_objections(evidence, candidate, champion, margin, fewest)]
@@ -143,9 +143,9 @@ def decide(
     if objections:
         sentences = " ".join(sentence for _code, sentence in objections)
         return GateDecision(False, objections[0][0], sentences, needs_reason=True)
-    sentence = _("The comparison speaks for nothing against it.")
+    sentence = _("The comparison shows no objection.")
     if candidate.seen_claimed:
-        claim = _("Which images it was trained on is what its sender says: it cannot be checked here.")
+        claim = _("Its training images are as claimed by the uploader: this cannot be checked here.")
         sentence = f"{sentence} {claim}"
     return GateDecision(True, "allowed", sentence)
 
@@ -160,8 +160,7 @@ def _objections(
     if evidence.champion != champion.sha256:
         yield (
             "not_compared",
-            _("It was compared with a model that serves no more. Compare it with %(champion)s.")
-            % {"champion": champion},
+            _("It was compared with a former champion. Compare it with %(champion)s.") % {"champion": champion},
         )
         return
     if not evidence.images:
@@ -197,5 +196,8 @@ def _objections(
     if not evidence.candidate_seen_known:
         yield (
             "seen_unknown",
-            _("It is not known what it was trained on: images of the comparison may be among that, in its favour."),
+            _(
+                "It is not known what it was trained on: it may have been trained on images of the comparison, which "
+                "would favour it."
+            ),
         )

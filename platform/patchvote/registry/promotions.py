@@ -117,9 +117,7 @@ def roll_back(*, by: User | None, reason: str = "", leaving: ModelVersion | None
         target = rollback_target()
         if alias is None or target is None:
             raise PromotionRefusedError(
-                GateDecision(
-                    False, "nothing_to_roll_back", gettext("There is nothing to go back to: no other model has served.")
-                )
+                GateDecision(False, "nothing_to_roll_back", gettext("There is no previous champion to roll back to."))
             )
         _check_files(target)
         previous = alias.model_version
@@ -149,8 +147,8 @@ def _check_champion(serving: ModelVersion | None, expected: ModelVersion | None)
     if expected is None or serving == expected:
         return
     sentence = gettext(
-        "%(model)s does not serve any more, %(champion)s does: somebody was faster, or the button was pressed twice. "
-        "Nothing was changed."
+        "%(model)s is no longer the champion; the current champion: %(champion)s. Another user changed it, or the "
+        "button was pressed twice. Nothing was changed."
     ) % {"model": expected, "champion": serving or gettext("none")}
     raise PromotionRefusedError(GateDecision(False, "champion_changed", sentence))
 
@@ -167,7 +165,7 @@ def _record(promotion: Promotion) -> None:
 
 
 def _with_advice(decision: GateDecision) -> GateDecision:
-    advice = gettext("To promote it all the same, give a reason of at least %(n)d characters.") % {"n": SHORTEST_REASON}
+    advice = gettext("To promote it anyway, give a reason of at least %(n)d characters.") % {"n": SHORTEST_REASON}
     return GateDecision(False, decision.code, f"{decision.sentence} {advice}", needs_reason=True)
 
 
@@ -176,5 +174,7 @@ def _check_files(version: ModelVersion) -> None:
         version.bundle()
     except BundleError as error:
         logger.exception("the bundle of %s is not valid", version)
-        sentence = gettext("The files of %(model)s are gone or were changed: it cannot serve.") % {"model": version}
+        sentence = gettext("The files of %(model)s are missing or were changed: it cannot become champion.") % {
+            "model": version
+        }
         raise PromotionRefusedError(GateDecision(False, "bundle_unsound", sentence)) from error

@@ -54,7 +54,7 @@ def metrics(version: ModelVersion) -> SafeString:
         ((label, metric(version, name), _interval(measured[name])) for name, label in given),
     )
     if not rows:
-        return format_html("{}", _("Nothing was measured."))
+        return format_html("{}", _("There are no metrics."))
     head = (_("measure"), _("value"), _("95 % interval"))
     return format_html(
         "<table><thead><tr><th>{}</th><th>{}</th><th>{}</th></tr></thead>{}{}</table>", *head, rows, facts
@@ -85,7 +85,7 @@ def training_data(version: ModelVersion) -> SafeString:
         _("malignant"): data.get("malignant"),
         _("fingerprint"): data.get("fingerprint"),
         _("citation"): data.get("citation"),
-        _("seen, all together"): (
+        _("seen in total"): (
             _("%(images)d images of %(patients)d patients") % seen if seen else _("not known")
         ),
     }  # fmt: skip
@@ -98,7 +98,7 @@ def training_data(version: ModelVersion) -> SafeString:
 def metadata(version: ModelVersion) -> SafeString:
     """Return the complete metadata in a collapsed element."""
     text = json.dumps(version.metadata, indent=2, ensure_ascii=False)
-    return format_html("<details><summary>{}</summary><pre>{}</pre></details>", _("as it lies in the bundle"), text)
+    return format_html("<details><summary>{}</summary><pre>{}</pre></details>", _("metadata of the bundle"), text)
 
 
 def _interval(measure: Any) -> str:

@@ -51,7 +51,7 @@ def start(candidate: ModelVersion, *, among: Sequence[DataSet] = (), by: User | 
     chosen = list(among) or list(data_sets.usable().filter(synthetic=False))
     if not chosen:
         raise ComparisonRefusedError(
-            _("There is no data set to compare on. Add one, of patients that are new to both.")
+            _("There is no data set to compare on. Add one with patients that neither model was trained on.")
         )
     # Stored now, because the data sets can be deleted once the comparison has ended.
     result = {"synthetic": any(data_set.synthetic for data_set in chosen)}

@@ -83,7 +83,9 @@ def archive_problems(file: File[bytes]) -> list[str]:
     problems = inspect(file, archive_bounds())
     free = shutil.disk_usage(settings.DATA_DIR).free
     if not problems and free < unpacked_bytes(file) + _RESERVE_BYTES:
-        problems.append(_("The server's disk has no room for this: %(free)d MB are free.") % {"free": free // 2**20})
+        problems.append(
+            _("The server's disk does not have enough free space: %(free)d MB are free.") % {"free": free // 2**20}
+        )
     return problems
 
 
@@ -107,7 +109,7 @@ def find_folder(folder: str) -> Path:
         except OSError:  # the name is too long, or the folder is not readable
             continue
     allowed = ", ".join(map(str, roots))
-    raise DataSetRefusedError([_("%(folder)s is no folder below %(roots)s.") % {"folder": folder, "roots": allowed}])
+    raise DataSetRefusedError([_("%(folder)s is not a folder below %(roots)s.") % {"folder": folder, "roots": allowed}])
 
 
 def folders_to_choose() -> list[str]:

@@ -22,8 +22,8 @@ MEASURES = {
     "accuracy": gettext_noop("accuracy"),
     "auc": gettext_noop("AUC of the mean logit"),
     "patient_score": gettext_noop("patient score"),
-    "brier": gettext_noop("Brier score (less is better)"),
-    "ece": gettext_noop("calibration error (less is better)"),
+    "brier": gettext_noop("Brier score (lower is better)"),
+    "ece": gettext_noop("calibration error (lower is better)"),
 }
 """The names of the metrics that are shown, in this order."""
 

@@ -16,7 +16,7 @@ from patchvote.training.models import DataSet, Source, TrainingRun
 from patchvote.training.options import FITTING, OptionsRefusedError, checked_options, option_field
 from trainer.options import FitOptions
 
-MODEL_NAME_RULE = _("Use small letters, digits, dots, hyphens and underscores, such as my-model-40x.")
+MODEL_NAME_RULE = _("Use lowercase letters, digits, dots, hyphens and underscores, such as my-model-40x.")
 
 
 class _RunForm(forms.ModelForm[TrainingRun]):
@@ -82,7 +82,9 @@ class DataSetForm(forms.ModelForm[DataSet]):
         ),
     )
     folder = forms.CharField(
-        label=_("Folder"), required=False, help_text=_("Read where it lies, and never changed. Offered are:")
+        label=_("Folder"),
+        required=False,
+        help_text=_("The images are read in place and never changed. Available folders:"),
     )
     magnification = forms.ChoiceField(
         label=_("Magnification"), required=False, choices=[("", _("all")), *Magnification.choices]
@@ -90,16 +92,16 @@ class DataSetForm(forms.ModelForm[DataSet]):
     since = forms.DateField(label=_("Reviewed from"), required=False, widget=AdminDateWidget)
     until = forms.DateField(label=_("Reviewed until"), required=False, widget=AdminDateWidget)
     only_corrected = forms.BooleanField(
-        label=_("Corrected verdicts alone"),
+        label=_("Corrected verdicts only"),
         required=False,
-        help_text=_("Only images about which the reviewer contradicted the model: hard ones."),
+        help_text=_("Only images whose verdict a reviewer corrected: the difficult ones."),
     )
 
     class Meta:
         model = DataSet
         fields = ["name", "description"]
         widgets = {"description": forms.Textarea(attrs={"rows": 2})}
-        help_texts = {"name": _("A name that exists already makes its next version.")}
+        help_texts = {"name": _("A name that exists already creates its next version.")}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """List the available folders in the help text."""

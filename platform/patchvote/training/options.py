@@ -18,7 +18,7 @@ from trainer.options import ALL, FitOptions, contradictions
 
 FITTING: dict[Any, list[str]] = {
     _("What to train"): ["network", "mode", "magnification"],
-    _("How it is measured"): ["protocol", "folds", "repeats", "threshold_rule"],
+    _("How it is evaluated"): ["protocol", "folds", "repeats", "threshold_rule"],
     _("Images"): ["also", "also_weight", "crops", "balance", "grid"],
     _("Frozen features"): ["c"],
     _("Training of the whole network"): [
@@ -37,7 +37,7 @@ LABELS = {
     "protocol": _("Protocol"),
     "folds": _("Folds"),
     "repeats": _("Repeats"),
-    "threshold_rule": _("Rule of the threshold"),
+    "threshold_rule": _("Threshold rule"),
     "also": _("Other magnifications"),
     "also_weight": _("Their weight"),
     "crops": _("Crops"),
@@ -54,8 +54,8 @@ LABELS = {
     "ema": _("Moving average"),
     "draws": _("Draws"),
     "batch_size": _("Batch size"),
-    "anywhere": _("Patches from anywhere"),
-    "turn": _("Turned patches"),
+    "anywhere": _("Patches from any position"),
+    "turn": _("Rotated patches"),
     "stain": _("Stain jitter"),
     "seeds": _("Seeds"),
     "test_time_flips": _("Mirrored patches"),
@@ -115,16 +115,21 @@ def checked_options(values: Mapping[str, Any]) -> FitOptions:
         raise OptionsRefusedError(problems) from error
     if options.network not in NETWORKS:
         problems["network"] = [
-            gettext("There is no such network. There are: %(networks)s.") % {"networks": ", ".join(NETWORKS)}
+            gettext("This network does not exist. Available networks: %(networks)s.")
+            % {"networks": ", ".join(NETWORKS)}
         ]
     if options.protocol not in PROTOCOLS:
         problems["protocol"] = [
-            gettext("BreakHis's official lists do not come with a data set here: choose another protocol.")
+            gettext("A data set does not contain BreakHis's official lists: choose another protocol.")
         ]
     if options.task != "malignancy":
-        problems["task"] = [gettext("A model here tells benign from malignant: choose the task malignancy.")]
+        problems["task"] = [
+            gettext("Models of this platform distinguish benign from malignant: choose the task malignancy.")
+        ]
     if grid_name(options.grid) is None:
-        problems["grid"] = [gettext("There is no such grid. There are: %(grids)s.") % {"grids": ", ".join(GRIDS)}]
+        problems["grid"] = [
+            gettext("This grid does not exist. Available grids: %(grids)s.") % {"grids": ", ".join(GRIDS)}
+        ]
     contradicting = contradictions(options)
     if contradicting:
         problems[""] = [_printable(sentence) for sentence in contradicting]
@@ -144,7 +149,7 @@ def _printable(text: str) -> str:
 
 
 def _choice_label(choice: str) -> Any:
-    return format_lazy("{} · {}", choice, _("ImageNet weights at hand")) if choice in WITH_WEIGHTS else choice
+    return format_lazy("{} · {}", choice, _("ImageNet weights installed")) if choice in WITH_WEIGHTS else choice
 
 
 def option_field(name: str) -> forms.Field:

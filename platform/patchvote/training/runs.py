@@ -55,7 +55,7 @@ def start(run: TrainingRun, options: FitOptions) -> None:
         RunRefusedError: If the data set cannot be used.
     """
     if run.data_set.state != State.SUCCEEDED:
-        raise RunRefusedError(_("%(data_set)s has not passed its check.") % {"data_set": run.data_set})
+        raise RunRefusedError(_("The data set %(data_set)s has not passed its check.") % {"data_set": run.data_set})
     run.options = options.model_dump(mode="json")
     run.estimated_seconds = estimated_seconds(run.data_set, options)
     with transaction.atomic():

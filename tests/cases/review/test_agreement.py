@@ -53,7 +53,7 @@ def add(submit: Any, ana: Any, rita: Any, give_verdicts: Any) -> Any:
 
 
 def test_without_reviews_nothing_is_claimed(db: None) -> None:
-    found = agreement.agreements()
+    found = agreement.load_agreement()
     none = found.total()
     assert (none.images, none.share, none.interval) == (0, None, None)
     assert found.over_time(weekly=True) == []
@@ -66,7 +66,7 @@ def test_every_kind_of_review_is_counted_apart(add: Any) -> None:
         ("benign", "corrected"), ("benign", "corrected"), ("malignant", "unfit"),
     ):  # fmt: skip
         add(verdict, decision)
-    found = agreement.agreements().total()
+    found = agreement.load_agreement().total()
     assert found == Agreement(confirmed=3, malignant_to_benign=1, benign_to_malignant=2, unfit=1)
     assert (found.judged, found.images, found.share) == (6, 7, 0.5)
 
@@ -93,7 +93,7 @@ def test_an_image_counts_once_for_each_version_by_its_latest_review(
     services.analyse_again(case, second_version)
     give_verdicts("benign")
     reviews.review(image, rita, "confirmed")
-    found = agreement.agreements()
+    found = agreement.load_agreement()
     assert found.total(tiny_champion) == Agreement(malignant_to_benign=1)
     assert found.total(second_version) == Agreement(confirmed=1)
     assert found.by_version() == [
@@ -124,15 +124,15 @@ def test_tallies_follow_whatever_is_said_in_whatever_order(
 
 def test_synthetic_samples_do_not_count(add: Any) -> None:
     add("malignant", "confirmed", synthetic=True)
-    assert agreement.agreements().total().images == 0
+    assert agreement.load_agreement().total().images == 0
 
 
 def test_spans_hold_their_beginning(add: Any) -> None:
     monday, next_monday = datetime(2026, 3, 2, tzinfo=UTC), datetime(2026, 3, 9, tzinfo=UTC)
     add("malignant", "confirmed", monday)
     add("malignant", "corrected", next_monday)
-    assert agreement.agreements(since=monday.date()).total() == Agreement(confirmed=1, malignant_to_benign=1)
-    assert agreement.agreements(since=next_monday.date()).total() == Agreement(malignant_to_benign=1)
+    assert agreement.load_agreement(since=monday.date()).total() == Agreement(confirmed=1, malignant_to_benign=1)
+    assert agreement.load_agreement(since=next_monday.date()).total() == Agreement(malignant_to_benign=1)
 
 
 def test_weeks_begin_on_monday_and_months_on_the_first(add: Any) -> None:
@@ -140,7 +140,7 @@ def test_weeks_begin_on_monday_and_months_on_the_first(add: Any) -> None:
     add("malignant", "corrected", datetime(2026, 3, 2, tzinfo=UTC))
     add("benign", "corrected", datetime(2026, 3, 31, tzinfo=UTC))
     confirmed, down, up = Agreement(confirmed=1), Agreement(malignant_to_benign=1), Agreement(benign_to_malignant=1)
-    found = agreement.agreements()
+    found = agreement.load_agreement()
     assert found.over_time(weekly=True) == [
         (date(2026, 2, 23), confirmed), (date(2026, 3, 2), down), (date(2026, 3, 30), up),
     ]  # fmt: skip
@@ -195,7 +195,7 @@ def test_the_version_is_chosen(client: Client, add: Any, rita: Any, second_versi
     client.force_login(rita)
     assert client.get(f"/cases/agreement/?version={tiny_champion.pk}").context["total"].images == 1
     empty = client.get(f"/cases/agreement/?version={second_version.pk}").content.decode()
-    assert "Nothing was reviewed in this span." in empty and "<svg" not in empty
+    assert "No image was reviewed in this time span." in empty and "<svg" not in empty
     assert client.get("/cases/agreement/?version=nonsense").status_code == 200
 
 

@@ -51,7 +51,7 @@ def test_what_was_written_survives_a_refusal(client: Client, case: Case, rita: A
     answer = post_review(client, case, comment="half a thought", analysis=seen)
     page = answer.content.decode()
     assert answer.status_code == 409
-    assert "half a thought" in page and "analysed again meanwhile" in page
+    assert "half a thought" in page and "has been analysed again" in page
     assert not Review.objects.exists()
 
 
@@ -123,7 +123,7 @@ def test_the_next_case_is_led_to(
     for one in (case, other):
         reviews.review(one.images.get(), rita, "confirmed")
     page = client.get("/cases/next-review/", follow=True)
-    assert page.redirect_chain[-1][0] == "/cases/" and "No other case waits" in page.content.decode()
+    assert page.redirect_chain[-1][0] == "/cases/" and "No other case awaits" in page.content.decode()
     assert client.get("/cases/next-review/?after=nonsense").status_code == 404
 
 

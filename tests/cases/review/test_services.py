@@ -104,7 +104,7 @@ def test_a_review_of_a_verdict_that_was_replaced_is_refused(case: Case, rita: An
     seen = image.analysis.pk
     services.analyse_again(case)
     give_verdicts("benign")
-    with pytest.raises(services.StateError, match="analysed again meanwhile"):
+    with pytest.raises(services.StateError, match="has been analysed again"):
         reviews.review(image, rita, "confirmed", analysis_id=seen)
     assert not image.reviews.exists()
 

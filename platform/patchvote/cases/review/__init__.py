@@ -1,1 +1,1 @@
-"""Review: reviewers confirm or correct verdicts, and how often they agree with the model."""
+"""Reviews: decisions of reviewers about verdicts, and the agreement between reviewers and models."""

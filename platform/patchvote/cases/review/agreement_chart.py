@@ -1,4 +1,4 @@
-"""Agreement between models and reviewers, drawn."""
+"""The chart of the agreement between models and reviewers."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-_MOST_LABELS = 8
-"""Of weeks or months below the chart."""
+_MAX_LABELS = 8
+"""The maximum number of date labels below the chart."""
 
 
 def over_time(found: Sequence[tuple[date, Agreement]], *, weekly: bool) -> SafeString:
-    """Agreement with its interval in each week or month, and below it how many images it is of.
+    """Draw the agreement with its interval in each week or month, and below it the numbers of reviewed images.
 
     Args:
-        found: The first day of each week or month that has reviews, with what was agreed; not empty.
-        weekly: Whether they are weeks.
+        found: The first day of each week or month with reviews, and the agreement; not empty.
+        weekly: Whether the periods are weeks.
     """
     shares = [(day, agreed.share, agreed.interval) for day, agreed in found]
     judged = [(day, share, interval) for day, share, interval in shares if share is not None and interval is not None]
@@ -58,7 +58,7 @@ def over_time(found: Sequence[tuple[date, Agreement]], *, weekly: bool) -> SafeS
             filled = [under + number for under, number in zip(filled, numbers, strict=True)]
         below.set(ylabel=_("images"))
         below.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
-        labelled = days[:: math.ceil(len(days) / _MOST_LABELS)]
+        labelled = days[:: math.ceil(len(days) / _MAX_LABELS)]
         below.set_xticks(labelled, [f"{day:%Y-%m-%d}" if weekly else f"{day:%Y-%m}" for day in labelled])
         figure.legend(loc="outside lower center", ncols=4)
 

@@ -1,4 +1,4 @@
-"""Reviews over REST."""
+"""The REST API of reviews."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from patchvote.core.api_base import Conflict, ReadThrottle
 
 
 class NewReviewSerializer(serializers.ModelSerializer[Review]):
-    """What a reviewer sends."""
+    """A new review."""
 
     analysis = serializers.UUIDField(
         required=False,
-        help_text="The analysis that the reviewer saw: 409 if the image was analysed again since. The current one "
-        "unless said.",
+        help_text="The analysis that the reviewer saw: 409 if the image was analysed again since. By default, the "
+        "current one.",
     )
 
     class Meta:
@@ -42,18 +42,18 @@ class ReviewsView(generics.ListAPIView[Review]):
     filter_backends = []
 
     def get_queryset(self) -> Any:
-        """Of an image that this person may see."""
+        """Return the reviews of the image, if the user may see it."""
         return self._image().reviews.with_authors()
 
     def get_throttles(self) -> list[BaseThrottle]:
-        """Writing is bounded more tightly than reading."""
+        """Use a stricter throttle for writing than for reading."""
         return [SubmitThrottle() if self.request.method == "POST" else ReadThrottle()]
 
     @extend_schema(request=NewReviewSerializer, responses={201: ReviewSerializer})
     def post(self, request: Request, pk: Any) -> Response:
-        """Confirm or correct the verdict, or call the image unfit; for reviewers and admins.
+        """Confirm or correct the verdict, or mark the image as unfit; for reviewers and admins.
 
-        409 `not_reviewable` where there is no verdict to confirm or correct, or the image is being analysed.
+        409 `not_reviewable` if there is no verdict to confirm or correct, or the image is being analysed.
         """
         del pk
         image = self._image()
@@ -63,7 +63,7 @@ class ReviewsView(generics.ListAPIView[Review]):
         fields.is_valid(raise_exception=True)
         given = fields.validated_data
         try:
-            said = reviews.review(
+            review = reviews.review(
                 image,
                 request.user,  # type: ignore[arg-type]
                 given["decision"],
@@ -72,7 +72,7 @@ class ReviewsView(generics.ListAPIView[Review]):
             )
         except StateError as error:
             raise Conflict(str(error), code="not_reviewable") from error
-        return Response(ReviewSerializer(said).data, status=status.HTTP_201_CREATED)
+        return Response(ReviewSerializer(review).data, status=status.HTTP_201_CREATED)
 
     def _image(self) -> Image:
         visible = Image.objects.visible_to(self.request.user)  # type: ignore[arg-type]

@@ -22,26 +22,29 @@ MAY_REVIEW = "cases.add_review"
 
 
 def review(image: Image, reviewer: User, decision: str, *, comment: str = "", analysis_id: Any = None) -> Review:
-    """Add a reviewer's word on an image's current analysis. The same word again, from the same person, adds nothing.
+    """Add a review of an image and its current analysis. If the reviewer repeats the latest review, nothing is added.
 
     Args:
         image: The image.
-        reviewer: Who says it; whether the person may is checked by the caller.
-        decision: One of `Decision`. A verdict can be confirmed or corrected once there is one; an image can be called
-            unfit as soon as its analysis has ended, however it ended.
-        comment: For those who read it later.
-        analysis_id: The analysis that the reviewer saw; the current one when None.
+        reviewer: The reviewer; the caller checks the permission.
+        decision: One of `Decision`. Confirming and correcting need a verdict; an image can be marked as unfit as soon
+            as its analysis has ended, in whatever state.
+        comment: An optional comment.
+        analysis_id: The analysis that the reviewer saw; the current one if None.
+
+    Returns:
+        The new review, or the latest one if it is the same.
 
     Raises:
         StateError: If there is no verdict yet, or the image was analysed again since the reviewer saw it.
     """
     with transaction.atomic():
-        case = Case.objects.select_for_update().get(pk=image.case_id)  # nobody analyses again at this moment
+        case = Case.objects.select_for_update().get(pk=image.case_id)  # no new analysis can start meanwhile
         analysis = image.analyses.defer("votes").get(current=True)
         if analysis_id is not None and analysis.pk != analysis_id:
-            raise StateError(_("The image was analysed again meanwhile. Look at the new verdict, then review it."))
+            raise StateError(_("The image has been analysed again. Look at the new verdict before you review it."))
         if analysis.state in OPEN_STATES:
-            raise StateError(_("The image is still being analysed. Review it when its verdict is there."))
+            raise StateError(_("The image is still being analysed. Review it when the verdict is available."))
         if decision != Decision.UNFIT and analysis.state != State.SUCCEEDED:
             raise StateError(_("There is no verdict to confirm or correct. Analyse again, or mark the image as unfit."))
         new = Review(image=image, analysis=analysis, reviewer=reviewer, decision=decision, comment=comment)
@@ -51,23 +54,23 @@ def review(image: Image, reviewer: User, decision: str, *, comment: str = "", an
             return latest
         new.save(force_insert=True)
         summarise([case.pk])
-        agreement.count(new)
+        agreement.update_tally(new)
     return new
 
 
-def other(verdict: str) -> Verdict:
-    """The class that a verdict is not."""
+def other_class(verdict: str) -> Verdict:
+    """Return malignant for benign, and benign for malignant."""
     return Verdict.BENIGN if verdict == Verdict.MALIGNANT else Verdict.MALIGNANT
 
 
 def _label(analysis: Analysis, decision: str) -> str:
     if decision == Decision.UNFIT:
         return ""
-    return other(analysis.verdict) if decision == Decision.CORRECTED else analysis.verdict
+    return other_class(analysis.verdict) if decision == Decision.CORRECTED else analysis.verdict
 
 
-def _content(said: Review) -> tuple[Any, ...]:
-    return said.analysis_id, said.reviewer_id, said.decision, said.comment
+def _content(review: Review) -> tuple[Any, ...]:
+    return review.analysis_id, review.reviewer_id, review.decision, review.comment
 
 
 def ids_by_review_status(cases: Iterable[Case]) -> dict[str, set[Any]]:
@@ -79,7 +82,11 @@ def ids_by_review_status(cases: Iterable[Case]) -> dict[str, set[Any]]:
 
 
 def next_case(after: Case | None = None) -> Case | None:
-    """The case that waits longest for a review; after a case, the next one in that order, and from the first again."""
+    """Return the case that has waited longest for a review.
+
+    Args:
+        after: Return the next case after this one in order of submission; after the last case, the first one.
+    """
     waiting = Case.objects.filter(awaits_review=True).order_by("created_at", "pk")
     if after is None:
         return waiting.first()

@@ -1,4 +1,4 @@
-"""Pages of reviewers: their word on an image, the next case that waits for it, and how far models agree with them."""
+"""Pages for reviewers: reviewing an image, the next case that awaits a review, and the agreement with models."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from patchvote.cases.views import Detail
 
 
 class Review(Detail):
-    """A reviewer says whether a verdict is right."""
+    """The view that stores a review of an image."""
 
     http_method_names = ["post"]
 
     def post(self, request: HttpRequest, pk: Any, image_pk: Any) -> HttpResponse:
-        """Keep it and come back to the image, or show what was written with what is wrong."""
+        """Store the review and return to the image, or show the form with its errors."""
         case = self.case(pk)
         image = get_object_or_404(case.images.all(), pk=image_pk)
         reviewer = current_user(request)
@@ -50,40 +50,40 @@ class Review(Detail):
 
 
 class NextCase(PermissionRequiredMixin, View):
-    """Leads to the case that waits longest for a review."""
+    """The redirect to the case that has waited longest for a review."""
 
     permission_required = reviews.MAY_REVIEW
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """After the case that is named, if one is, so that cases can be passed over."""
+        """Redirect to the next case; with `after`, to the next one after that case, so that users can skip cases."""
         after = _case(request.GET.get("after", ""))
         case = reviews.next_case(after)
         if case is None:
-            messages.success(request, _("No other case waits for a review."))
+            messages.success(request, _("No other case awaits a review."))
             return redirect(after or "cases:list")
         return redirect(case)
 
 
 class AgreementPage(PermissionRequiredMixin, TemplateView):
-    """How far models and reviewers agree."""
+    """The page that shows how often models and reviewers agree."""
 
     template_name = "cases/agreement.html"
     permission_required = reviews.MAY_REVIEW
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Of the span and the version that were chosen."""
+        """Add the agreement in the chosen time span and with the chosen version."""
         form = SpanForm({"span": "quarter", **self.request.GET.dict()})
         given = form.cleaned_data if form.is_valid() else {}
         span, version = given.get("span") or "quarter", given.get("version")
         since, weekly = _since(span), span == "quarter"
-        agreements = agreement.agreements(since=since)
-        over_time = agreements.over_time(weekly=weekly, version=version)
+        table = agreement.load_agreement(since=since)
+        over_time = table.over_time(weekly=weekly, version=version)
         return super().get_context_data(
             form=form,
             weekly=weekly,
-            total=agreements.total(version),
+            total=table.total(version),
             over_time=over_time,
-            by_version=agreements.by_version(),
+            by_version=table.by_version(),
             chart=agreement_chart.over_time(over_time, weekly=weekly) if over_time else "",
             **kwargs,
         )
@@ -97,7 +97,7 @@ def _case(pk: str) -> Case | None:
 
 
 def _since(span: str) -> date | None:
-    """The beginning of a week or month, so that the first one shown is whole."""
+    """Return the first day of a time span: the start of a week or month, so that the first period is complete."""
     today = timezone.localdate()
     if span == "quarter":
         return today - timedelta(weeks=12, days=today.weekday())

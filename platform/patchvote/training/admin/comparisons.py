@@ -104,7 +104,9 @@ class ComparisonAdmin(SupervisedJobAdmin):
             except promotions.PromotionRefusedError as refusal:
                 form.add_error("reason", str(refusal))
             else:
-                messages.success(request, _("From now on %(version)s serves new cases.") % {"version": candidate})
+                messages.success(
+                    request, _("The champion is now %(version)s, which analyses new cases.") % {"version": candidate}
+                )
                 return redirect("admin:registry_modelversion_change", candidate.pk)
         context = {
             **self.admin_site.each_context(request),

@@ -126,7 +126,7 @@ class RunAdmin(SupervisedJobAdmin):
         if not self.has_add_permission(request) or not form.is_valid() or form.options is None:
             return JsonResponse({"text": ""})
         seconds = runs.estimated_seconds(form.cleaned_data["data_set"], form.options)
-        return JsonResponse({"text": gettext("Takes about %(time)s.") % {"time": in_words(seconds)}})
+        return JsonResponse({"text": gettext("Estimated duration: %(time)s.") % {"time": in_words(seconds)}})
 
     @method_decorator([csp_replace(_REPORT_POLICY), xframe_options_sameorigin])
     def report(self, request: HttpRequest, pk: Any) -> Any:
