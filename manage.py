@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The one door for commands."""
+"""Django's command-line utility."""
 
 import os
 import sys

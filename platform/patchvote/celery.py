@@ -1,7 +1,7 @@
-"""The Celery application: JSON messages that say "there is work" and carry no data.
+"""The Celery application. Its messages only wake workers; they are JSON and carry no data.
 
-Who works on what is decided by the ledger (`patchvote.jobs.ledger`), never by a message: a lost, doubled or late one
-does no harm.
+The ledger (`patchvote.jobs.ledger`) assigns jobs to workers, never a message: a lost, duplicate or late message does no
+harm.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ app.autodiscover_tasks()
 
 @setup_logging.connect
 def _keep_logging(**_: Any) -> None:
-    """Django's LOGGING holds in workers too: a receiver of this signal keeps Celery from setting up its own."""
+    """Keep Django's LOGGING in workers: a receiver of this signal prevents Celery from configuring its own logging."""
 
 
 PAUSE_SECONDS = 2.0
-"""After a failure a process leaves the broker alone for so long: a request must not wait for each time-out anew."""
+"""How long a process does not contact the broker after a failure, so that not every request waits for the time-out."""
 
 _failed_at = -PAUSE_SECONDS
 
 
 def broker_answers() -> bool:
-    """Whether the broker did when this process tried last, or does now."""
+    """Return whether the broker responds; False without a check shortly after a failure."""
     if _pausing():
         return False
     try:
@@ -52,25 +52,25 @@ def broker_answers() -> bool:
 
 
 def wake(task: Task[[], None]) -> bool:
-    """See to it that a wake-up waits; a broker that cannot be reached is no error, since the sweep tries again.
+    """Send a wake-up message unless one is waiting. An unreachable broker is no error: the sweep tries again.
 
     Args:
-        task: Takes no arguments.
+        task: A task without arguments.
 
     Returns:
-        Whether the broker has one.
+        Whether a message waits at the broker.
     """
     if _pausing():
         return False
     queue = task.app.amqp.router.route({}, task.name)["queue"].name
     try:
         with task.app.producer_or_acquire() as producer:
-            # One that waits says all there is to say: while workers are busy for hours, the sweep's would pile up.
+            # One waiting message is enough; otherwise the sweep's would accumulate while workers are busy for hours.
             if not producer.channel.queue_declare(queue).message_count:
                 task.apply_async(producer=producer, retry=False)
     except _FAILURES as error:
         _pause()
-        logger.warning("the broker cannot be reached, the sweep will wake the workers later: %s", error)
+        logger.warning("the broker cannot be reached; the sweep will wake the workers later: %s", error)
         return False
     return True
 

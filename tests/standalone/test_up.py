@@ -78,13 +78,13 @@ def test_the_first_admin_is_made_once(capsys: Any) -> None:
     from patchvote.accounts.models import User
     from patchvote.standalone import setup
 
-    first = setup.make_first_admin()
+    first = setup.create_first_admin()
     assert first is not None
     assert first.password
     assert User.objects.get().check_password(first.password)
-    assert setup.make_first_admin() is None
+    assert setup.create_first_admin() is None
     User.objects.update(is_superuser=False)
-    assert setup.make_first_admin() is None  # the name is taken
+    assert setup.create_first_admin() is None  # the name is taken
 
 
 class NewStack(Stack):
@@ -138,7 +138,7 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InTerminal]:
 
 @pytest.mark.slow
 def test_the_first_start_makes_an_admin_and_starts_all_processes(terminal: InTerminal) -> None:
-    assert b"The first admin was made" in terminal.printed
+    assert b"The first admin was created" in terminal.printed
     assert terminal.stack.admin_password.encode() not in terminal.printed
     assert set(terminal.stack.processes()) == {"redis", "web", "inference", "training", "sweep"}
     assert terminal.stack.client().get("health/").status_code == 200

@@ -23,7 +23,7 @@ router.register("models", ModelViewSet, basename="model")
 router.register("bundle-uploads", BundleUploadViewSet, basename="bundle-upload")
 router.register("promotions", PromotionViewSet, basename="promotion")
 
-# Swagger UI writes style attributes; its files come from this server.
+# Swagger UI sets style attributes. Its files are served from here, so the page works offline.
 docs = csp_update({"style-src": [SELF, UNSAFE_INLINE]})(
     SpectacularSwaggerSplitView.as_view(url_name="api:schema", permission_classes=[AllowAny])
 )

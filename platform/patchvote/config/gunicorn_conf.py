@@ -1,4 +1,4 @@
-"""Gunicorn's configuration (`--config python:patchvote.config.gunicorn_conf`): its own lines look like all others."""
+"""Gunicorn's configuration (`--config python:patchvote.config.gunicorn_conf`): logging and memory."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from patchvote.config.settings import LOGGING
 logconfig_dict = LOGGING
 
 _ARENA_MAX = -8
-"""glibc's name for mallopt's parameter."""
+"""The parameter `M_ARENA_MAX` of glibc's mallopt."""
 
-# Each thread decodes images, now this one, now that: in arenas of their own glibc would keep what each of them needed
-# at the most.
+# All threads decode images. With one arena per thread, glibc would retain the peak memory of each thread.
 with suppress(OSError, AttributeError):
     ctypes.CDLL("libc.so.6").mallopt(_ARENA_MAX, 1)

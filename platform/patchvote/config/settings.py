@@ -1,4 +1,4 @@
-"""Django's settings. Every choice that differs between machines comes from the environment (docs/operation.md)."""
+"""Django's settings. All settings that differ between installations come from the environment (docs/operation.md)."""
 
 import os
 from datetime import timedelta
@@ -17,12 +17,12 @@ _env = Environment.read()
 UNKNOWN_VARIABLES = unknown_variables()
 """Environment variables that look like Patchvote's but that it does not read; a system check reports them."""
 
-# PyTorch's compiler would make a folder in the system's temporary one as soon as it is imported, matplotlib one in the
-# home folder.
+# By default the import of PyTorch's compiler creates a folder in the system's temporary folder, and matplotlib creates
+# one in the home folder.
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_env.data_folder / "cache" / "torch"))
 os.environ.setdefault("MPLCONFIGDIR", str(_env.data_folder / "cache" / "matplotlib"))
 
-django_stubs_ext.monkeypatch()  # Django's generic classes take their types at run time too
+django_stubs_ext.monkeypatch()  # makes Django's generic classes subscriptable at run time
 
 BASE_DIR = ROOT
 DATA_DIR = _env.data_folder
@@ -31,7 +31,7 @@ FRONTEND_DIR = BASE_DIR / "frontend"
 DEBUG = _env.debug
 SECRET_KEY = _env.secret_key or data_folder.secret_key(DATA_DIR)
 HTTPS = _env.https
-"""Set where people reach the server over HTTPS (a proxy in front): cookies are then sent over HTTPS alone."""
+"""Whether users reach the server over HTTPS, through a proxy: then cookies are sent over HTTPS only."""
 
 PORT = _env.port
 HOST = _env.host
@@ -42,7 +42,7 @@ WEB_WORKERS = _env.web_workers
 CSRF_TRUSTED_ORIGINS = _env.trusted_origins
 
 INSTALLED_APPS = [
-    "patchvote.accounts.apps.TokensConfig",  # first: our admin of tokens replaces its own
+    "patchvote.accounts.apps.TokensConfig",  # first, so that our admin of tokens replaces knox's
     "patchvote.accounts.apps.AuditLogConfig",
     "patchvote.accounts",
     "patchvote.jobs",
@@ -110,22 +110,22 @@ DATABASES = {
     "default": dj_database_url.parse(_env.database_url or "sqlite://", conn_max_age=60, conn_health_checks=True)
 }
 if not _env.database_url:
-    DATABASES["default"]["NAME"] = str(DATA_DIR / "patchvote.sqlite3")  # as it is: a URL would have to quote it
+    DATABASES["default"]["NAME"] = str(DATA_DIR / "patchvote.sqlite3")  # a plain path: a URL would need quoting
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"]["OPTIONS"] = {
-        # Writers queue up at BEGIN instead of failing halfway; readers never wait (docs/operation.md).
+        # Writers wait at BEGIN instead of failing in the middle; readers never wait (docs/operation.md).
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
-        # Each thread of each process has a cache of its own, in kB; what is not in it is in the system's.
+        # Each thread of each process has its own page cache of 256 kB; the operating system caches the rest.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-256;",
     }
-    # Tests use a real file too: SQLite in memory locks differently.
+    # Tests use a file as well, because SQLite in memory locks differently.
     DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
 elif DATABASES["default"]["ENGINE"].endswith("postgresql"):
-    # A server that is away is said within seconds; `?connect_timeout=` in the URL goes first.
+    # An unreachable server is reported within seconds; `?connect_timeout=` in the URL has precedence.
     DATABASES["default"]["OPTIONS"] = {
         "connect_timeout": 3,
-        # A connection whose other end has vanished is given up within half a minute.
+        # A connection to a vanished server is closed within half a minute.
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
@@ -140,9 +140,9 @@ MEDIA_ROOT = DATA_DIR / "media"
 MODELS_DIR = DATA_DIR / "models"
 TRAINING_DIR = DATA_DIR / "training"
 CACHE_DIR = DATA_DIR / "cache"
-"""Decoded images and computed features: may be emptied at any time."""
+"""The folder of decoded images and computed features; it may be emptied at any time."""
 DATA_ROOTS = [DATA_DIR / "import"] if _env.data_roots is None else _env.data_roots
-"""Data sets can be made from folders below these; they are read where they lie."""
+"""Folders below which admins may choose data sets; the images are read in place."""
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [FRONTEND_DIR / "static"]
@@ -152,18 +152,18 @@ STORAGES = {
 }
 FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
-# On the disk of the media: a large upload is moved to its place, not copied.
+# On the same disk as the media, so that a large upload is renamed, not copied.
 FILE_UPLOAD_TEMP_DIR = data_folder.upload_folder(DATA_DIR)
 
 UPLOAD_MAX_BYTES = _env.upload_max_mb * 1024 * 1024
-"""Of one image."""
+"""The maximum size of one image file."""
 UPLOAD_MAX_PIXELS = _env.upload_max_megapixels * 1_000_000
 UPLOAD_MAX_IMAGES = _env.upload_max_images
-"""Of one case."""
+"""The maximum number of images of one case."""
 DATA_SET_MAX_BYTES = _env.data_set_max_mb * 1024 * 1024
-"""Of the zip of a data set."""
+"""The maximum size of the zip of a data set."""
 BUNDLE_MAX_BYTES = _env.bundle_max_mb * 1024 * 1024
-"""Of a model's bundle, packed and unpacked."""
+"""The maximum size of a bundle, packed and unpacked."""
 FILE_UPLOAD_HANDLERS = [
     "patchvote.core.upload_handlers.BoundedUploadHandler",
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
@@ -174,7 +174,7 @@ DATA_UPLOAD_MAX_NUMBER_FILES = 100
 STORAGE_MARGIN_BYTES = _env.storage_margin_mb * 1024 * 1024
 """Free bytes below which the disk counts as full."""
 
-# --- people -----------------------------------------------------------------------------------------------------------
+# --- users ------------------------------------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"
 FIRST_ADMIN_PASSWORD = _env.admin_password
@@ -193,7 +193,7 @@ LOGIN_URL = "accounts:sign-in"
 LOGIN_REDIRECT_URL = "cases:list"
 LOGOUT_REDIRECT_URL = "accounts:sign-in"
 
-# Ten wrong passwords for one name from one address close that pair for a quarter of an hour.
+# Ten wrong passwords for one user name from one address lock that pair out for a quarter of an hour.
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
@@ -210,7 +210,7 @@ LOCALE_PATHS = [FRONTEND_DIR / "locale"]
 TIME_ZONE = _env.time_zone
 USE_TZ = True
 
-# --- safety -----------------------------------------------------------------------------------------------------------
+# --- security ---------------------------------------------------------------------------------------------------------
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -228,7 +228,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS
-# Browsers send cookies to every port of a host: two installations must not sign each other's people out.
+# Browsers send cookies to all ports of a host: two installations must not sign out each other's users.
 SESSION_COOKIE_NAME = f"patchvote_session_{PORT}"
 CSRF_COOKIE_NAME = f"patchvote_csrf_{PORT}"
 if HTTPS:
@@ -241,7 +241,7 @@ if HTTPS:
 
 # --- audit log --------------------------------------------------------------------------------------------------------
 
-AUDITLOG_USE_FK_STRING_REPRESENTATION = True  # entries say names, which outlive rows
+AUDITLOG_USE_FK_STRING_REPRESENTATION = True  # entries store names, which outlive rows
 
 # --- REST API ---------------------------------------------------------------------------------------------------------
 
@@ -264,7 +264,7 @@ REST_FRAMEWORK = {
         "submit": _env.rate_submit,
         "read": _env.rate_read,
     },
-    # Addresses that clients claim count for nothing unless so many proxies stand before the server.
+    # X-Forwarded-For is ignored unless there are proxies in front of the server.
     "NUM_PROXIES": _env.proxies,
     "EXCEPTION_HANDLER": "patchvote.core.api_base.exception_handler",
 }
@@ -299,8 +299,8 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_CREATE_MISSING_QUEUES = False
 CELERY_TASK_DEFAULT_QUEUE = "inference"
-# A message is gone once it is delivered: what it says is in the database, and the sweep says it again. One that waits
-# to be acknowledged could silence its worker for ever: where Redis hangs at that moment, it never takes another.
+# Messages are not acknowledged: the database has the jobs, and the sweep repeats the messages. A worker that waits for
+# an acknowledgement while Redis hangs would never take another message.
 CELERY_TASK_QUEUES: dict[str, dict[str, bool]] = {"inference": {"no_ack": True}, "training": {"no_ack": True}}
 CELERY_TASK_ROUTES = {"patchvote.cases.*": {"queue": "inference"}, "patchvote.training.*": {"queue": "training"}}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -312,7 +312,7 @@ CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    # A publisher never holds a request for long: it tries once, and the sweep wakes the workers anyway.
+    # Publishing must not delay a request: it is tried once, and the sweep wakes the workers anyway.
     "max_retries": 0,
     "socket_connect_timeout": 2,
     "socket_timeout": 3,
@@ -323,36 +323,36 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 # --- the ledger -------------------------------------------------------------------------------------------------------
 
 JOB_LEASE = timedelta(seconds=_env.lease_seconds)
-"""How long a worker may be silent before its jobs go back to the queue; renewed three times as often."""
+"""How long a worker may be silent before its jobs return to the queue; leases are renewed three times as often."""
 JOB_MAX_ATTEMPTS = _env.max_attempts
 JOB_RETRY = timedelta(seconds=_env.retry_seconds)
-"""How long a job waits that was lost a second time; twice as long each time after that, up to `JOB_RETRY_LONGEST`."""
+"""The delay of a job that was lost twice; it doubles with each further loss, up to `JOB_RETRY_LONGEST`."""
 JOB_RETRY_LONGEST = timedelta(minutes=1)
 JOB_SWEEP_SECONDS = _env.sweep_seconds
 CLEANING_SECONDS = _env.cleaning_seconds
-"""Between two cleanings by the sweep."""
+"""The seconds between two cleanings by the sweep."""
 ORPHAN_SECONDS = _env.orphan_seconds
-"""How long a file that belongs to no row is left alone: the request that brought it may be about to write its row."""
+"""How many seconds the cleaning keeps a file without a row: the request may be about to write the row."""
 INFERENCE_BATCH = _env.inference_batch
-"""Analyses that an inference worker claims at once, at the most; it takes fewer where that many patches are enough."""
+"""The maximum number of analyses that an inference worker claims at once; fewer if they fill a forward pass."""
 INFERENCE_DEVICE = _env.device
 INFERENCE_PRECISION = _env.precision
 INFERENCE_NICENESS = _env.inference_niceness
-"""Of inference processes: web pages and uploads on the same machine go first."""
+"""The niceness of inference processes: web pages and uploads on the same machine have priority."""
 INFERENCE_STALL = timedelta(seconds=_env.stall_seconds)
-"""An inference worker whose forward pass comes no further for so long ends itself; another one takes over."""
+"""How long a forward pass may make no progress before the inference worker ends itself and another takes over."""
 TRAINING_DEVICE = _env.training_device or INFERENCE_DEVICE
 TRAINING_MAX_ATTEMPTS = _env.training_max_attempts
-"""In a row, each of which came no further than those before it."""
+"""The maximum number of consecutive attempts without progress."""
 TRAINING_NICENESS = _env.training_niceness
-"""Of training processes: inference on the same machine goes first."""
+"""The niceness of training processes: inference on the same machine has priority."""
 
 # --- the champion -----------------------------------------------------------------------------------------------------
 
 PROMOTION_SENSITIVITY_LOSS = _env.promotion_sensitivity_loss
-"""How much less sensitive than the champion a model may be in a comparison without a reason being asked for."""
+"""The loss of sensitivity against the champion above which a promotion needs a reason."""
 PROMOTION_FEWEST_PATIENTS = _env.promotion_fewest_patients
-"""Patients below which a comparison says little."""
+"""The number of compared patients below which a promotion needs a reason."""
 
 # --- logs -------------------------------------------------------------------------------------------------------------
 
@@ -371,6 +371,6 @@ LOGGING = {
         "django": {"handlers": ["console"], "level": "WARNING", "propagate": False},
         "celery": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
-        "gunicorn.error": {"level": "WARNING", "propagate": True},  # instead of a handler of its own
+        "gunicorn.error": {"level": "WARNING", "propagate": True},  # instead of its own handler
     },
 }

@@ -1,1 +1,1 @@
-"""The embedded default: everything on one machine, started and stopped together."""
+"""The standalone installation: all processes on one machine, started and stopped together."""

@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class StandaloneConfig(AppConfig):
-    """Everything on one machine."""
+    """The app of the standalone installation."""
 
     name = "patchvote.standalone"
 

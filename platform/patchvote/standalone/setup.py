@@ -1,4 +1,4 @@
-"""What has to be there before anything starts; each step is skipped where it is done already."""
+"""The preparation of an installation; each step is skipped if it is done already."""
 
 from __future__ import annotations
 
@@ -28,28 +28,33 @@ _STATIC_STAMP = ".collected"
 
 @dataclass(frozen=True)
 class FirstAdmin:
-    """The account made at the first start; `password` is None where the environment gave it."""
+    """The account that the first start creates.
+
+    Attributes:
+        name: The user name.
+        password: The generated password; None if the environment set it.
+    """
 
     name: str
     password: str | None
 
 
 def prepare() -> FirstAdmin | None:
-    """Bring database, static files, model and first admin into place.
+    """Prepare the database, the static files, the shipped model and the first admin.
 
     Returns:
-        The first admin if it was made just now.
+        The first admin if this call created it, else None.
     """
     for folder in (settings.DATA_DIR, settings.MEDIA_ROOT, settings.MODELS_DIR):
         Path(folder).mkdir(parents=True, exist_ok=True, mode=0o700)
     migrate()
     collect_static()
     register_shipped_model()
-    return make_first_admin()
+    return create_first_admin()
 
 
 def migrate() -> None:
-    """Apply migrations that are not applied yet."""
+    """Apply the pending migrations."""
     executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
     if executor.migration_plan(executor.loader.graph.leaf_nodes()):
         call_command("migrate", interactive=False, verbosity=0)
@@ -70,15 +75,15 @@ def collect_static() -> None:
 
 
 def register_shipped_model() -> None:
-    """Register the bundle that comes with Patchvote; it becomes champion where there is none."""
+    """Register the shipped bundle; it becomes champion if there is none."""
     version = registry.register(bundle.SHIPPED, origin=Origin.SHIPPED)
     if not Alias.objects.filter(name=Alias.CHAMPION).exists():
         promotions.promote(version, gate=False)
 
 
-def make_first_admin() -> FirstAdmin | None:
-    """Make the account `admin` where there is no superuser yet."""
-    # A person of that name whom somebody made a superuser no longer stays what he or she is.
+def create_first_admin() -> FirstAdmin | None:
+    """Create the account `admin` unless there is a superuser."""
+    # An existing account of that name keeps its password and its permissions.
     if User.objects.filter(Q(is_superuser=True) | Q(username=FIRST_ADMIN)).exists():
         return None
     given = settings.FIRST_ADMIN_PASSWORD

@@ -1,4 +1,4 @@
-"""Starting supervisord, waiting until everything is up, and stopping when a process dies for good."""
+"""Control of supervisord: start it, check whether the installation is ready, find dead processes, stop."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from supervisor.xmlrpc import SupervisorTransport
 from patchvote.standalone import processes
 
 STOP_SECONDS = 90
-"""Time for supervisord to stop all processes, one after the other, each of which it kills after 15 seconds."""
+"""The time in which supervisord stops all processes; it stops them one by one and kills each after 15 seconds."""
 LOG_LINES = 15
 
 
 class AlreadyRunningError(RuntimeError):
-    """Another Patchvote serves this data folder."""
+    """An error: another installation uses the data folder."""
 
 
 @contextmanager
 def lock() -> Iterator[None]:
-    """Hold the data folder for this installation alone.
+    """Lock the data folder for this installation.
 
     Raises:
-        AlreadyRunningError: If it is held already.
+        AlreadyRunningError: If it is locked, or if processes of an earlier start still run.
     """
     folder = processes.run_folder()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -44,11 +44,12 @@ def lock() -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise AlreadyRunningError(
-                f"Patchvote already runs on {settings.DATA_DIR}. For a second one: make run PORT=… PATCHVOTE_DATA=…"
+                f"Patchvote already runs on {settings.DATA_DIR}. For a second installation: "
+                "make run PORT=… PATCHVOTE_DATA=…"
             ) from None
         if ProcessSupervisor.answers():
             raise AlreadyRunningError(
-                f"Patchvote's processes still run on {settings.DATA_DIR}, though what started them is gone. "
+                f"Processes of an earlier start still run on {settings.DATA_DIR}. "
                 f"Stop them first: kill $(cat {shlex.quote(str(folder / 'supervisord.pid'))})"
             )
         yield
@@ -58,26 +59,26 @@ class ProcessSupervisor:
     """A running supervisord."""
 
     def __init__(self) -> None:
-        """Start it, and with it all processes."""
+        """Start supervisord, which starts all processes."""
         configuration = processes.write_configuration()
         self._daemon = subprocess.Popen(  # noqa: S603 (our own configuration)
             [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
             cwd=settings.DATA_DIR,
             stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches this process alone, which stops the others in order
+            start_new_session=True,  # Ctrl-C reaches only this process, which stops the others in order
         )
 
     @staticmethod
     def answers() -> bool:
-        """True if a supervisord is there."""
+        """Return whether a supervisord responds."""
         try:
             _remote().supervisor.getState()
         except (OSError, xmlrpc.client.Error):
             return False
         return True
 
-    def dead(self) -> str | None:
-        """The name of a process that died for good, or None."""
+    def dead_process(self) -> str | None:
+        """Return the name of a process that supervisord has given up, or None."""
         if self._daemon.poll() is not None:
             return "supervisord"
         try:
@@ -90,7 +91,7 @@ class ProcessSupervisor:
         return None
 
     def stop(self) -> None:
-        """Stop all processes, the last started first, and wait for them."""
+        """Stop all processes in the reverse order of starting and wait for them."""
         if self._daemon.poll() is None:
             self._daemon.terminate()
         try:
@@ -100,10 +101,10 @@ class ProcessSupervisor:
             self._daemon.wait()
 
 
-def missing() -> str | None:
-    """What is not up yet, or None when everything is."""
-    anywhere = {"0.0.0.0": f"127.0.0.1:{settings.PORT}", "::": f"[::1]:{settings.PORT}"}  # noqa: S104 (only compared)
-    address = f"http://{anywhere.get(settings.HOST, settings.AUTHORITY)}/health/"
+def missing_part() -> str | None:
+    """Return the part that is not ready yet, or None if the installation is ready."""
+    loopback = {"0.0.0.0": f"127.0.0.1:{settings.PORT}", "::": f"[::1]:{settings.PORT}"}  # noqa: S104 (only compared)
+    address = f"http://{loopback.get(settings.HOST, settings.AUTHORITY)}/health/"
     request = urllib.request.Request(address, headers={"Host": "localhost"})
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

@@ -1,4 +1,4 @@
-"""`manage.py serve NAME`: become one of the processes, for containers and other supervisors."""
+"""`manage.py serve NAME`: run one process, for containers and other supervisors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from patchvote.standalone import processes
 
 
 class Command(BaseCommand):
-    """Runs one process in the place of this one."""
+    """Replaces the current process by a process of the installation."""
 
-    help = "Run one process of an installation: as many of them, on as many machines, as you like."
+    help = "Run one process of an installation. Any number of them may run, on any number of machines."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", choices=list(processes.COMMANDS))

@@ -1,4 +1,4 @@
-"""`manage.py setup`: bring into place what has to be there before any process starts."""
+"""`manage.py setup`: prepare the installation before its processes start."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class Command(BaseCommand):
     """Prepares an installation."""
 
     help = (
-        "Bring database, static files, model and first admin into place. `up` does it by itself; on several machines "
-        "run it once before each new version starts."
+        "Prepare the database, the static files, the shipped model and the first admin. `up` does this itself; on "
+        "several machines run it once before each new version starts."
     )
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--device", action="store_true", help="See first whether this machine has the device named for inference."
+            "--device", action="store_true", help="First check that this machine has the device of inference."
         )
 
     def handle(self, *args: Any, device: bool = False, **options: Any) -> None:
-        os.umask(0o077)  # cases are nobody's business but this user's
+        os.umask(0o077)  # only this user may read the cases
         if device:
             _find_device()
         self.stdout.write("Setting up …")
@@ -35,21 +35,21 @@ class Command(BaseCommand):
         admin = setup.prepare()
         if admin is None:
             return
-        self.stdout.write(f"\n  The first admin was made. Address: {settings.ADDRESS}  Name: {admin.name}")
+        self.stdout.write(f"\n  The first admin was created. Address: {settings.ADDRESS}  Name: {admin.name}")
         if admin.password:
-            self.stdout.write(f"  Password (shown this once): {admin.password}\n")
+            self.stdout.write(f"  Password (shown only once): {admin.password}\n")
         else:
             self.stdout.write("  Password: the one in PATCHVOTE_ADMIN_PASSWORD\n")
 
 
 def _find_device() -> None:
-    """Say that a device is missing before a worker dies of it again and again.
+    """Check that the device of inference exists, before workers die repeatedly because it does not.
 
     Raises:
-        CommandError: If it is.
+        CommandError: If the device is missing.
     """
     if settings.INFERENCE_DEVICE in {"auto", "cpu"}:
-        return  # they are there: PyTorch, which takes seconds to load, need not be asked
+        return  # always available: no need to import PyTorch, which takes seconds
     from classifier.engine import devices
 
     try:

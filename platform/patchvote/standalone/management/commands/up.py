@@ -1,4 +1,4 @@
-"""`manage.py up`: set up what is missing, then run everything until Ctrl-C."""
+"""`manage.py up`: prepare the installation, then run all processes until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from patchvote.standalone import processes, supervision
 from patchvote.standalone.checks import check_environment
 
 SLOW_START_SECONDS = 60
+"""The interval of messages that say which part is not ready yet."""
 
 
 class Command(BaseCommand):
-    """Runs Patchvote on this machine."""
+    """Runs the whole installation on this machine."""
 
-    help = "Set up what is missing, then serve until Ctrl-C (make run)."
+    help = "Prepare the installation, then serve until Ctrl-C (make run)."
     requires_system_checks: list[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:
         os.umask(0o077)
         stop = threading.Event()
         ending = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # under nohup a closed terminal stops nothing
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # under nohup, closing the terminal stops nothing
             ending.append(signal.SIGHUP)
         for number in ending:
             signal.signal(number, lambda *_: stop.set())
@@ -58,11 +59,11 @@ class Command(BaseCommand):
                 ) from error
 
     def _set_up(self, stop: threading.Event) -> None:
-        """In a process of its own, so that the memory which checking a model takes is given back."""
+        """Run the set-up in a separate process, so that the memory for checking a model is freed."""
         command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "setup", "--device"]
         failed = subprocess.run(command, check=False).returncode  # noqa: S603 (our own command)
         if failed and not stop.is_set():
-            raise CommandError("Setting up failed: see above.")
+            raise CommandError("The set-up failed: see above.")
 
     def _serve(self, stop: threading.Event) -> None:
         running = supervision.ProcessSupervisor()
@@ -71,13 +72,13 @@ class Command(BaseCommand):
         finally:
             self._say("Stopping …")
             running.stop()
-            self._say("Stopped. Nothing was lost: waiting cases go on at the next start.")
+            self._say("Stopped. Nothing was lost: waiting cases continue at the next start.")
 
     def _watch(self, running: supervision.ProcessSupervisor, stop: threading.Event) -> None:
         ready = False
         waited = 0
         while not stop.wait(0.5):
-            dead = running.dead()
+            dead = running.dead_process()
             if dead:
                 log = processes.log_file(dead)
                 raise CommandError(
@@ -85,16 +86,16 @@ class Command(BaseCommand):
                 )
             if ready:
                 continue
-            missing = supervision.missing()
+            missing = supervision.missing_part()
             waited += 1
             if missing is None:
                 ready = True
                 self._say(f"Patchvote is ready: {settings.ADDRESS}  (logs: {processes.log_folder()}, stop: Ctrl-C)")
             elif waited % (2 * SLOW_START_SECONDS) == 0:
-                self._say(f"Still starting: {missing}. The logs are in {processes.log_folder()}.")
+                self._say(f"Still starting: {missing}. Logs: {processes.log_folder()}")
 
     def _say(self, text: str) -> None:
-        """Print at once, also into a file or a pipe; a terminal that was closed keeps nothing from being stopped."""
+        """Print and flush, also to files and pipes; a closed terminal must not prevent an orderly stop."""
         try:
             self.stdout.write(text)
             self.stdout.flush()
