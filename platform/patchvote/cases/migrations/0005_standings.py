@@ -6,7 +6,7 @@ from django.db.models import Exists, F, OuterRef, Subquery
 
 
 def stand(apps, _schema_editor):
-    """Fill the columns of the cases that are there, by the rules of `patchvote.cases.summaries`."""
+    """Fill the new columns of existing cases, by the rules of `patchvote.cases.summaries`."""
     case, image, analysis, review = (
         apps.get_model("cases", name).objects for name in ("Case", "Image", "Analysis", "Review")
     )

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 
 def tally(apps, _schema_editor):
-    """Count the reviews that are there, by the rules of `patchvote.cases.review.agreement`."""
+    """Count the existing reviews, by the rules of `patchvote.cases.review.agreement`."""
     reviews = apps.get_model("cases", "Review").objects.filter(image__case__synthetic=False)
     rows = reviews.order_by("-created_at", "-pk").values_list(
         "image_id", "analysis__model_version_id", "created_at", "decision", "label"

@@ -8,7 +8,7 @@ BATCH = 500
 
 
 def fold(apps, _schema_editor):
-    """Fold the texts of the cases that are there, by the rules of `patchvote.cases.search`."""
+    """Store the case-folded texts of existing cases, by the rules of `patchvote.cases.search`."""
     cases = apps.get_model("cases", "Case").objects
     keys = list(cases.values_list("pk", flat=True))
     for start in range(0, len(keys), BATCH):
@@ -21,7 +21,7 @@ def fold(apps, _schema_editor):
 
 
 def forget(_apps, schema_editor):
-    """Remove SQLite's index, which cannot do without the column; PostgreSQL's goes with it."""
+    """Drop SQLite's index, which needs the column; PostgreSQL drops its index together with the column."""
     if schema_editor.connection.vendor == "sqlite":
         for name in ("insert", "update", "delete"):
             schema_editor.execute(f"DROP TRIGGER IF EXISTS cases_search_{name}")

@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 
 def begin_the_history(apps, schema_editor):
-    """What came with Patchvote is marked, and whatever serves already becomes the first step of the history."""
+    """Mark the shipped model versions, and record the current champion as the first promotion."""
     ModelVersion = apps.get_model("registry", "ModelVersion")
     ModelVersion.objects.filter(name="patchvote-40x", version=1).update(origin="shipped")
     Promotion = apps.get_model("registry", "Promotion")
