@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from classifier.engine import devices
 from classifier.engine.devices import Engine, most_exact
 from classifier.predictor import Predictor
 from testing.images import noise
+from testing.networks import replace_forward
 
 CPU = torch.device("cpu")
 EXACT, HALF, BRAIN = (Engine(CPU, dtype) for dtype in (torch.float32, torch.float16, torch.bfloat16))
@@ -150,15 +152,16 @@ def test_float16_can_be_asked_for(tiny_bundle: Bundle) -> None:
 def test_what_is_too_large_for_float16_is_read_in_float32(
     tiny_bundle: Bundle, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    half, exact = (Predictor(tiny_bundle, device="cpu", precision=name) for name in ("float16", "float32"))
+    exact = Predictor(tiny_bundle, device="cpu", precision="float32")
     images = [noise(300, 260), noise(260, 300, seed=1), noise(240, 240, seed=2)]
     calls = iter(range(100))
-    forward = half._forward
 
-    def overflowing(inputs: Tensor) -> Tensor:
-        return forward(inputs) * (math.inf if next(calls) == 1 else 1)
+    def overflowing(network: Any, inputs: Tensor) -> Any:
+        logits = network(inputs)
+        return logits * (math.inf if logits.dtype == torch.float16 and next(calls) == 1 else 1)
 
-    monkeypatch.setattr(half, "_forward", overflowing)
+    replace_forward(monkeypatch, overflowing)
+    half = Predictor(tiny_bundle, device="cpu", precision="float16")
     half.batch_size = 1
     found, expected = half.predict(images), exact.predict(images)
     assert any(one == other for one, other in zip(found, expected, strict=True))
@@ -168,7 +171,7 @@ def test_what_is_too_large_for_float16_is_read_in_float32(
 
 
 def test_no_number_in_float32_is_an_error(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_forward(monkeypatch, lambda _network, inputs: torch.full((len(inputs), 2), math.nan))
     exact = Predictor(tiny_bundle, device="cpu", precision="float32")
-    monkeypatch.setattr(exact, "_forward", lambda inputs: torch.full((len(inputs), 2), math.nan))
     with pytest.raises(ValueError, match="number"):
         exact.predict([noise(300, 260)])

@@ -16,6 +16,7 @@ from classifier.imaging.decode import decode
 from classifier.imaging.patches import cut
 from classifier.predictor import Predictor
 from testing.images import noise
+from testing.networks import replace_forward
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +72,14 @@ def test_progress_is_told_up_to_the_end(predictor: Predictor) -> None:
 def test_a_pass_that_is_stopped_or_dropped_leaves_the_cores_to_the_next(
     tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predictor = Predictor(tiny_bundle, device="cpu", precision="float32")
-    forward, computed = predictor._forward, []
+    computed: list[int] = []
 
-    def counted(inputs: torch.Tensor) -> torch.Tensor:
+    def counted(network: Any, inputs: torch.Tensor) -> Any:
         computed.append(len(inputs))
-        return forward(inputs)
+        return network(inputs)
 
-    monkeypatch.setattr(predictor, "_forward", counted)
+    replace_forward(monkeypatch, counted)
+    predictor = Predictor(tiny_bundle, device="cpu", precision="float32")
 
     def stop(_share: float) -> None:
         raise KeyboardInterrupt

@@ -11,7 +11,8 @@ from celery.exceptions import WorkerShutdown
 
 from classifier.engine import devices
 from classifier.engine.devices import DeviceError
-from patchvote.cases.inference import model_cache, worker
+from patchvote.cases.inference import model_cache
+from patchvote.cases.inference.batches import Batch
 from patchvote.cases.models import Analysis, Case
 from patchvote.jobs import heartbeat, ledger
 from patchvote.jobs.models import State
@@ -73,7 +74,7 @@ def test_what_was_done_before_is_kept(
         return done
 
     monkeypatch.setattr(ledger, "succeed", stored)
-    monkeypatch.setattr(worker.InferenceRun, "_begin_next", lambda *_: None)
+    monkeypatch.setattr(Batch, "may_follow", lambda *_: False)
     with pytest.raises(WorkerShutdown):
         work()
     assert [size for size in claims if size] == [4, 2]

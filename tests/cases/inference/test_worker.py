@@ -13,6 +13,7 @@ from django.db import OperationalError
 
 from patchvote.cases import services, thumbnails
 from patchvote.cases.inference import model_cache, worker
+from patchvote.cases.inference.batches import Batch
 from patchvote.cases.models import Analysis, Case
 from patchvote.jobs import ledger
 from patchvote.jobs.models import State, Worker
@@ -67,13 +68,15 @@ def test_a_worker_that_is_told_to_stop_gives_back_what_it_has_not_begun(
 ) -> None:
     for _ in range(7):
         submit(ana)
-    ahead = worker.InferenceRun._ahead
+    claim = ledger.claim
 
-    def stopped_meanwhile(*arguments: Any) -> None:
-        ahead(*arguments)
-        stop()
+    def stopped_meanwhile(*arguments: Any, untried: bool = False) -> Any:
+        claimed = claim(*arguments, untried=untried)
+        if untried:  # beside the first batch
+            stop()
+        return claimed
 
-    monkeypatch.setattr(worker.InferenceRun, "_ahead", stopped_meanwhile)
+    monkeypatch.setattr(ledger, "claim", stopped_meanwhile)
     work()
     assert states() == [("queued", 0)] * 3 + [("succeeded", 1)] * 4
 
@@ -84,13 +87,13 @@ def test_what_would_take_long_is_given_back(
     predictor = model_cache.load(tiny_champion).result()
     monkeypatch.setattr(predictor, "batch_size", 1)
     monkeypatch.setattr(worker, "SECONDS_TO_FINISH", 0)
-    forward = predictor._forward
+    begin = predictor.begin
 
-    def stopped_meanwhile(inputs: Any) -> Any:
+    def stopped_meanwhile(images: Any) -> Any:
         stop()
-        return forward(inputs)
+        return begin(images)
 
-    monkeypatch.setattr(predictor, "_forward", stopped_meanwhile)
+    monkeypatch.setattr(predictor, "begin", stopped_meanwhile)
     case = submit(ana)
     work()
     assert states() == [("queued", 0)]
@@ -163,7 +166,7 @@ def test_an_error_that_ends_the_run_leaves_the_rest_to_others(
     def full(*_: Any, **__: Any) -> None:
         raise OSError("input/output error")
 
-    monkeypatch.setattr(worker.InferenceRun, "_finish", full)
+    monkeypatch.setattr(ledger, "succeed", full)
     with pytest.raises(OSError, match="input/output"):
         work()
     assert states() == [("queued", 0)] * 2 + [("running", 1)] * 4
@@ -228,15 +231,17 @@ def test_leases_of_what_waits_its_turn_are_renewed(
     settings.JOB_LEASE = timedelta(seconds=0.6)
     for _ in range(6):
         submit(ana)
-    ahead = worker.InferenceRun._ahead
+    prepare = Batch.prepare
+    swept: list[tuple[int, int]] = []
 
     def slow(*arguments: Any) -> None:
-        ahead(*arguments)
+        prepare(*arguments)
         time.sleep(1.2)
-        assert ledger.sweep(Analysis) == (0, 0)
+        swept.append(ledger.sweep(Analysis))
 
-    monkeypatch.setattr(worker.InferenceRun, "_ahead", slow)
+    monkeypatch.setattr(Batch, "prepare", slow)
     work()
+    assert len(swept) > 1 and set(swept) == {(0, 0)}
     assert states() == [("succeeded", 1)] * 6
 
 
@@ -252,34 +257,28 @@ def test_a_champion_that_cannot_be_loaded_is_said_once(
     assert caplog.text.count("the next model version cannot be loaded") == 1
 
 
-def test_a_claim_ahead_that_fails_costs_the_present_part_nothing(
-    submit: Any, ana: Any, work: Any, claims: list[int], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "error", [OperationalError("database is locked"), RuntimeError("cannot schedule new futures")], ids=type
+)
+@pytest.mark.parametrize("images", [1, 6])
+def test_a_claim_ahead_that_fails_costs_the_current_batch_nothing(
+    submit: Any,
+    ana: Any,
+    work: Any,
+    claims: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    images: int,
 ) -> None:
-    for _ in range(6):
+    for _ in range(images):
         submit(ana)
     claim = ledger.claim
 
     def locked(*args: Any, **options: Any) -> Any:
         if options.get("untried"):
-            raise OperationalError("database is locked")
+            raise error
         return claim(*args, **options)
 
     monkeypatch.setattr(ledger, "claim", locked)
     work()
-    assert states() == [("succeeded", 1)] * 6
-
-
-def test_a_failure_to_claim_ahead_is_no_failure_of_the_image(
-    submit: Any, ana: Any, work: Any, claims: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    submit(ana)
-    prepare = worker.InferenceRun._prepare
-
-    def failing(self: Any, beside: Any = None) -> bool:
-        if beside:
-            raise RuntimeError("cannot schedule new futures")
-        return prepare(self)
-
-    monkeypatch.setattr(worker.InferenceRun, "_prepare", failing)
-    work()
-    assert states() == [("succeeded", 1)]
+    assert states() == [("succeeded", 1)] * images
