@@ -87,13 +87,13 @@ def test_what_would_take_long_is_given_back(
     predictor = model_cache.load(tiny_champion).result()
     monkeypatch.setattr(predictor, "batch_size", 1)
     monkeypatch.setattr(worker, "SECONDS_TO_FINISH", 0)
-    begin = predictor.begin
+    start = predictor.start
 
     def stopped_meanwhile(images: Any) -> Any:
         stop()
-        return begin(images)
+        return start(images)
 
-    monkeypatch.setattr(predictor, "begin", stopped_meanwhile)
+    monkeypatch.setattr(predictor, "start", stopped_meanwhile)
     case = submit(ana)
     work()
     assert states() == [("queued", 0)]
