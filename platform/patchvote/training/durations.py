@@ -1,21 +1,26 @@
-"""Durations as people say them."""
+"""Durations in words, in the user's language."""
 
 from __future__ import annotations
 
-from django.utils.translation import ngettext
+from datetime import timedelta
+
+from django.utils.translation import get_language
+from humanize import i18n, precisedelta
 
 _MINUTE, _HOUR = 60, 3600
 
 
 def in_words(seconds: float | None) -> str:
-    """Rounded to what matters: seconds below a minute, minutes below two hours, then hours. "" for None."""
+    """Return a rounded duration in words, such as “1 day and 6 hours”; an empty text for None.
+
+    Durations are rounded to seconds below a minute, to minutes below two hours, and to hours above.
+    """
     if seconds is None:
         return ""
-    if seconds < _MINUTE:
-        count = max(1, round(seconds))
-        return ngettext("%(count)d second", "%(count)d seconds", count) % {"count": count}
-    if seconds < 2 * _HOUR:
-        count = round(seconds / _MINUTE)
-        return ngettext("%(count)d minute", "%(count)d minutes", count) % {"count": count}
-    count = round(seconds / _HOUR)
-    return ngettext("%(count)d hour", "%(count)d hours", count) % {"count": count}
+    unit = 1 if seconds < _MINUTE else _MINUTE if seconds < 2 * _HOUR else _HOUR
+    rounded = timedelta(seconds=max(1, round(seconds / unit)) * unit)
+    i18n.activate(get_language())  # for the current thread
+    try:
+        return precisedelta(rounded, format="%d")
+    finally:
+        i18n.deactivate()
