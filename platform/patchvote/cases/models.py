@@ -80,7 +80,7 @@ class CaseQuerySet(models.QuerySet["Case"]):
 
 
 class Case(models.Model):
-    """One or more images of one biopsy, as a user submitted them.
+    """A case: one or more images of one biopsy, as a user submitted them.
 
     `state` and `verdict` summarise the current analyses; `awaits_review`, `is_reviewed` and `is_disputed` summarise the
     reviews. `patchvote.cases.summaries` writes them in the transaction that changes the analyses or reviews.
@@ -169,7 +169,7 @@ class ImageQuerySet(models.QuerySet["Image"]):
 
 
 class Image(models.Model):
-    """One micrograph. The uploaded file is kept unchanged and never served; browsers get a re-encoded copy."""
+    """A micrograph of a case. The uploaded file is kept unchanged and never served; browsers get a re-encoded copy."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="images", verbose_name=_("case"))

@@ -27,8 +27,8 @@ class NoChampionError(RuntimeError):
         """Tell the user what to do."""
         super().__init__(
             gettext(
-                "No model serves yet, so nothing can be analysed. "
-                "An administrator registers one with: manage.py register_bundle FOLDER --champion"
+                "There is no champion yet, so nothing can be analysed. "
+                "An administrator registers a model with: manage.py register_bundle FOLDER --champion"
             )
         )
 

@@ -1,1 +1,1 @@
-"""Data sets, training runs, and comparisons of a new model with the one that serves."""
+"""Data sets, training runs, and comparisons of candidates with the champion."""

@@ -73,7 +73,7 @@ class DataSet(SupervisedJob):
 
 
 class DataSetImage(models.Model):
-    """One image of a data set, as the check found it. No two images of a data set have equal pixels."""
+    """An image of a checked data set. No two images of a data set have equal pixels."""
 
     LENGTHS = {"path": 500, "patient": 100, "subtype": 60}
     """The maximum lengths of texts that users provide, in characters."""
@@ -132,12 +132,12 @@ class TrainingRun(SupervisedJob):
         return f"{self.name} · {timezone.localtime(self.queued_at):%Y-%m-%d %H:%M}"
 
     def get_absolute_url(self) -> str:
-        """Its page in the admin."""
+        """Return the URL of the admin page."""
         return reverse("admin:training_trainingrun_change", args=[self.pk])
 
     @property
     def report(self) -> Path:
-        """The study's report, once there is one."""
+        """The path of the study's report; the file exists once the run has succeeded."""
         return self.folder / "report.html"
 
 

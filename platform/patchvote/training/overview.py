@@ -94,9 +94,9 @@ def overview(data_set: DataSet) -> Overview:
     counted = images.values("label", "magnification").annotate(images=Count("pk")).order_by()
     counts = {(row["label"], row["magnification"]): row["images"] for row in counted}
     present = [name for name in (*MAGNIFICATIONS, "") if any(magnification == name for _, magnification in counts)]
-    people = dict(images.values_list("label").annotate(Count("patient", distinct=True)).order_by())
+    patient_counts = dict(images.values_list("label").annotate(Count("patient", distinct=True)).order_by())
     rows = [
-        ClassRow(label, [counts.get((label, name), 0) for name in present], total, people.get(label, 0))
+        ClassRow(label, [counts.get((label, name), 0) for name in present], total, patient_counts.get(label, 0))
         for label in CLASSES
         if (total := sum(count for (one, _), count in counts.items() if one == label))
     ]
@@ -114,7 +114,7 @@ def _patients(data_set: DataSet) -> list[PatientRow]:
     found: dict[str, Counter[tuple[str, str]]] = {}
     for row in data_set.images.values("patient", "label", "magnification").annotate(images=Count("pk")).order_by():
         found.setdefault(row["patient"], Counter())[row["label"], row["magnification"]] += row["images"]
-    people = [
+    rows = [
         PatientRow(
             name,
             [label for label in CLASSES if any(one == label for one, _ in counts)],
@@ -123,7 +123,7 @@ def _patients(data_set: DataSet) -> list[PatientRow]:
         )
         for name, counts in found.items()
     ]
-    return sorted(people, key=lambda patient: (-patient.images, patient.name))
+    return sorted(rows, key=lambda patient: (-patient.images, patient.name))
 
 
 def _shared(data_set: DataSet) -> list[SharedRow]:

@@ -157,7 +157,7 @@ class RunHandler(Handler[TrainingRun]):
 
 def _store_epoch(run: TrainingRun, event: EpochDone) -> None:
     RunEpoch.objects.update_or_create(
-        run=run, fold=event.fold, number=event.epoch.number, defaults=_figures(event.epoch)
+        run=run, fold=event.fold, number=event.epoch.number, defaults=_patch_metrics(event.epoch)
     )
 
 
@@ -166,7 +166,7 @@ def _store_fold(run: TrainingRun, event: FoldDone) -> None:
         run=run,
         number=event.fold,
         defaults={
-            **_figures(event),
+            **_patch_metrics(event),
             "name": event.name[:_LONGEST_NAME],
             "test_accuracy": event.test.accuracy,
             "test_loss": event.test.loss,
@@ -176,10 +176,10 @@ def _store_fold(run: TrainingRun, event: FoldDone) -> None:
     )
 
 
-def _figures(told: Epoch | FoldDone) -> dict[str, float | None]:
+def _patch_metrics(event: Epoch | FoldDone) -> dict[str, float | None]:
     return {
-        "training_accuracy": told.training.accuracy,
-        "training_loss": told.training.loss,
-        "validation_accuracy": told.validation.accuracy if told.validation else None,
-        "validation_loss": told.validation.loss if told.validation else None,
+        "training_accuracy": event.training.accuracy,
+        "training_loss": event.training.loss,
+        "validation_accuracy": event.validation.accuracy if event.validation else None,
+        "validation_loss": event.validation.loss if event.validation else None,
     }

@@ -13,7 +13,7 @@ from patchvote.registry import promotions, services
 
 
 class Command(BaseCommand):
-    """Registers a bundle."""
+    """The command that registers a bundle."""
 
     help = "Copy a bundle into the registry as a model version."
 
@@ -29,5 +29,5 @@ class Command(BaseCommand):
         except (BundleError, promotions.PromotionRefusedError) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(
-            f"{version} ({version.sha256[:12]})in {settings.DATA_DIR}{': serves new cases' if champion else ''}"
+            f"{version} ({version.sha256[:12]}) in {settings.DATA_DIR}{': serves new cases' if champion else ''}"
         )
