@@ -18,8 +18,7 @@ from classifier.grid import COVER
 from classifier.votes import count
 from patchvote.accounts.models import User
 from patchvote.accounts.roles import REVIEWER, SUBMITTER
-from patchvote.cases.models import Analysis, Case, Decision, Image, Review
-from patchvote.cases.review.services import other_class
+from patchvote.cases.models import Analysis, Case, Decision, Image, Review, other_class
 from patchvote.cases.search import normalise
 from patchvote.jobs.models import State
 from patchvote.registry.models import ModelVersion

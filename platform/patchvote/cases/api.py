@@ -23,8 +23,7 @@ from rest_framework.views import APIView
 from classifier.imaging.decode import DecodeError
 from patchvote.cases import polling, services, submissions, thumbnails
 from patchvote.cases.filters import CaseFilter
-from patchvote.cases.models import Analysis, Case, Image
-from patchvote.cases.review.services import MAY_REVIEW
+from patchvote.cases.models import MAY_REVIEW, Analysis, Case, Image
 from patchvote.cases.serializers import (
     AgainSerializer,
     CaseSerializer,

@@ -27,6 +27,11 @@ class Verdict(models.TextChoices):
     MALIGNANT = "malignant", _("malignant")
 
 
+def other_class(verdict: str) -> Verdict:
+    """Return malignant for benign, and benign for malignant."""
+    return Verdict.BENIGN if verdict == Verdict.MALIGNANT else Verdict.MALIGNANT
+
+
 class Magnification(models.TextChoices):
     """The total magnification of a microscope (objective times eyepiece), in BreakHis's notation."""
 
@@ -281,6 +286,10 @@ class Analysis(Job):
     def malignant_votes(self) -> int:
         """The number of patches that voted malignant."""
         return sum(vote["vote"] == Verdict.MALIGNANT for vote in self.votes)
+
+
+MAY_REVIEW = "cases.add_review"
+"""The permission of reviewers and admins to add reviews."""
 
 
 class ReviewQuerySet(models.QuerySet["Review"]):

@@ -8,8 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from patchvote.cases.forms import ReviewForm
-from patchvote.cases.models import Analysis, Case, Image, Verdict
-from patchvote.cases.review.services import other_class
+from patchvote.cases.models import Analysis, Case, Image, Verdict, other_class
 from patchvote.registry.models import ModelVersion
 
 FINEST_LABELLED_GRID = 12

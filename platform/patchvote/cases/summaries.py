@@ -88,3 +88,11 @@ def _state(states: set[str]) -> State:
         if final in states:
             return final
     return State.SUCCEEDED
+
+
+def ids_by_review_status(cases: Iterable[Case]) -> dict[str, set[Any]]:
+    """Return the ids of the cases with each review status, by the values of the filter `review`."""
+    cases = list(cases)
+    return {
+        name: {case.pk for case in cases if getattr(case, column)} for name, column in REVIEW_STATUS_COLUMNS.items()
+    }

@@ -22,10 +22,10 @@ from patchvote.cases import polling, samples, services, submissions
 from patchvote.cases.decoding import upload_limits
 from patchvote.cases.filters import CaseFilter
 from patchvote.cases.forms import AnalyseAgainForm, CaseForm, ReviewForm
-from patchvote.cases.models import Case, Image
+from patchvote.cases.models import MAY_REVIEW, Case, Image
 from patchvote.cases.presenters import ImagePresenter, model_versions
-from patchvote.cases.review import services as reviews
 from patchvote.cases.submit_options import submit_options
+from patchvote.cases.summaries import ids_by_review_status
 from patchvote.core.pagination import BoundedPaginator
 from patchvote.registry.services import NoChampionError, champion
 
@@ -54,7 +54,7 @@ class CaseList(LoginRequiredMixin, FilterView):
             case.pk for case in context["page_obj"] if any(version.synthetic for version in model_versions(case))
         }
         if current_user(self.request).sees_all_cases:
-            context |= reviews.ids_by_review_status(context["page_obj"])
+            context |= ids_by_review_status(context["page_obj"])
         return context
 
 
@@ -154,7 +154,7 @@ class Detail(CaseView):
         images = case.all_images
         versions = model_versions(case)
         user = current_user(self.request)
-        may_review = user.has_perm(reviews.MAY_REVIEW)
+        may_review = user.has_perm(MAY_REVIEW)
 
         def present(image: Image) -> ImagePresenter:
             # Only after the case has ended: polling would overwrite what a reviewer types.
@@ -218,7 +218,7 @@ class AnalyseAgain(CaseView):
         """Queue, then show the case."""
         case = self.case(pk)
         form = AnalyseAgainForm(request.POST)
-        if request.POST.get("version") and not current_user(request).has_perm(reviews.MAY_REVIEW):
+        if request.POST.get("version") and not current_user(request).has_perm(MAY_REVIEW):
             raise PermissionDenied
         try:
             if form.is_valid():

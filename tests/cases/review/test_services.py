@@ -8,13 +8,14 @@ from django.db import IntegrityError, transaction
 from patchvote.cases import services
 from patchvote.cases.models import Analysis, Case, Review
 from patchvote.cases.review import services as reviews
+from patchvote.cases.summaries import ids_by_review_status
 from patchvote.jobs import ledger
 from testing.images import encode, noise
 
 
 def standing(case: Case) -> set[str]:
     case.refresh_from_db()
-    return {name for name, ids in reviews.ids_by_review_status([case]).items() if case.pk in ids}
+    return {name for name, ids in ids_by_review_status([case]).items() if case.pk in ids}
 
 
 def test_a_confirmation_has_the_verdict_as_its_label(case: Case, rita: Any) -> None:

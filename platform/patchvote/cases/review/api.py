@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 
 from patchvote.cases.api import SubmitThrottle
-from patchvote.cases.models import Image, Review
+from patchvote.cases.models import MAY_REVIEW, Image, Review
 from patchvote.cases.review import services as reviews
 from patchvote.cases.serializers import ReviewSerializer
 from patchvote.cases.services import StateError
@@ -57,7 +57,7 @@ class ReviewsView(generics.ListAPIView[Review]):
         """
         del pk
         image = self._image()
-        if not request.user.has_perm(reviews.MAY_REVIEW):
+        if not request.user.has_perm(MAY_REVIEW):
             raise exceptions.PermissionDenied
         fields = NewReviewSerializer(data=request.data)
         fields.is_valid(raise_exception=True)

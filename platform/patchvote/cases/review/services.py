@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from patchvote.cases.models import Analysis, Case, Decision, Image, Review, Verdict
+from patchvote.cases.models import Analysis, Case, Decision, Image, Review, other_class
 from patchvote.cases.review import agreement
 from patchvote.cases.services import StateError
-from patchvote.cases.summaries import REVIEW_STATUS_COLUMNS, summarise
+from patchvote.cases.summaries import summarise
 from patchvote.jobs.models import OPEN_STATES, State
 
 if TYPE_CHECKING:
     from patchvote.accounts.models import User
-
-MAY_REVIEW = "cases.add_review"
-"""The permission of reviewers and admins."""
 
 
 def review(image: Image, reviewer: User, decision: str, *, comment: str = "", analysis_id: Any = None) -> Review:
@@ -58,11 +54,6 @@ def review(image: Image, reviewer: User, decision: str, *, comment: str = "", an
     return new
 
 
-def other_class(verdict: str) -> Verdict:
-    """Return malignant for benign, and benign for malignant."""
-    return Verdict.BENIGN if verdict == Verdict.MALIGNANT else Verdict.MALIGNANT
-
-
 def _label(analysis: Analysis, decision: str) -> str:
     if decision == Decision.UNFIT:
         return ""
@@ -71,14 +62,6 @@ def _label(analysis: Analysis, decision: str) -> str:
 
 def _content(review: Review) -> tuple[Any, ...]:
     return review.analysis_id, review.reviewer_id, review.decision, review.comment
-
-
-def ids_by_review_status(cases: Iterable[Case]) -> dict[str, set[Any]]:
-    """Return the ids of the cases with each review status, by the values of the filter `review`."""
-    cases = list(cases)
-    return {
-        name: {case.pk for case in cases if getattr(case, column)} for name, column in REVIEW_STATUS_COLUMNS.items()
-    }
 
 
 def next_case(after: Case | None = None) -> Case | None:

@@ -18,7 +18,7 @@ from django.views.generic import TemplateView
 
 from patchvote.accounts.models import current_user
 from patchvote.cases.forms import ReviewForm, SpanForm
-from patchvote.cases.models import Case
+from patchvote.cases.models import MAY_REVIEW, Case
 from patchvote.cases.review import agreement, agreement_chart
 from patchvote.cases.review import services as reviews
 from patchvote.cases.services import StateError
@@ -35,7 +35,7 @@ class Review(Detail):
         case = self.case(pk)
         image = get_object_or_404(case.images.all(), pk=image_pk)
         reviewer = current_user(request)
-        if not reviewer.has_perm(reviews.MAY_REVIEW):
+        if not reviewer.has_perm(MAY_REVIEW):
             raise PermissionDenied
         form = ReviewForm(image, data=request.POST)
         if not form.is_valid():
@@ -52,7 +52,7 @@ class Review(Detail):
 class NextCase(PermissionRequiredMixin, View):
     """The redirect to the case that has waited longest for a review."""
 
-    permission_required = reviews.MAY_REVIEW
+    permission_required = MAY_REVIEW
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Redirect to the next case; with `after`, to the next one after that case, so that users can skip cases."""
@@ -68,7 +68,7 @@ class AgreementPage(PermissionRequiredMixin, TemplateView):
     """The page that shows how often models and reviewers agree."""
 
     template_name = "cases/agreement.html"
-    permission_required = reviews.MAY_REVIEW
+    permission_required = MAY_REVIEW
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Add the agreement in the chosen time span and with the chosen version."""
