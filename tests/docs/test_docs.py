@@ -113,3 +113,9 @@ def floors() -> str:
 
 def test_the_floors_are_those_of_the_contracts() -> None:
     assert floors() in (ROOT / "docs" / "architecture.md").read_text(), f"docs/architecture.md needs:\n\n{floors()}"
+
+
+def test_every_decision_is_listed() -> None:
+    folder = ROOT / "docs" / "adr"
+    listed = re.findall(r"\]\((\d{4}-[\w-]+\.md)\)", (folder / "index.md").read_text())
+    assert listed == sorted(page.name for page in folder.glob("0*.md"))
