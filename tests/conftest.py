@@ -15,8 +15,9 @@ from testing.paths import SHARED_IMAGES
 from testing.stack import Stack
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def png() -> bytes:
+    """A PNG file of BreakHis' size."""
     return encode(noise())
 
 
@@ -102,7 +103,7 @@ def tiny_champion(db: None, media: Path, tiny_bundle: Any) -> Any:
     """A registered model that serves."""
     from patchvote.registry import promotions, services
 
-    version = services.register(tiny_bundle.folder)
+    version = services.register(tiny_bundle.folder, tried=True)
     promotions.promote(version)
     return version
 

@@ -57,7 +57,7 @@ def second_version(tiny_champion: Any, second_bundle: Any) -> Any:
     """A registered model that does not serve."""
     from patchvote.registry import services
 
-    return services.register(second_bundle.folder)
+    return services.register(second_bundle.folder, tried=True)
 
 
 @pytest.fixture

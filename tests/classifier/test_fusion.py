@@ -125,6 +125,7 @@ print((exact - rounded).abs().max().item() < 0.1)
 """
 
 
+@pytest.mark.slow
 def test_a_processor_without_bfloat16_computes_too() -> None:
     """oneDNN can be told to believe that this one is older."""
     old = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
