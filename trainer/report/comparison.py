@@ -8,8 +8,9 @@ from pathlib import Path
 from trainer.evaluation.comparison import MetricDifference, StudyComparison
 from trainer.evaluation.metrics import LOWER_IS_BETTER, MEASURES
 from trainer.report.document import Document, Facts, Group, Plot, Section, Table
-from trainer.report.drawing import COLOURS, INK, canvas, plot
+from trainer.report.drawing import COLOURS, canvas, plot
 from trainer.report.formatting import counted, number, percent, signed
+from trainer.report.svg import INK
 
 NAME = "comparison"
 """The name of the comparison's files, without suffixes."""

@@ -13,8 +13,9 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from trainer.evaluation.candidates import ScoredCandidate
 from trainer.evaluation.metrics import Predictions
 from trainer.report.document import Group, Plot, Table
-from trainer.report.drawing import COLOURS, INK, canvas, line_styles, plot, shortened, unit_square
+from trainer.report.drawing import COLOURS, canvas, line_styles, plot, shortened, unit_square
 from trainer.report.formatting import interval, number, percent
+from trainer.report.svg import INK
 
 Floats = NDArray[np.float64]
 

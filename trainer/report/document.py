@@ -1,4 +1,4 @@
-"""What a report is made of (tables, figures, sentences), and how that becomes HTML or Markdown."""
+"""The blocks of a report (tables, plots, texts), and their rendering as HTML and Markdown."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import ClassVar, TypeAlias
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from trainer.report.svg import standalone
 from trainer.utils.files import write_atomically
 
 FIGURES = "figures"
-"""The folder, beside the Markdown, of the figures' files."""
+"""The folder of the plots' files, beside the Markdown file."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry of a table: `detail` is set smaller, such as an interval; `strong` marks the best."""
+    """A cell of a table: `detail`, such as an interval, is set in smaller type; `strong` sets the cell in bold."""
 
     text: str
     detail: str = ""
@@ -30,14 +31,14 @@ Entry: TypeAlias = str | int | Cell
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that belong together, under a heading unless that is ""; the first cell of a row names it."""
+    """A group of rows, under a heading unless that is ""; the first cell of each row is its header."""
 
     heading: str
     rows: Sequence[Sequence[Entry]]
 
     @property
     def cells(self) -> Iterator[list[Cell]]:
-        """The rows, each entry as a cell."""
+        """The rows, with each entry as a cell."""
         for row in self.rows:
             yield [entry if isinstance(entry, Cell) else Cell(str(entry)) for entry in row]
 
@@ -47,11 +48,11 @@ class Table:
     """A table.
 
     Attributes:
-        caption: What it shows, in a phrase.
-        columns: Their headings.
-        groups: Rows, each as long as `columns`.
-        note: A sentence below it, or "".
-        words: How many of the first columns hold words; the others hold numbers.
+        caption: The caption, a phrase.
+        columns: The headings of the columns.
+        groups: The groups of rows; each row is as long as `columns`.
+        note: A note below the table, or "".
+        words: The number of the first columns that contain words; the other columns contain numbers.
     """
 
     kind: ClassVar[str] = "table"
@@ -69,13 +70,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure.
+    """A plot.
 
     Attributes:
-        name: Of its file, without the suffix.
-        caption: What it shows.
-        alt: What is to be seen, for those who cannot.
-        svg: The drawing, an `<svg>` element in which text and axes have the colour of the text around it.
+        name: The name of the plot's file, without the suffix.
+        caption: The caption.
+        alt: The description for readers who cannot see the plot.
+        svg: The plot as an `<svg>` element; see `trainer.report.svg`.
     """
 
     kind: ClassVar[str] = "plot"
@@ -86,13 +87,13 @@ class Plot:
 
     @property
     def path(self) -> str:
-        """Of its file, relative to the report."""
+        """The path of the plot's file, relative to the report."""
         return f"{FIGURES}/{self.name}.svg"
 
     @property
     def file(self) -> str:
-        """The drawing on a white ground, for viewers that know nothing of the page around it."""
-        return self.svg.replace("<svg ", '<svg style="color: #1b1f24; background: #fff" ', 1)
+        """The content of the plot's file."""
+        return standalone(self.svg)
 
 
 @dataclass(frozen=True)
@@ -105,21 +106,21 @@ class Text:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names and what they stand for; several values are a list."""
+    """A list of names with their values; a name may have several values."""
 
     kind: ClassVar[str] = "facts"
     pairs: Sequence[tuple[str, str | Sequence[str]]]
 
     @property
     def lists(self) -> Iterator[tuple[str, Sequence[str]]]:
-        """Each name with its values."""
+        """The names, each with a list of values."""
         for name, value in self.pairs:
             yield name, [value] if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small image: `source` is a data URI, or "" where there is none; `lines` are set below it."""
+    """A thumbnail: `source` is a data URI, or "" without an image; `lines` are the lines of text below it."""
 
     source: str
     alt: str
@@ -128,7 +129,7 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Small images."""
+    """A list of thumbnails."""
 
     kind: ClassVar[str] = "gallery"
     images: Sequence[Thumbnail]
@@ -136,7 +137,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Details:
-    """What few want to see, folded away."""
+    """A group of blocks that is folded until the reader opens it."""
 
     kind: ClassVar[str] = "details"
     summary: str
@@ -145,7 +146,7 @@ class Details:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what is below it; sections may hold sections."""
+    """A heading with blocks below it; sections may contain sections."""
 
     kind: ClassVar[str] = "section"
     title: str
@@ -153,7 +154,7 @@ class Section:
 
     @property
     def anchor(self) -> str:
-        """What a link leads to."""
+        """The id of the heading, to which links lead."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
 
@@ -165,10 +166,10 @@ class Document:
     """A report.
 
     Attributes:
-        title: Its heading.
-        warnings: Sentences that nobody may miss.
-        lead: What it says, in a paragraph.
-        sections: The rest.
+        title: The title.
+        warnings: The warnings at the top of the page, one sentence each.
+        lead: The summary, a paragraph.
+        sections: The sections.
     """
 
     title: str
@@ -178,23 +179,23 @@ class Document:
 
     @property
     def html(self) -> str:
-        """A page that stands alone."""
+        """The report as a self-contained HTML page."""
         page = _ENVIRONMENT.get_template("report.html").render(document=self)
         return re.sub(r"(?<=\d) (?=%)", "&nbsp;", page)
 
     @property
     def markdown(self) -> str:
-        """The same as Markdown; its figures are files."""
+        """The report as Markdown, with the plots as files."""
         text = _ENVIRONMENT.get_template("report.md").render(document=self)
         return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
     @property
     def plots(self) -> Iterator[Plot]:
-        """All figures, in their order."""
+        """All plots, in order."""
         return _plots(self.sections)
 
     def write(self, out: Path, name: str) -> None:
-        """Write `name.html`, `name.md` and the figures' files, each completely or not at all."""
+        """Write `name.html`, `name.md` and the plots' files into a folder, each atomically."""
         write_text(out / f"{name}.html", self.html)
         for plot in self.plots:
             write_text(out / plot.path, plot.file)
@@ -202,7 +203,7 @@ class Document:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file completely or not at all."""
+    """Write a text file atomically."""
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
@@ -215,12 +216,12 @@ def _plots(blocks: Sequence[Block]) -> Iterator[Plot]:
 
 
 def _markdown(text: str) -> str:
-    """Text as Markdown that shows it as it is, on one line."""
+    """Escape a text for Markdown and put it on one line."""
     escaped = re.sub(r"([\\`*|\[\]])", r"\\\1", " ".join(text.split()))
     return escaped.replace("&", "&amp;").replace("<", "&lt;")
 
 
-# Markdown is escaped by its own filter: HTML's rules would spoil it.
+# Only HTML is escaped automatically; Markdown has a filter of its own.
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=select_autoescape(["html"]),

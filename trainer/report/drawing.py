@@ -1,10 +1,7 @@
-"""Figures as SVG that a page can hold: repeatable to the byte, and in the page's own text colour, light or dark."""
+"""The style of all plots and charts: colours, dashes, axes, and a canvas to draw on."""
 
 from __future__ import annotations
 
-import html
-import io
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -15,15 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from trainer.report.document import Plot
+from trainer.report.svg import INK, render
 
 COLOURS = ("#2f7ed8", "#d9730d", "#1f9d63", "#9b59d0", "#d94a4a", "#1795a5", "#a6744a", "#d6589f")
-"""Of lines, in their order: each can be read on white and on black."""
+"""The colours of lines, in order; each is readable on a light and on a dark background."""
 
 DASHES = ("-", "--", ":", "-.")
-"""So that lines differ without colour, and beyond the number of colours."""
-
-INK = "#010203"
-"""Stands for the page's text colour, and becomes it in the SVG."""
+"""The dashes of lines, which distinguish them without colour and beyond the number of colours."""
 
 _LONGEST = 44
 
@@ -54,46 +49,36 @@ _STYLE: Any = {
 
 @contextmanager
 def canvas(width: float, height: float) -> Iterator[Figure]:
-    """A figure of so many inches, to be drawn on and turned into a plot inside the `with`."""
+    """Yield an empty figure of a size in inches; draw on it and render it inside the `with` block."""
     with mpl.rc_context(_STYLE):
         yield Figure(figsize=(width, height), layout="constrained")
 
 
 def plot(figure: Figure, name: str, *, caption: str, alt: str) -> Plot:
-    """Make a plot of a figure.
+    """Return a plot of a figure.
 
     Args:
-        figure: From `canvas`.
-        name: Of its file, without the suffix; unique in a report.
-        caption: What it shows.
-        alt: What is to be seen, for those who cannot.
+        figure: A figure from `canvas`.
+        name: Name of the plot and of its file, without the suffix; unique in a report.
+        caption: Caption of the plot.
+        alt: Description for readers who cannot see the plot.
     """
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    drawing = buffer.getvalue()
-    drawing = drawing[drawing.index("<svg ") :].replace(INK, "currentColor")
-    # Several drawings share a page: their names must not meet, nor their styles reach beyond them.
-    own = f"figure-{name}"
-    drawing = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{own}-", drawing)
-    drawing = drawing.replace("*{stroke-linejoin", f"#{own} *{{stroke-linejoin")
-    title = f"<title>{html.escape(alt)}</title>"
-    drawing = re.sub(r"<svg ([^>]*)>", rf'<svg id="{own}" role="img" \1>\n {title}', drawing, count=1)
-    return Plot(name, caption, alt, "\n".join(line.rstrip() for line in drawing.splitlines()))
+    return Plot(name, caption, alt, render(figure, name, alt=alt))
 
 
 def shortened(name: str) -> str:
-    """A candidate's name as far as a figure has room for it; matplotlib hides names that begin with an underscore."""
+    """Shorten a candidate's name for a legend; matplotlib hides names that begin with an underscore."""
     name = name.lstrip("_")
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..."
 
 
 def unit_square(axes: Axes, x: str, y: str) -> None:
-    """Both axes from 0 to 1, of the same length, with their labels."""
+    """Set both axes to the range from 0 to 1 with the same length, and their labels."""
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=x, ylabel=y, aspect="equal")
 
 
 def line_styles() -> Iterator[dict[str, Any]]:
-    """Colours and dashes of one line after the other, without end."""
+    """Yield the colour and the dashes of one line after another, endlessly."""
     for number in count():
         yield {
             "color": COLOURS[number % len(COLOURS)],

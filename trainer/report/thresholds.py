@@ -11,8 +11,9 @@ from trainer.evaluation.candidates import ScoredCandidate
 from trainer.evaluation.threshold_scan import ConfusionCounts, count, scan
 from trainer.report import thesis
 from trainer.report.document import Cell, Entry, Group, Plot, Table
-from trainer.report.drawing import COLOURS, DASHES, INK, canvas, plot
+from trainer.report.drawing import COLOURS, DASHES, canvas, plot
 from trainer.report.formatting import RULES, number
+from trainer.report.svg import INK
 
 
 def table(scored: ScoredCandidate, rule: ThresholdRule) -> Table:

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from trainer.report.document import Plot
-from trainer.report.drawing import COLOURS, INK, canvas, plot
+from trainer.report.drawing import COLOURS, canvas, plot
 from trainer.report.formatting import plain
+from trainer.report.svg import INK
 from trainer.search.results import SearchResults, Trial
 from trainer.search.space import in_words
 

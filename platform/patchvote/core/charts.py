@@ -16,7 +16,6 @@ The first chart imports matplotlib; no chart imports PyTorch.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -31,41 +30,26 @@ Draw = Callable[["Figure"], None]
 _DRAWING = threading.Lock()
 """matplotlib's styles are global: only one thread draws at a time, for some tens of milliseconds."""
 
-_JOINTS = 'stroke-linejoin="round" stroke-linecap="butt"'
-
 
 def inline(draw: Draw, *, name: str, alt: str, width: float = 7.5, height: float = 3.2) -> SafeString:
     """Return a chart as an `<svg>` element for a page.
 
     Args:
         draw: Adds axes and lines to an empty figure, in `trainer.report.drawing`'s style; import its `COLOURS`,
-            `DASHES`, `line_styles` and `INK` (the page's text colour) inside. Texts are escaped.
+            `DASHES` and `line_styles`, and `trainer.report.svg.INK` (the page's text colour) inside. Texts are escaped.
         name: An identifier that is unique in the page; letters, digits and hyphens.
         alt: The text alternative, for screen readers.
         width: Width in inches of 72 points; the page scales the chart down to its own width.
         height: Height in inches.
     """
-    return mark_safe(_without_styles(_drawn(draw, name, alt, width, height)))  # noqa: S308 (matplotlib escapes texts)
+    return mark_safe(_render(draw, name, alt, width, height))  # noqa: S308 (ElementTree escapes texts)
 
 
-def _drawn(draw: Draw, name: str, alt: str, width: float, height: float) -> str:
+def _render(draw: Draw, name: str, alt: str, width: float, height: float) -> str:
     with _DRAWING:
-        from trainer.report.drawing import canvas, plot
+        from trainer.report.drawing import canvas
+        from trainer.report.svg import render
 
         with canvas(width, height) as figure:
             draw(figure)
-            return plot(figure, name, caption="", alt=alt).svg
-
-
-def _without_styles(drawing: str) -> str:
-    """Return the drawing with attributes instead of styles, which the content security policy forbids."""
-    drawing = re.sub(r"<style.*?</style>", "", drawing, flags=re.DOTALL)
-    drawing = drawing.replace("<svg ", f'<svg class="chart" {_JOINTS} ', 1)
-    return re.sub(r'(<[^<>]*) style="([^"]*)"', _attributes, drawing)
-
-
-def _attributes(tag: re.Match[str]) -> str:
-    """Return the style declarations of a tag as attributes, without the font: the page sets it."""
-    declarations = (declaration.split(":", 1) for declaration in tag[2].split(";") if ":" in declaration)
-    pairs = ((name.strip(), value.strip()) for name, value in declarations)
-    return tag[1] + "".join(f' {name}="{value}"' for name, value in pairs if name != "font-family")
+            return render(figure, name, alt=alt, css_class="chart")

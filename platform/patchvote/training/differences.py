@@ -83,7 +83,8 @@ def chart(comparison: Comparison) -> SafeString | None:
         return None
 
     def draw(figure: Figure) -> None:
-        from trainer.report.drawing import COLOURS, INK
+        from trainer.report.drawing import COLOURS
+        from trainer.report.svg import INK
 
         axes = figure.subplots()
         for place, name in enumerate(drawn):

@@ -1,6 +1,7 @@
 """How far models and reviewers agree, in numbers and on the page."""
 
 import random
+import re
 import xml.dom.minidom
 from datetime import date, datetime, timedelta
 from importlib import import_module
@@ -153,8 +154,9 @@ def test_weeks_begin_on_monday_and_months_on_the_first(add: Any) -> None:
 
 
 def chart_of(page: str) -> Any:
-    drawing = page[page.index('<svg class="chart"') :].partition("</svg>")[0] + "</svg>"
-    return xml.dom.minidom.parseString(drawing)
+    drawing = re.search(r'<svg [^>]*class="chart".*?</svg>', page, flags=re.DOTALL)
+    assert drawing is not None
+    return xml.dom.minidom.parseString(drawing[0])
 
 
 def test_the_page_has_a_chart_and_tables(client: Client, add: Any, rita: Any, second_version: Any) -> None:
