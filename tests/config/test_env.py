@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,20 @@ def test_an_unknown_variable_is_reported_and_stops_nothing(tmp_path: Path) -> No
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert "Patchvote does not read the environment variable PATCHVOTE_LEASE_SECOND." in done.stderr
     assert done.stderr.count("patchvote.W001") == 1
+
+
+def test_make_run_reports_an_unknown_variable_first(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        given = {"PATCHVOTE_DATA": str(tmp_path), "PATCHVOTE_UPLOAD_MB": "5", "PORT": str(taken.getsockname()[1])}
+        command = [sys.executable, "manage.py", "up"]
+        done = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, **given}, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 1
+    first, *_ = done.stderr.splitlines()
+    assert first.startswith("Patchvote does not read the environment variable PATCHVOTE_UPLOAD_MB.")
 
 
 def test_the_operation_manual_contains_the_table() -> None:

@@ -1,4 +1,4 @@
-"""App configuration."""
+"""The configuration of the app `accounts` and of three libraries."""
 
 from auditlog.apps import AuditlogConfig
 from axes.apps import AppConfig as AxesConfig

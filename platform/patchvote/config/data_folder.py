@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 _LONGEST_SOCKET_PATH = 100
-"""In bytes. The kernel's limit is 107; Redis needs a few for a temporary name."""
+"""The maximum length in bytes. The kernel's limit is 107, and Redis needs some for a temporary name."""
 
 
 def secret_key(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""App configuration."""
+"""The configuration of the app `jobs`."""
 
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _

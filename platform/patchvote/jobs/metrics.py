@@ -44,7 +44,7 @@ class Jobs:
         oldest = GaugeMetricFamily(
             "patchvote_oldest_queued_seconds", "How long the oldest queued job has waited", labels=["kind"]
         )
-        failed = CounterMetricFamily("patchvote_jobs_failed", "Jobs that failed, for ever", labels=["kind", "code"])
+        failed = CounterMetricFamily("patchvote_jobs_failed", "Jobs that have failed", labels=["kind", "code"])
         for model in job_models():
             kind = model.kind()
             for state in OPEN_STATES:  # one query per state: each uses its partial index
@@ -64,10 +64,10 @@ class Workers:
         """Yield the metrics from the rows of the workers."""
         silent = GaugeMetricFamily(
             "patchvote_worker_seconds_since_heartbeat",
-            "Seconds since a worker was heard of",
+            "Seconds since the last heartbeat of a worker",
             labels=["worker", "queue", "engine"],
         )
-        alive = GaugeMetricFamily("patchvote_workers", "Workers that are there", labels=["queue"])
+        alive = GaugeMetricFamily("patchvote_workers", "Living workers", labels=["queue"])
         measured: dict[str, Metric] = {}
         counts = Counter(dict.fromkeys([*settings.CELERY_TASK_QUEUES, Worker.SWEEP], 0))
         workers: Any = Worker.objects.filter(seen_at__gte=Now() - SHOWN_FOR).annotate(silence=_since(F("seen_at")))

@@ -1,4 +1,4 @@
-"""App configuration."""
+"""The configuration of the app `standalone`."""
 
 from django.apps import AppConfig
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from django.conf import settings
 
 START_SECONDS = 10
-"""Seconds after which a process counts as started. One that dies earlier, too often in a row, has died for good."""
+"""Seconds after which a process counts as started. supervisord gives up a process that dies earlier too often."""
 
 
 class RedisMissingError(RuntimeError):

@@ -118,7 +118,7 @@ def missing_part() -> str | None:
 
 
 def last_lines(name: str) -> str:
-    """The end of a process's log."""
+    """Return the last lines of a process's log."""
     path: Path = processes.log_file(name)
     try:
         return "\n".join(path.read_text(errors="replace").splitlines()[-LOG_LINES:])
