@@ -69,6 +69,7 @@ check: $(VENV)/.test-ready
 	@VENV=$(VENV) scripts/lint-frontend
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	PATCHVOTE_HTTPS=1 $(BIN)/python manage.py check --deploy --fail-level WARNING
+	$(BIN)/python scripts/floors.py --check
 	$(BUILD_DOCS)
 
 lint-frontend: $(VENV)/.test-ready
@@ -83,6 +84,7 @@ docs: $(VENV)/.test-ready
 format: $(VENV)/.test-ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python scripts/floors.py
 
 # Needs GNU gettext (msgmerge, msgfmt). The compiled catalogues are committed: running Patchvote needs no gettext.
 messages: $(VENV)/.test-ready

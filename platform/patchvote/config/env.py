@@ -271,7 +271,9 @@ class Environment(BaseSettings):
 
     # --- log and time
     log_format: Literal["plain", "json"] = _variable(
-        "PATCHVOTE_LOG_FORMAT", "plain", "Format of the log: `plain`, or `json` for one object per line (see docs/monitoring.md)."
+        "PATCHVOTE_LOG_FORMAT",
+        "plain",
+        "Format of the log: `plain`, or `json` for one object per line (see docs/monitoring.md).",
     )
     log_level: str = _variable("PATCHVOTE_LOG_LEVEL", "INFO", "Level from which events are logged.")
     time_zone: str = _variable("PATCHVOTE_TIME_ZONE", "UTC", "Time zone of the pages.")
