@@ -114,4 +114,4 @@ $(VENV)/.test-ready: requirements-dev.txt pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.run-ready
 
 clean:
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage htmlcov dist
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage htmlcov dist docs/_build
