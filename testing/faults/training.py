@@ -102,7 +102,7 @@ class KilledRun:
     def _run_undisturbed(self) -> Any:
         """Measure how long a child process starts and how long it trains."""
         run = self._start("undisturbed")
-        self._on.wait_for("a child process", lambda: self._children(run), 90)
+        self._on.wait_for("a child process", lambda: self._children(run), 180)
         began = time.monotonic()
         self._on.wait_for("an epoch", lambda: self._now(run)["epochs"], 120)
         first = time.monotonic()
@@ -113,7 +113,7 @@ class KilledRun:
     def _run_disturbed(self, kills: int) -> Any:
         run = self._start("disturbed")
         while self.kills < kills and not self._over(run):
-            self._on.wait_for("a child process", lambda: self._children(run) or self._over(run), 90)
+            self._on.wait_for("a child process", lambda: self._children(run) or self._over(run), 180)
             time.sleep(self._moment(kills))
             if self._over(run):
                 break

@@ -62,10 +62,10 @@ def test_the_jobs_of_a_killed_worker_are_claimed_again_in_time(
     killed = time.time()
     case = client.finished(case)
     assert whole(case)
-    again = [image["analysis"] for image in case["images"] if image["analysis"]["attempts"] == 2]
-    assert again and set(attempts(case)) <= {1, 2}
-    for analysis in again:
-        assert datetime.fromisoformat(analysis["started_at"]).timestamp() - killed < AGAIN_SECONDS
+    assert set(attempts(case)) <= {1, 2}
+    again = [image["analysis"]["started_at"] for image in case["images"] if image["analysis"]["attempts"] == 2]
+    # A second attempt is claimed alone: the others wait for the first of them.
+    assert datetime.fromisoformat(min(again)).timestamp() - killed < AGAIN_SECONDS
 
 
 def test_a_flushed_broker_loses_nothing(stack: Stack, client: Client) -> None:
