@@ -1,4 +1,4 @@
-"""Run the folds of a candidate; the result of each fold and the state of each epoch are stored, to resume from."""
+"""Run the folds of a candidate; results and training states are stored, so that an interrupted run resumes."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _PANELS = 9
 """The maximum number of searches with a panel each; more searches share one panel."""
 
 
-def history(results: SearchResults) -> Plot:
+def objectives(results: SearchResults) -> Plot:
     """Draw the objective by trial and the best so far: a panel per search, or one panel for many searches."""
     searches = results.searches
     separate = len(searches) <= _PANELS
@@ -41,7 +41,7 @@ def history(results: SearchResults) -> Plot:
             "history",
             caption="Objective of each trial (dots) and the best so far (line)"
             + ("." if separate else "; thin lines: the outer splits, thick: the search on all images."),
-            alt="The objective by trial for each search; trials.csv holds the same numbers.",
+            alt="The objective by trial for each search; trials.csv contains the same numbers.",
         )
 
 
@@ -61,7 +61,7 @@ def slices(results: SearchResults) -> Plot:
             caption=f"Distance of each trial {side} the best one of its search, by the value of each option. Filled "
             "dots: the search on all images, with a ring around its best trial; pale dots: the outer splits. If the "
             "dots are low everywhere, the option does not matter.",
-            alt="Distance to the best objective by the value of each option; trials.csv holds the same numbers.",
+            alt="Distance to the best objective by the value of each option; trials.csv contains the same numbers.",
         )
 
 

@@ -71,7 +71,7 @@ def document(results: SearchResults, run: Run) -> Document:
             _how(results),
             *([Section("The gain of the search", [_gain(results.honest, _unseen(results))])] if results.honest else []),
             Section("The chosen options", _chosen(results)),
-            Section("The trials", [plots.history(results), plots.slices(results), _importances(results)]),
+            Section("The trials", [plots.objectives(results), plots.slices(results), _importances(results)]),
             Section("This run", [_this_run(run)]),
             Section("All options for the final model", [_options(results)]),
         ],
