@@ -68,7 +68,7 @@ def test_a_data_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 def test_a_device_that_is_not_there_is_said_before_anything_starts(tmp_path: Path) -> None:
     done = run_up(tmp_path, PATCHVOTE_DEVICE="cuda:99")
     assert done.returncode == 1
-    assert "PATCHVOTE_DEVICE=cuda:99: The device cuda:99 is not there: PyTorch finds" in done.stderr
+    assert "PATCHVOTE_DEVICE=cuda:99: The device cuda:99 does not exist: PyTorch finds" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "data" / "patchvote.sqlite3").exists()
 

@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
+from auditlog.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 from django.utils import translation
@@ -254,6 +255,8 @@ def test_a_run_is_cancelled_once(admin: Client, ready: DataSet) -> None:
     run.refresh_from_db()
     assert run.state == State.CANCELLED
     assert "It had ended already." in admin.post(url, follow=True).content.decode()
+    [entry] = LogEntry.objects.filter(additional_data__act="cancelled")
+    assert (entry.object_pk, entry.additional_data["actor"]) == (str(run.pk), admin.get("/").wsgi_request.user.username)
 
 
 def test_the_report_runs_nothing_and_is_framed_by_our_pages_alone(admin: Client, ready: DataSet) -> None:
