@@ -112,7 +112,7 @@ def test_a_worker_without_its_device_does_not_start(
     with pytest.raises(WorkerShutdown) as ended:
         worker_starting.send_robust(sender=None, queue="inference")
     assert ended.value.code == 1
-    assert "The device cuda:99 is not there" in caplog.text
+    assert "The device cuda:99 does not exist" in caplog.text
     assert heartbeat.stopping()
 
 
