@@ -21,7 +21,7 @@ DRAWS = 2000
 
 @dataclass(frozen=True)
 class MetricDifference:
-    """One metric of both models and its difference.
+    """A metric of two models, A and B, and its difference.
 
     Attributes:
         measure: The metric's name; see `trainer.evaluation.metrics.Metrics` and
@@ -41,7 +41,7 @@ class MetricDifference:
 
 @dataclass(frozen=True)
 class ContingencyTable:
-    """Counts of correct and wrong verdicts of two models on the same images.
+    """A contingency table of the correct and wrong verdicts of two models on the same images.
 
     Attributes:
         both_right: Both verdicts are correct.
@@ -105,7 +105,7 @@ class StudyComparison:
 
 @dataclass(frozen=True)
 class PairedEstimate:
-    """One metric of A and B and its difference, each with the 95 % interval of the same bootstrap samples."""
+    """A metric of A and B and its difference, each with the 95 % interval of the same bootstrap samples."""
 
     a: Estimate
     b: Estimate
@@ -150,9 +150,9 @@ def differences(
     """Return the difference of every metric, in the order of `MEASURES`; see `paired_bootstrap`."""
     estimates = paired_bootstrap(a, b, draws=draws, seed=seed)
     return tuple(
-        MetricDifference(name, found.a.value, found.b.value, found.difference, found.b_better)
+        MetricDifference(name, paired.a.value, paired.b.value, paired.difference, paired.b_better)
         for name in MEASURES
-        if (found := estimates.get(name)) is not None
+        if (paired := estimates.get(name)) is not None
     )
 
 

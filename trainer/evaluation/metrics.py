@@ -69,7 +69,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions of a binary model with the true labels; all arrays have the shape (images,).
+    """The predictions of a binary model with the true labels; all arrays have the shape (images,).
 
     Attributes:
         labels: 1 for malignant, 0 for benign.

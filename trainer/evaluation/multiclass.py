@@ -17,7 +17,7 @@ _DRAWS = 2000
 
 @dataclass(frozen=True)
 class ClassPredictions:
-    """Predictions of a model of many classes with the true labels.
+    """The predictions of a model of many classes with the true labels.
 
     Attributes:
         labels: The class numbers, of shape (images,).

@@ -105,7 +105,7 @@ class Fitter(Protocol):
 
 @dataclass(frozen=True)
 class OutOfFoldPredictions:
-    """Predictions for images by models that were not trained on the same patients.
+    """The predictions for images by models that were not trained on the same patients.
 
     If the protocol leaks, the models were trained on other images of the same patients.
 

@@ -39,17 +39,17 @@ def check_fit(
     Raises:
         OptionsError: If anything is wrong; it lists all problems.
     """
-    found = list(problems)
+    all_problems = list(problems)
     if not re.fullmatch(MODEL_NAME, name):
-        found.append(f"{name!r} is not a valid model name: use lower-case letters, digits, '.', '_' and '-'.")
+        all_problems.append(f"{name!r} is not a valid model name: use lower-case letters, digits, '.', '_' and '-'.")
     if options.task != "malignancy":
-        found.append("A bundle tells benign from malignant; for the tumour types use `study --task subtype`.")
-    found += option_problems(options)
+        all_problems.append("A bundle tells benign from malignant; for the tumour types use `study --task subtype`.")
+    all_problems += option_problems(options)
     chosen = None
     try:
         chosen = hardware.choose(device, precision)
     except ValueError as error:
-        found.append(str(error))
-    if found or chosen is None:
-        raise OptionsError(found)
+        all_problems.append(str(error))
+    if all_problems or chosen is None:
+        raise OptionsError(all_problems)
     return chosen

@@ -22,9 +22,9 @@ def evaluate_nested(
     """
     estimates = paired_bootstrap(_with_verdicts(base, rule), _with_verdicts(searched, rule))
     return NestedEvaluation(
-        searched={name: found.b for name, found in estimates.items()},
-        base={name: found.a for name, found in estimates.items()},
-        difference={name: found.difference for name, found in estimates.items()},
+        searched={name: paired.b for name, paired in estimates.items()},
+        base={name: paired.a for name, paired in estimates.items()},
+        difference={name: paired.difference for name, paired in estimates.items()},
         predictions=int(searched.labels.size),
         patients=len(set(searched.patients)),
     )

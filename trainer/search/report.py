@@ -101,15 +101,15 @@ def _lead(results: SearchResults) -> str:
     if results.honest is None:
         return f"{lead} {results.intended_use}"
     main = "balanced_accuracy"
-    ours, difference = results.honest.searched[main], results.honest.difference[main]
+    searched, difference = results.honest.searched[main], results.honest.difference[main]
     verdict = (
         "the difference may be due to chance"
         if difference.low <= 0 <= difference.high
         else ("the search improved it" if difference.value > 0 else "the search made it worse")
     )
     return (
-        f"Options chosen by such a search reach a balanced accuracy of {number(ours.value)} (95 % interval "
-        f"{interval(ours)}) on {_unseen(results)} that the search had not seen; the base options reach "
+        f"Options chosen by such a search reach a balanced accuracy of {number(searched.value)} (95 % interval "
+        f"{interval(searched)}) on {_unseen(results)} that the search had not seen; the base options reach "
         f"{number(results.honest.base[main].value)}: {verdict} (difference {_difference(difference)}). {lead} "
         f"{results.intended_use}"
     )
