@@ -13,7 +13,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from classifier.imaging.normalisation import Normalisation
 from trainer.fitting import finetune
-from trainer.fitting.patch_sampler import PatchPool
+from trainer.fitting.patch_sampler import PatchSampler
 
 PARTS = ("draw", "augment", "normalise", "network", "step", "rest")
 """Of an epoch. `network` is forward, loss and backward; `rest` is choosing images, labels, and what ends an epoch."""
@@ -57,7 +57,7 @@ class Stopwatch:
         """Look at what `trainer.fitting.finetune` calls."""
         with ExitStack() as stack:
             for owner, name, part in (
-                (PatchPool, "draw", "draw"),
+                (PatchSampler, "draw", "draw"),
                 (finetune, "augment", "augment"),
                 (Normalisation, "apply", "normalise"),
             ):

@@ -13,7 +13,7 @@ from benchmarks.images import drawings, write_data_set
 from benchmarks.ways import OurWay
 from trainer.experiments.study import plan, study
 from trainer.fitting.hardware import Hardware
-from trainer.fitting.patch_sampler import PatchPool
+from trainer.fitting.patch_sampler import PatchSampler
 from trainer.options import THESIS
 from trainer.report import thesis
 
@@ -46,7 +46,7 @@ def run(
 
 
 def extrapolate(
-    pool: PatchPool, labels: NDArray[np.int64], networks: Sequence[str], hardware: Hardware, *, batch_size: int
+    sampler: PatchSampler, labels: NDArray[np.int64], networks: Sequence[str], hardware: Hardware, *, batch_size: int
 ) -> dict[str, float]:
     """Guess what `run` would take from one epoch of each network, scoring held-out images included.
 
@@ -59,6 +59,6 @@ def extrapolate(
     patches = THESIS.draws * round(thesis.IMAGES * (1 - 1 / THESIS.folds) * (1 - _HELD_OUT))
     for network in networks:
         options = THESIS.replace(network=network, batch_size=batch_size)
-        way = OurWay(pool, labels, options, hardware, held_out=max(2, round(len(labels) * _HELD_OUT)))
+        way = OurWay(sampler, labels, options, hardware, held_out=max(2, round(len(labels) * _HELD_OUT)))
         seconds[network] = THESIS.folds * THESIS.epochs * patches / way.turn().rate
     return {**seconds, "total": sum(seconds.values())}

@@ -105,13 +105,13 @@ def _compare(
     place: Path, networks: Sequence[str], machine: Hardware, figures: dict[str, Any], rounds: int
 ) -> list[dict[str, Any]]:
     from benchmarks.ways import OurWay, ThesisWay
-    from trainer.fitting.patch_sampler import PatchPool
+    from trainer.fitting.patch_sampler import PatchSampler
     from trainer.options import THESIS, FitOptions
 
     wanted = drawings(figures["images"])
     pixels = draw_all(wanted, figures["workers"])
     write_patch_files(place / "patches", wanted, pixels, figures["workers"])
-    pool = PatchPool(pixels, THESIS.grid, machine.device)
+    sampler = PatchSampler(pixels, THESIS.grid, machine.device)
     labels = _labels(wanted)
     usual = FitOptions()
     click.echo(f"\n{'patches per second':20}{'thesis':>10}{_PLAIN:>20}{_AUGMENTED:>20}")
@@ -120,8 +120,8 @@ def _compare(
         options = THESIS.replace(network=network, batch_size=figures["batch_size"])
         augmented = options.replace(anywhere=usual.anywhere, turn=usual.turn, stain=usual.stain)
         ours = {
-            _PLAIN: OurWay(pool, labels, options, machine),
-            _AUGMENTED: OurWay(pool, labels, augmented, machine),
+            _PLAIN: OurWay(sampler, labels, options, machine),
+            _AUGMENTED: OurWay(sampler, labels, augmented, machine),
         }
         thesis = ThesisWay(
             place / "patches",
@@ -186,7 +186,7 @@ def _shares(parts: dict[str, float]) -> str:
 
 def _study(place: Path, networks: Sequence[str], machine: Hardware, figures: dict[str, Any]) -> dict[str, Any]:
     from benchmarks import table5
-    from trainer.fitting.patch_sampler import PatchPool
+    from trainer.fitting.patch_sampler import PatchSampler
     from trainer.options import THESIS
     from trainer.report.thesis import IMAGES, SECONDS
 
@@ -196,8 +196,8 @@ def _study(place: Path, networks: Sequence[str], machine: Hardware, figures: dic
         seconds = table5.run(place, networks, machine, batch_size=batch_size, workers=figures["workers"])
     else:
         wanted = drawings(figures["images"])
-        pool = PatchPool(draw_all(wanted, figures["workers"]), THESIS.grid, machine.device)
-        seconds = table5.extrapolate(pool, _labels(wanted), networks, machine, batch_size=batch_size)
+        sampler = PatchSampler(draw_all(wanted, figures["workers"]), THESIS.grid, machine.device)
+        seconds = table5.extrapolate(sampler, _labels(wanted), networks, machine, batch_size=batch_size)
     how = "measured" if measured else "EXTRAPOLATED from one epoch of each, not run"
     click.echo(f"\nTable 5, {len(networks)} networks, four folds, 20 epochs, {IMAGES:,} images ({how}), in seconds:")
     theirs = {**SECONDS, "total": sum(SECONDS[name] for name in networks if name in SECONDS)}

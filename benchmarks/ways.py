@@ -20,7 +20,7 @@ from torchvision.transforms import ToTensor
 from benchmarks import clock
 from trainer.fitting.finetune import TrainingImages, train
 from trainer.fitting.hardware import Hardware
-from trainer.fitting.patch_sampler import PatchPool
+from trainer.fitting.patch_sampler import PatchSampler
 from trainer.options import THESIS, FitOptions
 from trainer.schemas import Epoch
 
@@ -110,14 +110,14 @@ class OurWay:
     """`trainer.fitting.finetune.train` itself: images are bytes on the device, where patches are cut and prepared.
 
     Attributes:
-        pool: The images.
+        sampler: The images.
         labels: Class numbers of the images.
         options: How to train; the epochs are ours to choose.
         hardware: On what.
         held_out: So many images, the last ones, are scored after each epoch instead of trained on.
     """
 
-    pool: PatchPool
+    sampler: PatchSampler
     labels: NDArray[np.int64]
     options: FitOptions
     hardware: Hardware
@@ -156,4 +156,4 @@ class OurWay:
         everything = np.arange(len(self.labels))
         index, held_out = everything[: self._trained], everything[self._trained :]
         images = TrainingImages(index, self.labels, np.ones(index.size), held_out)
-        train(self.pool, images, self.options.replace(epochs=2, patience=2), self.hardware, watch=watch)
+        train(self.sampler, images, self.options.replace(epochs=2, patience=2), self.hardware, watch=watch)

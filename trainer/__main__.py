@@ -72,7 +72,7 @@ def fit(
 
     If you stop the command with Ctrl-C, the same command resumes where it stopped.
     """
-    with cli.sentences():
+    with cli.errors_as_messages():
         from trainer.experiments.fit import fit as fit_model
         from trainer.options import FitOptions
 
@@ -160,7 +160,7 @@ def study(
     Without options, the study has one candidate: the network whose ImageNet weights are installed, frozen, with five
     folds by patient at 40X. If you stop the command with Ctrl-C, the same command resumes where it stopped.
     """
-    with cli.sentences():
+    with cli.errors_as_messages():
         from trainer import report
         from trainer.experiments import study as studies
         from trainer.fitting import hardware
@@ -250,7 +250,7 @@ def search(
     writes `best.json`, which `fit` and `study` accept as --options. If you stop the command with Ctrl-C, the same
     command resumes where it stopped.
     """
-    with cli.sentences():
+    with cli.errors_as_messages():
         from trainer.fitting import hardware
         from trainer.options import FitOptions
         from trainer.search import search as search_options
@@ -278,7 +278,7 @@ def compare(*, a: Path, b: Path, candidate_a: str, candidate_b: str, out: Path |
     A and B are folders that `study` wrote; they may be the same folder. The intervals of the differences resample
     patients.
     """
-    with cli.sentences():
+    with cli.errors_as_messages():
         from trainer.experiments.compare import compare as compare_studies
         from trainer.report import comparison as page
 
@@ -309,7 +309,7 @@ def synthetic(out: Path, patients: int, images: int, seed: int) -> None:
     The folder has the layout of BreakHis and a file SYNTHETIC.txt. A model that is fitted on it is marked as
     synthetic; its verdicts are meaningless.
     """
-    with cli.sentences():
+    with cli.errors_as_messages():
         from trainer.synthetic.dataset import write_tree
 
         count = write_tree(out, patients=patients, images=images, seed=seed, progress=True)

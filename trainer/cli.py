@@ -141,7 +141,7 @@ def default_cache() -> Path:
 
 
 @contextmanager
-def sentences() -> Iterator[None]:
+def errors_as_messages() -> Iterator[None]:
     """Turn the errors that a person can mend into sentences, one a line, and exit status 1; Ctrl-C into a hint."""
     try:
         yield

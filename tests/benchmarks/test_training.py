@@ -17,7 +17,7 @@ from benchmarks.ways import OurWay, ThesisWay, Turn
 from classifier.grid import PatchGrid
 from trainer.data.datasets import load
 from trainer.fitting.hardware import Hardware
-from trainer.fitting.patch_sampler import PatchPool
+from trainer.fitting.patch_sampler import PatchSampler
 from trainer.options import THESIS
 
 GRID = PatchGrid(size=64, stride=64)
@@ -26,10 +26,10 @@ OPTIONS = THESIS.replace(network="squeezenet", grid=GRID, batch_size=4, draws=2)
 CPU = Hardware("cpu")
 
 
-def tissue(count: int = 4) -> tuple[PatchPool, np.ndarray]:
+def tissue(count: int = 4) -> tuple[PatchSampler, np.ndarray]:
     wanted = drawings(count, SIZE)
     labels = np.array([int(drawing.label == "malignant") for drawing in wanted])
-    return PatchPool([drawing.draw() for drawing in wanted], GRID, "cpu"), labels
+    return PatchSampler([drawing.draw() for drawing in wanted], GRID, "cpu"), labels
 
 
 def test_classes_are_as_unequal_as_in_breakhis() -> None:
@@ -41,8 +41,8 @@ def test_classes_are_as_unequal_as_in_breakhis() -> None:
 
 
 def test_our_way_trains_whole_batches_and_says_where_time_goes() -> None:
-    pool, labels = tissue()
-    way = OurWay(pool, labels, OPTIONS.replace(draws=3, turn=True, stain=0.1), CPU)
+    sampler, labels = tissue()
+    way = OurWay(sampler, labels, OPTIONS.replace(draws=3, turn=True, stain=0.1), CPU)
     turn = way.turn()
     assert turn.patches == 12
     assert turn.seconds > 0
@@ -52,8 +52,8 @@ def test_our_way_trains_whole_batches_and_says_where_time_goes() -> None:
 
 
 def test_images_held_out_are_not_trained_on() -> None:
-    pool, labels = tissue(6)
-    way = OurWay(pool, labels, OPTIONS, CPU, held_out=2)
+    sampler, labels = tissue(6)
+    way = OurWay(sampler, labels, OPTIONS, CPU, held_out=2)
     assert way.turn().patches == 8
 
 
@@ -91,8 +91,8 @@ def test_the_studys_images_are_a_data_set(tmp_path: Path) -> None:
 
 def test_a_study_is_extrapolated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OurWay, "turn", lambda _: Turn(1000, 1.0))
-    pool, labels = tissue()
-    seconds = table5.extrapolate(pool, labels, ["alexnet", "resnet18"], CPU, batch_size=4)
+    sampler, labels = tissue()
+    seconds = table5.extrapolate(sampler, labels, ["alexnet", "resnet18"], CPU, batch_size=4)
     # 1,197 images of 15 patches, 20 epochs, four folds
     assert seconds["alexnet"] == pytest.approx(1436.4)
     assert seconds["total"] == pytest.approx(2 * 1436.4)

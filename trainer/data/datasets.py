@@ -17,7 +17,7 @@ from classifier.imaging.decode import DecodeError
 from trainer.data.image_cache import PixelCache
 from trainer.data.records import DataSetError, LabelledImage, read_records
 from trainer.data.tasks import TASKS, Task
-from trainer.utils.progress import Bar, Stage
+from trainer.utils.progress import ProgressBar, Stage
 
 _DECODING_THREADS = 2
 _SIZES_NAMED = 3
@@ -173,7 +173,7 @@ def _check_pixels(
     with ThreadPoolExecutor(_DECODING_THREADS) as pool:
         checked = pool.map(check, images)
         outcomes: list[LabelledImage | str] = list(
-            Bar(checked, stage=Stage.READING, total=len(images), unit="image", disable=not progress)
+            ProgressBar(checked, stage=Stage.READING, total=len(images), unit="image", disable=not progress)
         )
     good = [outcome for outcome in outcomes if isinstance(outcome, LabelledImage)]
     return good, [outcome for outcome in outcomes if isinstance(outcome, str)]

@@ -18,7 +18,7 @@ from trainer.data.splits import Split
 from trainer.evaluation.out_of_fold import Fitter, Watcher
 from trainer.schemas import Epoch, FoldResult, FrozenModel
 from trainer.utils.files import write_atomically
-from trainer.utils.progress import Bar, Stage, tell_epoch, tell_fold
+from trainer.utils.progress import ProgressBar, Stage, notify_epoch_end, notify_fold_end
 
 
 class FinishedFold(FrozenModel):
@@ -119,7 +119,9 @@ def run_folds(
         FloatingPointError: If a training diverges and `diverged` is None.
     """
     finished = []
-    with Bar(stage=Stage.FOLDS, total=len(splits), desc=title or "Folds", unit="fold", disable=not progress) as bar:
+    with ProgressBar(
+        stage=Stage.FOLDS, total=len(splits), desc=title or "Folds", unit="fold", disable=not progress
+    ) as bar:
         for number, split in enumerate(splits):
             fold = store.read(number)
             if fold is None:
@@ -133,8 +135,8 @@ def run_folds(
                 store.save(number, fold)
             else:
                 for epoch in fold.result.epochs:
-                    tell_epoch(number, len(splits), epoch)
-            tell_fold(number, len(splits), fold.result, fold.seconds)
+                    notify_epoch_end(number, len(splits), epoch)
+            notify_fold_end(number, len(splits), fold.result, fold.seconds)
             finished.append(fold)
             bar.update()
     return finished
@@ -169,13 +171,15 @@ def watching(
         stage: The stage that is reported to the listener.
     """
     shown = shown and epochs > 0
-    with Bar(stage=stage, total=epochs, desc=title, unit="epoch", leave=number == folds, disable=not shown) as bar:
+    with ProgressBar(
+        stage=stage, total=epochs, desc=title, unit="epoch", leave=number == folds, disable=not shown
+    ) as bar:
 
         def watch(epoch: Epoch) -> None:
             bar.set_postfix(_losses(epoch))
             bar.update()
             if bar.n == epoch.number:  # each further seed counts its epochs from 1 again
-                tell_epoch(number, folds, epoch)
+                notify_epoch_end(number, folds, epoch)
 
         yield watch
 

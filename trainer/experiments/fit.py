@@ -25,7 +25,7 @@ from trainer.experiments.provenance import describe_data, describe_weights, vers
 from trainer.fitting.hardware import Precision
 from trainer.options import ALL, FitOptions
 from trainer.schemas import Epoch, FoldResult
-from trainer.utils.lock import alone_in
+from trainer.utils.lock import locked
 from trainer.utils.progress import Stage
 
 EPOCHS = "epochs"
@@ -136,7 +136,7 @@ def cross_validate(experiment: Experiment, *, store: Path, title: str) -> Iterat
     options = experiment.options
     fitter = experiment.make_fitter()
     fold_store = FoldStore.for_candidate(store, options.network, experiment.identity)
-    with alone_in(fold_store.folder):
+    with locked(fold_store.folder):
         folds = run_folds(
             fitter, experiment.splits, fold_store, epochs=options.max_epochs, title=title, progress=experiment.progress
         )

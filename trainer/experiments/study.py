@@ -30,7 +30,7 @@ from trainer.experiments.provenance import describe_data, describe_weights, vers
 from trainer.fitting.hardware import Hardware
 from trainer.options import MODES, FitOptions, Mode
 from trainer.utils.files import write_atomically
-from trainer.utils.lock import alone_in
+from trainer.utils.lock import locked
 
 THESIS_NETWORKS = ("alexnet", "resnet18", "shufflenet_v2", "squeezenet")
 _FEW_PATIENTS = 10
@@ -143,7 +143,7 @@ def study(
     # Missing weights of the last candidate must be reported now, not after hours of training.
     for candidate in candidates:
         networks.create(candidate.options.network, weights="imagenet" if candidate.options.pretrained else None)
-    with alone_in(out):
+    with locked(out):
         finished = {candidate: _measure(candidate, experiment, out) for candidate in candidates}
     return write_results(Path(source), out, experiment, finished)
 

@@ -17,8 +17,8 @@ from classifier.imaging.patches import cut, mirrored
 from trainer.data.datasets import ImageDataset
 from trainer.data.image_cache import decode_pixels, load_array, store_array
 from trainer.data.records import LabelledImage
-from trainer.fitting.scoring import PATCHES_AT_ONCE
-from trainer.utils.progress import Bar, Stage
+from trainer.fitting.scoring import BATCH_SIZES
+from trainer.utils.progress import ProgressBar, Stage
 
 _FORMAT = 1
 
@@ -89,7 +89,7 @@ def extract(
     ]
     kept = [load_array(path) for path in paths]
     missing = [number for number, vectors in enumerate(kept) if vectors is None]
-    for number in Bar(
+    for number in ProgressBar(
         missing, stage=Stage.FEATURES, desc=f"Features of {network}", unit="image",
         initial=len(kept) - len(missing), total=len(kept), disable=not progress,
     ):  # fmt: skip
@@ -139,7 +139,7 @@ class _Extractor:
         boxes = self._grid.boxes(width=pixels.shape[1], height=pixels.shape[0])
         patches = cut(torch.from_numpy(pixels).to(self._device), boxes)
         vectors = []
-        for batch in torch.split(patches, PATCHES_AT_ONCE.get(self._device.type, 60)):
+        for batch in torch.split(patches, BATCH_SIZES.get(self._device.type, 60)):
             inputs = self._spec.normalisation.apply(batch).contiguous(memory_format=torch.channels_last)
             variants = mirrored(inputs) if self._flips else [inputs]
             read = [networks.features(self._module, self._spec.name, variant) for variant in variants]

@@ -21,7 +21,7 @@ from trainer.fitting import cpu
 from trainer.fitting.augment import augment
 from trainer.fitting.checkpoints import Checkpoint
 from trainer.fitting.hardware import Hardware
-from trainer.fitting.patch_sampler import PatchPool
+from trainer.fitting.patch_sampler import PatchSampler
 from trainer.fitting.scoring import logits_of_images
 from trainer.options import FitOptions
 from trainer.schemas import Epoch, PatchMetrics
@@ -31,13 +31,13 @@ _MOMENTUM = 0.9
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """Which images of a pool are trained on, and how often.
+    """Which images of a sampler are trained on, and how often.
 
     Attributes:
-        index: Into the pool, of shape (images,).
-        labels: Class numbers of all the pool's images.
+        index: Into the sampler, of shape (images,).
+        labels: Class numbers of all the sampler's images.
         weights: How often each of `index` is drawn, relative to the others.
-        validation: Indices into the pool of images of other patients, by which training stops; may be empty.
+        validation: Indices into the sampler of images of other patients, by which training stops; may be empty.
         classes: How many there are.
     """
 
@@ -49,7 +49,7 @@ class TrainingImages:
 
 
 def train(
-    pool: PatchPool,
+    sampler: PatchSampler,
     images: TrainingImages,
     options: FitOptions,
     hardware: Hardware,
@@ -64,7 +64,7 @@ def train(
     weights of the best epoch are restored.
 
     Args:
-        pool: Holds the images.
+        sampler: Holds the images.
         images: Which of them to train on.
         options: Network, rates, epochs, seed.
         hardware: Where and how it runs.
@@ -73,15 +73,15 @@ def train(
         watch: Is told of each epoch, those of before the break included.
 
     Returns:
-        The network on the pool's device, in evaluation mode, and the numbers of each epoch.
+        The network on the sampler's device, in evaluation mode, and the numbers of each epoch.
 
     Raises:
         WeightsUnavailableError: If ImageNet weights were asked for and cannot be had.
         FloatingPointError: If the loss is no number any more.
     """
     checkpoint = checkpoint or Checkpoint(None)
-    with _seeded(options.seed, pool.device):
-        training = _Training(pool, images, options, hardware)
+    with _seeded(options.seed, sampler.device):
+        training = _Training(sampler, images, options, hardware)
         history = training.resume(checkpoint)
         for epoch in history:
             _tell(watch, epoch)
@@ -110,12 +110,12 @@ def _finished(history: Sequence[Epoch], patience: int) -> bool:
 class _Training:
     """Network, optimiser, schedule, sampling, and the moving average of the weights."""
 
-    def __init__(self, pool: PatchPool, images: TrainingImages, options: FitOptions, hardware: Hardware) -> None:
-        self._pool, self._images, self._options, self._hardware = pool, images, options, hardware
+    def __init__(self, sampler: PatchSampler, images: TrainingImages, options: FitOptions, hardware: Hardware) -> None:
+        self._sampler, self._images, self._options, self._hardware = sampler, images, options, hardware
         self._module = networks.create(
             options.network, classes=images.classes, weights="imagenet" if options.pretrained else None
         )
-        self._module.to(pool.device).to(memory_format=torch.channels_last)
+        self._module.to(sampler.device).to(memory_format=torch.channels_last)
         if hardware.kind == "cpu":
             cpu.keep_freed_memory()
             if hardware.precision == "bfloat16":
@@ -174,7 +174,9 @@ class _Training:
             "schedule": self._schedule.state_dict(),
             "sampling": self._random.get_state(),
             "dropout": torch.get_rng_state(),
-            "dropout_cuda": torch.cuda.get_rng_state(self._pool.device) if self._pool.device.type == "cuda" else None,
+            "dropout_cuda": torch.cuda.get_rng_state(self._sampler.device)
+            if self._sampler.device.type == "cuda"
+            else None,
             "history": [epoch.model_dump() for epoch in history],
         }
 
@@ -186,23 +188,23 @@ class _Training:
         self._module.load_state_dict(kept["module"])
         if self._average is not None:
             self._average.load_state_dict(kept["average"])
-        self._best = {name: tensor.to(self._pool.device) for name, tensor in kept["best"].items()}
+        self._best = {name: tensor.to(self._sampler.device) for name, tensor in kept["best"].items()}
         self._optimiser.load_state_dict(kept["optimiser"])
         self._schedule.load_state_dict(kept["schedule"])
         self._random.set_state(kept["sampling"])
         torch.set_rng_state(kept["dropout"])
         if kept["dropout_cuda"] is not None:
-            torch.cuda.set_rng_state(kept["dropout_cuda"], self._pool.device)
+            torch.cuda.set_rng_state(kept["dropout_cuda"], self._sampler.device)
         return [Epoch.model_validate(epoch) for epoch in kept["history"]]
 
     def _step(self) -> tuple[Tensor, Tensor]:
         """The loss of one batch, and which of its patches were called right."""
-        options, device = self._options, self._pool.device
+        options, device = self._options, self._sampler.device
         weights = torch.from_numpy(self._images.weights)
         picked = torch.multinomial(weights, options.batch_size, replacement=True, generator=self._random)
         chosen = torch.from_numpy(self._images.index)[picked]
         labels = torch.from_numpy(self._images.labels)[chosen].to(device)
-        patches = self._pool.draw(chosen, self._random, anywhere=options.anywhere)
+        patches = self._sampler.draw(chosen, self._random, anywhere=options.anywhere)
         patches = augment(patches, self._random, turn_them=options.turn, stain=options.stain)
         inputs = self._normalisation.apply(patches).contiguous(memory_format=torch.channels_last)
         with self._hardware.autocast():
@@ -221,7 +223,7 @@ class _Training:
         index, labels = self._images.validation, self._images.labels
         if not index.size:
             return None, None
-        logits = logits_of_images([self._kept], self._pool, index.tolist(), self._options, self._hardware)
+        logits = logits_of_images([self._kept], self._sampler, index.tolist(), self._options, self._hardware)
         figures = patch_metrics(np.concatenate(logits), np.repeat(labels[index], [len(part) for part in logits]))
         means = torch.from_numpy(np.stack([part.mean(axis=0) for part in logits]))
         losses = functional.cross_entropy(means, torch.from_numpy(labels[index]), reduction="none").numpy()

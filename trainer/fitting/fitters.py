@@ -21,11 +21,11 @@ from trainer.fitting.features import PatchFeatures, extract, shrink
 from trainer.fitting.finetune import TrainingImages, best_epoch, train
 from trainer.fitting.hardware import Hardware
 from trainer.fitting.heads import LinearHead, TrainingTable, fit_head, sample_weights
-from trainer.fitting.patch_sampler import PatchPool
+from trainer.fitting.patch_sampler import PatchSampler
 from trainer.fitting.scoring import logits_of_images
 from trainer.options import FitOptions
 from trainer.schemas import Epoch, FoldResult
-from trainer.utils.progress import Bar, Stage
+from trainer.utils.progress import ProgressBar, Stage
 
 
 @dataclass(frozen=True)
@@ -173,26 +173,26 @@ class FinetuneFitter:
     options: FitOptions
     hardware: Hardware
     pixels: PixelCache
-    read: PatchPool | None = None
+    read: PatchSampler | None = None
 
     def with_options(self, options: FitOptions) -> FinetuneFitter:
         """The same with other options; the images are not read anew where these do not change them."""
         same = _same(self.options, options, "grid", "magnification")
-        return replace(self, options=options, read=self._pool if same else None)
+        return replace(self, options=options, read=self._sampler if same else None)
 
     @cached_property
-    def _pool(self) -> PatchPool:
+    def _sampler(self) -> PatchSampler:
         if self.read is not None:
             return self.read
         options = self.options
         main = len(self.data.main)
         images = []
-        for number, image in enumerate(Bar(self.data.everything.images, stage=Stage.READING, disable=True)):
+        for number, image in enumerate(ProgressBar(self.data.everything.images, stage=Stage.READING, disable=True)):
             pixels = self.pixels.read(image)
             if number >= main:
                 pixels = shrink(pixels, image.magnification, options.target_magnification, options.grid.size)
             images.append(pixels)
-        return PatchPool(images, options.grid, self.hardware.device)
+        return PatchSampler(images, options.grid, self.hardware.device)
 
     def out_of_fold(self, split: Split, *, work: Path | None = None, watch: Watcher | None = None) -> FoldResult:
         """Train on most of the split's training patients, stop by the others, and score its test images."""
@@ -209,7 +209,7 @@ class FinetuneFitter:
             split.name,
             split.test,
             self.data.main.labels[split.test],
-            logits_of_images(modules, self._pool, split.test.tolist(), self.options, self.hardware),
+            logits_of_images(modules, self._sampler, split.test.tolist(), self.options, self.hardware),
             training=histories[0][best - 1].training,
             validation=histories[0][best - 1].validation,
             epochs=histories[0],
@@ -241,7 +241,7 @@ class FinetuneFitter:
     ) -> tuple[nn.Module, list[Epoch]]:
         options = self.options.replace(seed=self.options.seed + seed)
         return train(
-            self._pool, images, options, self.hardware, stop_after=stop_after, checkpoint=checkpoint, watch=watch
+            self._sampler, images, options, self.hardware, stop_after=stop_after, checkpoint=checkpoint, watch=watch
         )
 
     def _checkpoint(self, work: Path | None, split: Split, images: TrainingImages, seed: int) -> Checkpoint:

@@ -13,7 +13,7 @@ from classifier.grid import PatchGrid
 from classifier.imaging.patches import cut
 
 
-class PatchPool:
+class PatchSampler:
     """Images from which patches are drawn.
 
     Attributes:

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from classifier import networks
 from classifier.imaging.patches import mirrored
 from trainer.fitting.hardware import Hardware
-from trainer.fitting.patch_sampler import PatchPool
+from trainer.fitting.patch_sampler import PatchSampler
 from trainer.options import FitOptions
 
-PATCHES_AT_ONCE = {"cpu": 60, "cuda": 960}
+BATCH_SIZES = {"cpu": 60, "cuda": 960}
 
 
 @torch.inference_mode()
 def logits_of_images(
-    modules: Sequence[nn.Module], pool: PatchPool, images: Sequence[int], options: FitOptions, hardware: Hardware
+    modules: Sequence[nn.Module], sampler: PatchSampler, images: Sequence[int], options: FitOptions, hardware: Hardware
 ) -> list[NDArray[np.float64]]:
     """The logits of each grid patch of images, averaged over networks and, if asked, over mirrored variants.
 
@@ -28,20 +28,20 @@ def logits_of_images(
     those of one image.
 
     Args:
-        modules: In evaluation mode, on the pool's device.
-        pool: Holds the images.
-        images: Indices into the pool.
+        modules: In evaluation mode, on the sampler's device.
+        sampler: Holds the images.
+        images: Indices into the sampler.
         options: Network and `test_time_flips`.
         hardware: In which precision to compute.
 
     Returns:
         For each image an array of shape (patches, classes).
     """
-    at_once = PATCHES_AT_ONCE.get(pool.device.type, 60)
+    at_once = BATCH_SIZES.get(sampler.device.type, 60)
     scored: list[NDArray[np.float64]] = []
     waiting: list[Tensor] = []
     for number, image in enumerate(images):
-        waiting.append(pool.grid_patches(int(image)))
+        waiting.append(sampler.grid_patches(int(image)))
         following = len(waiting[0]) if number + 1 < len(images) else at_once
         if sum(map(len, waiting)) + following > at_once:
             logits = [_logits(modules, part, options, hardware) for part in torch.split(torch.cat(waiting), at_once)]

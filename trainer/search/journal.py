@@ -15,7 +15,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from trainer.errors import OptionsError
-from trainer.utils.lock import alone_in
+from trainer.utils.lock import locked
 
 Identity: TypeAlias = Mapping[str, Any]
 """Everything that the trials of a study depend on, by a readable name; the values survive JSON unchanged."""
@@ -82,7 +82,7 @@ def open_journal(folder: Path) -> Iterator[Journal]:
         ValueError: If another process uses the folder.
         OptionsError: If the file is not a journal.
     """
-    with alone_in(folder):
+    with locked(folder):
         yield Journal(folder, _storage(folder / _FILE))
 
 

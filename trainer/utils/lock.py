@@ -11,7 +11,7 @@ _NAME = ".lock"
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Keep a folder, made if it is missing, from other processes; however this one ends, it lets go.
 
     Raises:

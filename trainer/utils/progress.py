@@ -40,16 +40,16 @@ class Stage(StrEnum):
 class Listener(Protocol):
     """Is told how work goes on; what it raises ends the work."""
 
-    def advanced(self, stage: Stage, done: int, total: int) -> None:
+    def on_progress(self, stage: Stage, done: int, total: int) -> None:
         """So much of a stage is done; `total` is 0 where nobody knows it. Told at a stage's start, too."""
 
-    def epoch_ended(self, fold: int, folds: int, epoch: Epoch) -> None:
+    def on_epoch_end(self, fold: int, folds: int, epoch: Epoch) -> None:
         """An epoch of a fold, counted from 0; the fold after the last one is the final fit on all images.
 
         Epochs of before a break are told again. Where several seeds are averaged, these are the first one's.
         """
 
-    def fold_ended(self, fold: int, folds: int, result: FoldResult, seconds: float) -> None:
+    def on_fold_end(self, fold: int, folds: int, result: FoldResult, seconds: float) -> None:
         """A fold's result, with the seconds of all attempts; those of before a break are told again."""
 
 
@@ -66,7 +66,7 @@ def listening(listener: Listener) -> Iterator[None]:
         _listener.reset(token)
 
 
-class Bar(_Tqdm):
+class ProgressBar(_Tqdm):
     """tqdm's bar; the listener is told of its steps, even of one that is not drawn.
 
     Attributes:
@@ -99,18 +99,18 @@ class Bar(_Tqdm):
     def _tell(self) -> None:
         listener = _listener.get()
         if listener is not None:
-            listener.advanced(self._stage, int(self.n), int(self.total or 0))
+            listener.on_progress(self._stage, int(self.n), int(self.total or 0))
 
 
-def tell_epoch(fold: int, folds: int, epoch: Epoch) -> None:
-    """Tell the listener, if there is one; see `Listener.epoch_ended`."""
+def notify_epoch_end(fold: int, folds: int, epoch: Epoch) -> None:
+    """Tell the listener, if there is one; see `Listener.on_epoch_end`."""
     listener = _listener.get()
     if listener is not None:
-        listener.epoch_ended(fold, folds, epoch)
+        listener.on_epoch_end(fold, folds, epoch)
 
 
-def tell_fold(fold: int, folds: int, result: FoldResult, seconds: float) -> None:
-    """Tell the listener, if there is one; see `Listener.fold_ended`."""
+def notify_fold_end(fold: int, folds: int, result: FoldResult, seconds: float) -> None:
+    """Tell the listener, if there is one; see `Listener.on_fold_end`."""
     listener = _listener.get()
     if listener is not None:
-        listener.fold_ended(fold, folds, result, seconds)
+        listener.on_fold_end(fold, folds, result, seconds)

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from trainer.utils.lock import alone_in
+from trainer.utils.lock import locked
 from trainer.worker.protocol import ORPHANED, Outcome, read_outcome, write_outcome
 
 logger = logging.getLogger("trainer.worker")
@@ -81,7 +81,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(alone_in(folder))
+                stack.enter_context(locked(folder))
                 break
             except ValueError as error:
                 if time.monotonic() > until:

@@ -17,7 +17,7 @@ from classifier.utils import safe_zip
 from classifier.utils.messages import Message
 from classifier.utils.safe_zip import ArchiveError, printable
 from trainer.data.records import CLASSES, MANIFEST_NAME
-from trainer.utils.progress import Bar, Stage
+from trainer.utils.progress import ProgressBar, Stage
 from trainer.worker.protocol import ArchiveBounds
 
 _ALWAYS_ALLOWED = 1 << 20
@@ -189,7 +189,7 @@ def _extract(archive: zipfile.ZipFile, folder: Path, bounds: ArchiveBounds) -> N
         archive,
         (
             (member, folder.joinpath(*PurePosixPath(member.filename).parts))
-            for member in Bar(members, stage=Stage.UNPACKING, unit="file", disable=True)
+            for member in ProgressBar(members, stage=Stage.UNPACKING, unit="file", disable=True)
         ),
         max_bytes=bounds.max_bytes,
         too_large=Message(f"The archive unpacks to more than {_megabytes(bounds.max_bytes)}."),

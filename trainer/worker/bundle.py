@@ -11,7 +11,7 @@ from classifier.bundle import Bundle, BundleError, unpack
 from classifier.networks import NETWORKS
 from classifier.predictor import Predictor
 from trainer.synthetic.dataset import SIZE, sample
-from trainer.utils.progress import Bar, Stage
+from trainer.utils.progress import ProgressBar, Stage
 from trainer.worker.failures import is_out_of_memory
 from trainer.worker.protocol import BundleOrder, BundleResult
 
@@ -31,7 +31,7 @@ def try_bundle(order: BundleOrder) -> BundleResult:
         unpack(order.archive, order.folder, max_bytes=order.max_bytes)
     try:
         bundle = Bundle.load(order.folder)
-        for _ in Bar([None], stage=Stage.TRYING, disable=True):
+        for _ in ProgressBar([None], stage=Stage.TRYING, disable=True):
             probability = _try(bundle)
     except BundleError:
         shutil.rmtree(order.folder, ignore_errors=True)

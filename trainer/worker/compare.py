@@ -21,7 +21,7 @@ from trainer.evaluation.comparison import ContingencyTable, MetricDifference, di
 from trainer.evaluation.metrics import Predictions, confusion
 from trainer.schemas import FrozenModel
 from trainer.utils.files import write_atomically
-from trainer.utils.progress import Bar, Stage
+from trainer.utils.progress import ProgressBar, Stage
 from trainer.worker.failures import DataChangedError
 from trainer.worker.protocol import CompareOrder, CompareResult, Confusion, Confusions, Interval, LabelledFile, Measure
 
@@ -89,7 +89,9 @@ def _judge(order: CompareOrder, path: Path) -> list[_Judged]:
         models = _Models(order)
         total = len(missing) + len(known)
         with path.open("a", encoding="utf-8") as file:
-            for image in Bar(missing.values(), stage=Stage.JUDGING, initial=len(known), total=total, disable=True):
+            for image in ProgressBar(
+                missing.values(), stage=Stage.JUDGING, initial=len(known), total=total, disable=True
+            ):
                 known[image.sha256] = models.judge(image)
                 file.write(f"{known[image.sha256].model_dump_json()}\n")
                 file.flush()

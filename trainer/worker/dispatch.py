@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from trainer.schemas import FrozenModel
 from trainer.utils.progress import Stage, listening
-from trainer.worker.event_writer import Teller
+from trainer.worker.event_writer import EventWriter
 from trainer.worker.failures import Names, failure
 from trainer.worker.protocol import (
     BundleOrder,
@@ -53,25 +53,25 @@ def _work(order: Order, folder: Path, output: BinaryIO) -> FrozenModel:
 
     Each kind imports its own module, because PyTorch takes seconds to load and the check of a data set needs none.
     """
-    teller = Teller(output)
-    with listening(teller):
+    writer = EventWriter(output)
+    with listening(writer):
         if isinstance(order, CheckOrder):
             from trainer.worker.check import check
 
-            teller.expect({Stage.UNPACKING: 1, Stage.READING: 3} if order.archive else {Stage.READING: 1})
+            writer.expect({Stage.UNPACKING: 1, Stage.READING: 3} if order.archive else {Stage.READING: 1})
             return check(order)
         if isinstance(order, TrainOrder):
             from trainer.worker.train import train
 
-            return train(order, folder, teller)
+            return train(order, folder, writer)
         if isinstance(order, CompareOrder):
             from trainer.worker.compare import compare
 
-            teller.expect({Stage.JUDGING: 1})
+            writer.expect({Stage.JUDGING: 1})
             return compare(order, folder)
         from trainer.worker.bundle import try_bundle
 
-        teller.expect({Stage.TRYING: 1})
+        writer.expect({Stage.TRYING: 1})
         return try_bundle(order)
 
 

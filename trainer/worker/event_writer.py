@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 _PAUSE = 0.25
 
 
-class Teller:
+class EventWriter:
     """The listener of a child's work: writes events as JSON lines."""
 
     def __init__(self, output: BinaryIO) -> None:
@@ -34,7 +34,7 @@ class Teller:
             self._parts[stage] = (before / whole, share / whole)
             before += share
 
-    def advanced(self, stage: Stage, done: int, total: int) -> None:
+    def on_progress(self, stage: Stage, done: int, total: int) -> None:
         """See `trainer.utils.progress.Listener`."""
         share = min(1.0, done / total) if total else 0.0
         slot = stage
@@ -48,14 +48,14 @@ class Teller:
             self._told = time.monotonic()
             self._tell(Progress(stage=stage, done=done, total=total, fraction=round(self._fraction, 4)))
 
-    def epoch_ended(self, fold: int, folds: int, epoch: Epoch) -> None:
+    def on_epoch_end(self, fold: int, folds: int, epoch: Epoch) -> None:
         """See `trainer.utils.progress.Listener`."""
         where = f"fold {fold + 1} of {folds}" if fold < folds else "all images"
         loss = "" if epoch.validation is None else f", on validation images {epoch.validation.loss:.4f}"
         logger.info("%s, epoch %d: loss %.4f%s", where, epoch.number, epoch.training.loss, loss)
         self._tell(EpochDone(fold=fold, folds=folds, epoch=epoch))
 
-    def fold_ended(self, fold: int, folds: int, result: FoldResult, seconds: float) -> None:
+    def on_fold_end(self, fold: int, folds: int, result: FoldResult, seconds: float) -> None:
         """See `trainer.utils.progress.Listener`."""
         logger.info("%s: %.1f %% of the test patches right", result.name, 100 * result.test.accuracy)
         self._tell(

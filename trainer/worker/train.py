@@ -17,21 +17,21 @@ from trainer.experiments.option_checks import check_fit
 from trainer.experiments.prepare import prepare
 from trainer.experiments.study import PlannedCandidate, write_results
 from trainer.schemas import Epoch
-from trainer.utils.progress import Bar, Stage, tell_epoch
-from trainer.worker.event_writer import Teller
+from trainer.utils.progress import ProgressBar, Stage, notify_epoch_end
+from trainer.worker.event_writer import EventWriter
 from trainer.worker.failures import DataChangedError, FileGoneError
 from trainer.worker.protocol import BUNDLE_FOLDER, TrainOrder, TrainResult
 
 logger = logging.getLogger(__name__)
 
 
-def train(order: TrainOrder, folder: Path, teller: Teller) -> TrainResult:
+def train(order: TrainOrder, folder: Path, writer: EventWriter) -> TrainResult:
     """Measure, report, and make the model.
 
     Args:
         order: What to train on what.
         folder: Keeps what is finished, and gets report and bundle.
-        teller: Learns how long each stage takes.
+        writer: Learns how long each stage takes.
 
     Raises:
         OptionsError: Listing everything that is wrong with the options.
@@ -46,18 +46,18 @@ def train(order: TrainOrder, folder: Path, teller: Teller) -> TrainResult:
     hardware = check_fit(order.name, options, order.device)
     logger.info("%s on %s, %s", options.network, hardware.describe(), hardware.precision)
     records = _records(order)
-    teller.expect(seconds_by_stage(len(records.images), options=options))
+    writer.expect(seconds_by_stage(len(records.images), options=options))
     if order.fingerprint:
         _check_unchanged(order)
     experiment = prepare(order.source, options, hardware, cache=order.cache)
     logger.info("%s", experiment.data.main.summary())
-    teller.expect(seconds_by_stage(len(experiment.data.everything), options=options))
+    writer.expect(seconds_by_stage(len(experiment.data.everything), options=options))
     candidate = PlannedCandidate(f"{options.network} {options.mode}", options)
     try:
         with cross_validate(experiment, store=folder / "folds", title=candidate.name) as cross_validation:
             clock.save()
             study = write_results(order.source, folder, experiment, {candidate: cross_validation.folds})
-            for _ in Bar([None], stage=Stage.REPORT, disable=True):
+            for _ in ProgressBar([None], stage=Stage.REPORT, disable=True):
                 report.write(folder, study.results, study.run, find_image=lambda image: order.source / image.file)
             bundle = _model(cross_validation, order, folder / BUNDLE_FOLDER)
             clock.save()
@@ -96,5 +96,5 @@ def _model(cross_validation: CrossValidation, order: TrainOrder, out: Path) -> B
     bundle = Bundle.load(out)
     folds = len(cross_validation.folds)
     for epoch in bundle.metadata.training.get(EPOCHS, []):
-        tell_epoch(folds, folds, Epoch.model_validate(epoch))
+        notify_epoch_end(folds, folds, Epoch.model_validate(epoch))
     return bundle

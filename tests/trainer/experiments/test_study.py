@@ -28,7 +28,7 @@ from trainer.experiments import training_data
 from trainer.experiments.study import PlannedCandidate, Study, plan, study
 from trainer.fitting.hardware import Hardware
 from trainer.options import THESIS, FitOptions
-from trainer.utils.lock import alone_in
+from trainer.utils.lock import locked
 
 QUICK = FitOptions(grid=GRID, folds=2, epochs=2, draws=1, batch_size=8, seed=3)
 CPU = Hardware("cpu")
@@ -257,7 +257,7 @@ def test_a_candidate_that_diverges_does_not_end_the_study(tree: Path, tmp_path: 
 
 
 def test_one_process_at_a_time_works_in_a_folder(tree: Path, tmp_path: Path) -> None:
-    with alone_in(tmp_path / "out"), pytest.raises(ValueError, match="Another process is at work"):
+    with locked(tmp_path / "out"), pytest.raises(ValueError, match="Another process is at work"):
         run(tree, tmp_path / "out", planned("efficientnet_lite0"))
 
 

@@ -17,7 +17,7 @@ from trainer.fitting import cpu, finetune
 from trainer.fitting.checkpoints import Checkpoint
 from trainer.fitting.finetune import TrainingImages, best_epoch, train
 from trainer.fitting.hardware import Hardware
-from trainer.fitting.patch_sampler import PatchPool
+from trainer.fitting.patch_sampler import PatchSampler
 from trainer.fitting.scoring import logits_of_images
 from trainer.options import FitOptions
 from trainer.schemas import Epoch, PatchMetrics
@@ -29,13 +29,13 @@ OPTIONS = FitOptions(
 )  # fmt: skip
 
 
-def pool() -> PatchPool:
+def sampler() -> PatchSampler:
     """Twelve images, the malignant ones darker."""
     random = np.random.default_rng(0)
     pixels = [
         (random.integers(0, 40, (96, 128, 3)) + (30 if number % 2 else 180)).astype(np.uint8) for number in range(12)
     ]
-    return PatchPool(pixels, GRID, "cpu")
+    return PatchSampler(pixels, GRID, "cpu")
 
 
 LABELS = np.arange(12) % 2
@@ -50,7 +50,7 @@ def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("ema", [0, 0.9])
 def test_it_learns(ema: float) -> None:
-    images, options = pool(), OPTIONS.replace(epochs=4, ema=ema)
+    images, options = sampler(), OPTIONS.replace(epochs=4, ema=ema)
     module, history = train(images, TRAINING, options, CPU)
     assert not module.training
     assert history[-1].training.loss < history[0].training.loss
@@ -64,12 +64,12 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_pytorchs_alone() -> Non
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    first, history = train(pool(), TRAINING, OPTIONS, CPU)
+    first, history = train(sampler(), TRAINING, OPTIONS, CPU)
     assert torch.equal(torch.rand(3), expected)
-    second, again = train(pool(), TRAINING, OPTIONS, CPU)
+    second, again = train(sampler(), TRAINING, OPTIONS, CPU)
     assert history == again
     assert same(first, second)
-    other, _ = train(pool(), TRAINING, OPTIONS.replace(seed=2), CPU)
+    other, _ = train(sampler(), TRAINING, OPTIONS.replace(seed=2), CPU)
     assert not torch.equal(weights(first)["fc.weight"], weights(other)["fc.weight"])
 
 
@@ -86,7 +86,7 @@ def test_it_stops_early_and_gives_back_the_best_epoch(monkeypatch: pytest.Monkey
         return PatchMetrics(accuracy=0.5, loss=1), next(losses)
 
     monkeypatch.setattr(finetune._Training, "_validate", scripted)
-    module, history = train(pool(), TRAINING, OPTIONS.replace(epochs=5, patience=2, draws=2), CPU)
+    module, history = train(sampler(), TRAINING, OPTIONS.replace(epochs=5, patience=2, draws=2), CPU)
     assert [epoch.stopping_loss for epoch in history] == [0.9, 0.4, 0.6, 0.5]
     assert best_epoch(history) == 2
     assert torch.equal(weights(module)["fc.weight"], seen[1])
@@ -94,7 +94,7 @@ def test_it_stops_early_and_gives_back_the_best_epoch(monkeypatch: pytest.Monkey
 
 
 def test_without_validation_it_runs_as_long_as_it_is_told() -> None:
-    _, history = train(pool(), UNSTOPPED, OPTIONS.replace(draws=2), CPU, stop_after=2)
+    _, history = train(sampler(), UNSTOPPED, OPTIONS.replace(draws=2), CPU, stop_after=2)
     assert [epoch.number for epoch in history] == [1, 2]
     assert all(epoch.validation is None and epoch.stopping_loss is None for epoch in history)
     assert best_epoch(history) == 2
@@ -117,7 +117,7 @@ def test_a_training_that_was_killed_ends_as_if_it_had_not_been(
     changes: dict[str, Any], after: int, tmp_path: Path
 ) -> None:
     options = OPTIONS.replace(epochs=4, draws=2, **changes)
-    expected, history = train(pool(), TRAINING, options, CPU)
+    expected, history = train(sampler(), TRAINING, options, CPU)
     path = tmp_path / "state.pt"
 
     def die(epoch: Epoch) -> None:
@@ -125,10 +125,10 @@ def test_a_training_that_was_killed_ends_as_if_it_had_not_been(
             raise KilledError
 
     with pytest.raises(KilledError):
-        train(pool(), TRAINING, options, CPU, checkpoint=Checkpoint(path, options), watch=die)
+        train(sampler(), TRAINING, options, CPU, checkpoint=Checkpoint(path, options), watch=die)
     told: list[int] = []
     resumed, again = train(
-        pool(), TRAINING, options, CPU,
+        sampler(), TRAINING, options, CPU,
         checkpoint=Checkpoint(path, options), watch=lambda epoch: told.append(epoch.number),
     )  # fmt: skip
     assert again == history
@@ -138,7 +138,7 @@ def test_a_training_that_was_killed_ends_as_if_it_had_not_been(
 
 def test_a_state_of_another_training_or_a_damaged_one_is_not_gone_on_with(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
-    train(pool(), TRAINING, OPTIONS.replace(draws=1, epochs=1), CPU, checkpoint=Checkpoint(path, "this"))
+    train(sampler(), TRAINING, OPTIONS.replace(draws=1, epochs=1), CPU, checkpoint=Checkpoint(path, "this"))
     assert Checkpoint(path, "this").load() is not None
     assert Checkpoint(path, "that").load() is None
     whole = path.read_bytes()
@@ -150,11 +150,11 @@ def test_a_state_of_another_training_or_a_damaged_one_is_not_gone_on_with(tmp_pa
 def test_a_loss_that_is_no_number_ends_the_training_with_a_sentence() -> None:
     options = OPTIONS.replace(learning_rate=1e30, optimiser="sgd", epochs=3)
     with pytest.raises(FloatingPointError, match="Choose a lower learning rate"):
-        train(pool(), TRAINING, options, CPU)
+        train(sampler(), TRAINING, options, CPU)
 
 
 def test_mirrored_variants_and_networks_are_averaged() -> None:
-    images = pool()
+    images = sampler()
     modules = [networks.create("resnet18") for _ in range(2)]
     flipped = OPTIONS.replace(test_time_flips=True)
     [both] = logits_of_images(modules, images, [0], flipped, CPU)
@@ -166,7 +166,7 @@ def test_mirrored_variants_and_networks_are_averaged() -> None:
 def test_images_of_any_size_are_scored_together_as_alone() -> None:
     random = np.random.default_rng(1)
     sizes = [(96, 128), (64, 64), (400, 700), (96, 128), (70, 300)]
-    images = PatchPool([random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes], GRID, "cpu")
+    images = PatchSampler([random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes], GRID, "cpu")
     modules = [networks.create("resnet18")]
     order = [3, 0, 2, 4, 1]
     together = logits_of_images(modules, images, order, OPTIONS, CPU)
@@ -178,7 +178,7 @@ def test_images_of_any_size_are_scored_together_as_alone() -> None:
 
 def test_patches_of_images_of_any_size_are_drawn_from_their_own() -> None:
     sizes = [(96, 128), (64, 64), (96, 128)]
-    images = PatchPool([np.full((*size, 3), number, np.uint8) for number, size in enumerate(sizes)], GRID, "cpu")
+    images = PatchSampler([np.full((*size, 3), number, np.uint8) for number, size in enumerate(sizes)], GRID, "cpu")
     chosen = torch.tensor([2, 0, 1, 1, 2])
     for anywhere in (True, False):
         drawn = images.draw(chosen, torch.Generator().manual_seed(0), anywhere=anywhere)
@@ -206,7 +206,7 @@ def test_depthwise_convolutions_keep_float32_and_their_names(network: str) -> No
 
 @pytest.mark.slow
 def test_bfloat16_learns_too() -> None:
-    images, options = pool(), OPTIONS.replace(epochs=4)
+    images, options = sampler(), OPTIONS.replace(epochs=4)
     _, history = train(images, TRAINING, options, Hardware("cpu", "bfloat16"))
     assert history[-1].training.accuracy > 0.8
 
@@ -214,14 +214,14 @@ def test_bfloat16_learns_too() -> None:
 def test_patches_can_be_drawn_from_the_grid_alone() -> None:
     ramp = np.zeros((128, 192, 3), np.uint8)
     ramp[:, :, 0], ramp[:, :, 1] = np.arange(128)[:, None], np.arange(192)
-    images = PatchPool([ramp], GRID, "cpu")
+    images = PatchSampler([ramp], GRID, "cpu")
     zeros = torch.zeros(60, dtype=torch.int64)
     drawn = images.draw(zeros, torch.Generator().manual_seed(0), anywhere=False)
     assert {(int(p[0, 0, 0]), int(p[1, 0, 0])) for p in drawn} == {(y, x) for y in (0, 64) for x in (0, 64, 128)}
 
 
 def test_images_are_drawn_by_weight() -> None:
-    images = pool()
+    images = sampler()
     chosen = torch.tensor([0, 3, 3])
     drawn = images.draw(chosen, torch.Generator().manual_seed(0))
     assert drawn.shape == (3, 3, 64, 64)
@@ -234,7 +234,7 @@ def test_images_are_drawn_by_weight() -> None:
 def test_every_pixel_of_an_image_can_be_drawn() -> None:
     ramp = np.zeros((66, 67, 3), np.uint8)
     ramp[:, :, 0], ramp[:, :, 1] = np.arange(66)[:, None], np.arange(67)
-    images = PatchPool([ramp], GRID, "cpu")
+    images = PatchSampler([ramp], GRID, "cpu")
     drawn = images.draw(torch.zeros(300, dtype=torch.int64), torch.Generator().manual_seed(0))
     assert {(int(p[0, 0, 0]), int(p[1, 0, 0])) for p in drawn} == {(y, x) for y in range(3) for x in range(4)}
 

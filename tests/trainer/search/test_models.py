@@ -39,8 +39,8 @@ def test_decoded_images_are_taken_along_to_other_options(tree: Path, tmp_path: P
     data = read_training_data(tree, base, cache=tmp_path)
     fitter = FinetuneFitter(data, base, CPU, PixelCache(None))
     other = base.replace(learning_rate=1e-2)
-    assert fitter.with_options(other)._pool is fitter._pool
-    assert fitter.with_options(base.replace(grid=GRID))._pool is not fitter._pool
+    assert fitter.with_options(other)._sampler is fitter._sampler
+    assert fitter.with_options(base.replace(grid=GRID))._sampler is not fitter._sampler
     split = make_splits(data.main, folds=2)[0]
     fresh = FinetuneFitter(data, other, CPU, PixelCache(None)).out_of_fold(split)
     assert fitter.with_options(other).out_of_fold(split) == fresh

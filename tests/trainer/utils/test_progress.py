@@ -11,8 +11,8 @@ import pytest
 from testing.options import FINETUNE, FROZEN
 from trainer.experiments.fit import fit
 from trainer.schemas import Epoch, FoldResult
-from trainer.utils.progress import Bar, Stage, listening
-from trainer.worker.event_writer import Teller
+from trainer.utils.progress import ProgressBar, Stage, listening
+from trainer.worker.event_writer import EventWriter
 from trainer.worker.protocol import Progress, read_event
 
 
@@ -24,13 +24,13 @@ class Notes:
         self.epochs: list[tuple[int, int, int]] = []
         self.folds: list[tuple[int, int, str]] = []
 
-    def advanced(self, stage: Stage, done: int, total: int) -> None:
+    def on_progress(self, stage: Stage, done: int, total: int) -> None:
         self.advances.append((stage, done, total))
 
-    def epoch_ended(self, fold: int, folds: int, epoch: Epoch) -> None:
+    def on_epoch_end(self, fold: int, folds: int, epoch: Epoch) -> None:
         self.epochs.append((fold, folds, epoch.number))
 
-    def fold_ended(self, fold: int, folds: int, result: FoldResult, seconds: float) -> None:
+    def on_fold_end(self, fold: int, folds: int, result: FoldResult, seconds: float) -> None:
         assert seconds >= 0
         self.folds.append((fold, folds, result.name))
 
@@ -39,8 +39,8 @@ class Notes:
 def test_a_bar_tells_each_step_whether_it_is_drawn_or_not(drawn: bool, capfd: pytest.CaptureFixture[str]) -> None:
     notes = Notes()
     with listening(notes):
-        assert list(Bar("abc", stage=Stage.READING, disable=not drawn)) == ["a", "b", "c"]
-        with Bar(stage=Stage.FOLDS, total=4, initial=1, disable=not drawn) as bar:
+        assert list(ProgressBar("abc", stage=Stage.READING, disable=not drawn)) == ["a", "b", "c"]
+        with ProgressBar(stage=Stage.FOLDS, total=4, initial=1, disable=not drawn) as bar:
             bar.update()
             bar.update(2)
             assert bar.n == 4
@@ -53,14 +53,14 @@ def test_nobody_need_listen() -> None:
     notes = Notes()
     with listening(notes):
         pass
-    assert list(Bar([1, 2], stage=Stage.READING, disable=True)) == [1, 2]
+    assert list(ProgressBar([1, 2], stage=Stage.READING, disable=True)) == [1, 2]
     assert not notes.advances
 
 
 def test_a_loop_that_is_left_counts_what_was_done() -> None:
     notes = Notes()
     with listening(notes):
-        for item in Bar(range(5), stage=Stage.READING, disable=True):
+        for item in ProgressBar(range(5), stage=Stage.READING, disable=True):
             if item == 2:
                 break
     assert notes.advances[-1] == (Stage.READING, 2, 5)
@@ -88,12 +88,12 @@ def test_features_that_are_there_are_counted_from_the_start(tree: Path, tmp_path
         assert told == list(range(there, 9))
 
 
-def progress(teller: Any, output: io.BytesIO, *advances: tuple[Stage, int, int]) -> list[float]:
+def progress(writer: Any, output: io.BytesIO, *advances: tuple[Stage, int, int]) -> list[float]:
     """The fractions told after each step."""
     fractions = []
     for advance in advances:
-        teller._told = float("-inf")  # as if a while had passed
-        teller.advanced(*advance)
+        writer._told = float("-inf")  # as if a while had passed
+        writer.on_progress(*advance)
         event = read_event(output.getvalue().splitlines()[-1])
         assert isinstance(event, Progress)
         fractions.append(event.fraction)
@@ -102,11 +102,11 @@ def progress(teller: Any, output: io.BytesIO, *advances: tuple[Stage, int, int])
 
 def test_the_fraction_is_of_the_whole_order_and_never_falls() -> None:
     output = io.BytesIO()
-    teller = Teller(output)
-    assert progress(teller, output, (Stage.READING, 3, 4)) == [0]  # nobody knows yet how long all will take
-    teller.expect({Stage.READING: 1, Stage.FOLDS: 6, Stage.REPORT: 1, Stage.FINAL: 2})
+    writer = EventWriter(output)
+    assert progress(writer, output, (Stage.READING, 3, 4)) == [0]  # nobody knows yet how long all will take
+    writer.expect({Stage.READING: 1, Stage.FOLDS: 6, Stage.REPORT: 1, Stage.FINAL: 2})
     assert progress(
-        teller, output,
+        writer, output,
         (Stage.READING, 4, 4), (Stage.FOLDS, 0, 2), (Stage.EPOCHS, 0, 3), (Stage.EPOCHS, 2, 3), (Stage.READING, 1, 4),
         (Stage.FOLDS, 1, 2), (Stage.EPOCHS, 0, 3), (Stage.FOLDS, 2, 2), (Stage.REPORT, 0, 1), (Stage.FINAL, 0, 0),
         (Stage.FINAL, 1, 2),
@@ -115,8 +115,8 @@ def test_the_fraction_is_of_the_whole_order_and_never_falls() -> None:
 
 def test_progress_is_told_at_most_four_times_a_second() -> None:
     output = io.BytesIO()
-    teller = Teller(output)
-    teller.expect({Stage.READING: 1})
+    writer = EventWriter(output)
+    writer.expect({Stage.READING: 1})
     for done in range(1000):
-        teller.advanced(Stage.READING, done, 1000)
+        writer.on_progress(Stage.READING, done, 1000)
     assert len(output.getvalue().splitlines()) <= 2
