@@ -1,4 +1,4 @@
-"""What the commands share: options made of `FitOptions`, and errors as sentences."""
+"""Shared parts of the commands: options derived from `FitOptions`, and errors as messages."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ _CHOICES: dict[str, Sequence[str]] = {
 }
 
 INTERRUPTED = 130
+"""The exit status after Ctrl-C."""
 
 
 def fit_options(*names: str) -> Callable[[Command], Command]:
-    """Options for fields of `FitOptions`, with their defaults, bounds and descriptions.
+    """Return a decorator that adds command options for fields of `FitOptions`, with defaults, bounds and help.
 
     Args:
-        names: Of the fields, in the order of the help.
+        names: The names of the fields, in the order of the help.
     """
 
     def decorate(command: Command) -> Command:
@@ -66,21 +67,21 @@ _MANY = frozenset({"also"})
 
 
 def options_of(context: click.Context, base: FitOptions, file: Path | None) -> FitOptions:
-    """What the person typed, else what the file of `--options` says, else `base`.
+    """Return the options: the command line overrides the file of `--options`, which overrides `base`.
 
     Raises:
-        ValueError: If the file does not hold options.
+        ValueError: If the file does not contain options.
     """
     if file is not None:
         try:
             base = FitOptions.model_validate_json(file.read_bytes())
         except ValidationError as error:
-            raise ValueError(f"{file} does not hold options, as `search` writes them: {error}") from error
+            raise ValueError(f"{file} does not contain options as `search` writes them: {error}") from error
     return base.replace(**given(context))
 
 
 def given(context: click.Context) -> dict[str, Any]:
-    """The fields of `FitOptions` that the person typed, in values that it takes."""
+    """Return the fields of `FitOptions` that are set on the command line, with the values that the class accepts."""
     values = {
         name: value
         for name, value in context.params.items()
@@ -92,7 +93,7 @@ def given(context: click.Context) -> dict[str, Any]:
 
 
 def shared_options(command: Command) -> Command:
-    """Where images come from, what computes, where results of before are kept."""
+    """Add the options that name the images, the device and the cache."""
     for option in reversed(_SHARED):
         command = option(command)
     return command
@@ -103,46 +104,46 @@ _SHARED = (
         "--data",
         required=True,
         type=click.Path(path_type=Path),
-        help="Your images: a CSV file with the columns path, label and patient, a folder with such a manifest.csv, "
+        help="The images: a CSV file with the columns path, label and patient, a folder with such a manifest.csv, "
         "or a folder tree with BreakHis file names.",
     ),
     click.option(
         "--fold-lists",
         type=click.Path(path_type=Path),
-        help="Folder with BreakHis's dsfold1.txt to dsfold5.txt, for the protocol official.",
+        help="Folder with BreakHis's lists dsfold1.txt to dsfold5.txt, for the protocol official.",
     ),
     click.option(
         "--options",
         "options_file",
         type=click.Path(path_type=Path),
-        help="A file of options, such as the best.json of `search`; what is typed here counts more.",
+        help="A JSON file of options, such as the best.json of `search`; options on the command line override it.",
     ),
     click.option(
-        "--device", default="auto", show_default=True, help="auto (a GPU where there is one), cpu, cuda or cuda:1."
+        "--device", default="auto", show_default=True, help="auto (a GPU if there is one), cpu, cuda or cuda:1."
     ),
     click.option(
         "--precision",
         type=click.Choice(["auto", "float32", "bfloat16"]),
         default="auto",
         show_default=True,
-        help="Of networks that are trained; auto is bfloat16 where the hardware multiplies it.",
+        help="The number format of networks in training; auto is bfloat16 if the hardware supports it.",
     ),
     click.option(
         "--cache",
         type=click.Path(path_type=Path),
-        help="Folder for decoded images and computed features.  [default: cache in PATCHVOTE_DATA, else var/cache]",
+        help="Folder for the cache of decoded images and features.  [default: cache in PATCHVOTE_DATA, else var/cache]",
     ),
 )
 
 
 def default_cache() -> Path:
-    """Beside all else that Patchvote keeps."""
+    """Return the cache folder within Patchvote's data folder."""
     return Path(os.environ.get("PATCHVOTE_DATA", "var")) / "cache"
 
 
 @contextmanager
 def errors_as_messages() -> Iterator[None]:
-    """Turn the errors that a person can mend into sentences, one a line, and exit status 1; Ctrl-C into a hint."""
+    """Print errors that a user can fix, one per line, and exit with status 1; after Ctrl-C, print a hint."""
     try:
         yield
     except ValidationError as error:
@@ -151,7 +152,7 @@ def errors_as_messages() -> Iterator[None]:
             click.echo(f"--{option}: {wrong['msg']}.", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
-        click.echo("\nStopped. What is finished is kept: the same command goes on from there.", err=True)
+        click.echo("\nStopped. Finished work is kept: run the same command again to continue.", err=True)
         sys.exit(INTERRUPTED)
     except (ArithmeticError, ValueError, RuntimeError, OSError) as error:
         for line in str(error).splitlines():

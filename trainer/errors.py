@@ -1,17 +1,17 @@
-"""Everything that is wrong, said at once."""
+"""Errors that list everything that is wrong at once."""
 
 from __future__ import annotations
 
 
 class ProblemsError(ValueError):
-    """Something that cannot be used.
+    """An input that cannot be used.
 
     Attributes:
         problems: Everything that is wrong, one sentence each.
     """
 
     def __init__(self, problems: list[str]) -> None:
-        """Keep all problems; the message holds one a line."""
+        """Store all problems; the text of the error has one per line."""
         super().__init__("\n".join(problems))
         self.problems = problems
 

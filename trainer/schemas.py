@@ -1,4 +1,4 @@
-"""What one fold gave, as plain data that is written to disk."""
+"""The results of one fold, as JSON-compatible data that is written to disk."""
 
 from __future__ import annotations
 
@@ -6,46 +6,46 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class FrozenModel(BaseModel):
-    """Plain data: never changed, written as JSON and read again exactly."""
+    """An immutable model that survives a round trip through JSON exactly."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 class PatchMetrics(FrozenModel):
-    """How single patches were called: the share that was right, and the mean cross-entropy."""
+    """The metrics of single patches: the accuracy and the mean cross-entropy."""
 
     accuracy: float
     loss: float
 
 
 class Epoch(FrozenModel):
-    """The numbers of one epoch, counted from 1.
+    """The metrics of one epoch, counted from 1.
 
-    Training figures are of the augmented patches while they are trained on; validation figures are of the grid's
-    patches of the validation images.
+    Training metrics are measured on the augmented patches during training, validation metrics on the grid patches of
+    the validation images.
     """
 
     number: int
     training: PatchMetrics
     validation: PatchMetrics | None = None
     stopping_loss: float | None = None
-    """Class-balanced loss of the validation images' mean logits, by which training stops; None without validation."""
+    """The class-balanced loss of the validation images' mean logits, which stops training; None without validation."""
 
 
 class FoldResult(FrozenModel):
-    """One split of one candidate.
+    """The result of one candidate on one split.
 
     Attributes:
-        name: Of the split.
-        images: Numbers, in the data set, of the test images.
-        shares: For each test image the share of its patches' votes that each class got: (images, classes).
-        logits: Their mean logits: (images, classes).
-        patch_confusion: Test patches by truth (rows) and vote (columns).
-        training: Of the patches trained on; of the best epoch where there are epochs.
-        validation: Of the validation patches in the best epoch; None where nothing was held out.
-        test: Of the test patches.
-        epochs: Of the first seed; none for frozen features.
-        best_epoch: The one whose weights were kept; None without epochs.
+        name: The name of the split.
+        images: Indices of the test images into the data set.
+        shares: The share of votes that each class received, for each test image, of shape (images, classes).
+        logits: The mean logits of the patches of each test image, of shape (images, classes).
+        patch_confusion: The number of test patches by truth (rows) and vote (columns).
+        training: The metrics of the training patches, in the best epoch if there are epochs.
+        validation: The metrics of the validation patches in the best epoch; None if no images were held out.
+        test: The metrics of the test patches.
+        epochs: The epochs of the first seed; empty for frozen features.
+        best_epoch: The number of the epoch whose weights were kept; None without epochs.
     """
 
     name: str

@@ -149,7 +149,7 @@ def test_options_come_from_a_file_and_what_is_typed_counts_more(studied: Path, t
     kept = Bundle.load(tmp_path / "model").metadata.training["options"]
     assert (kept["folds"], kept["c"], kept["balance"]) == (2, 0.1, "patient")
     file.write_text('{"learning_rat": 1}', encoding="utf-8")
-    assert "does not hold options" in refused(run("fit", *options, "--out", tmp_path / "other"))[0]
+    assert "does not contain options" in refused(run("fit", *options, "--out", tmp_path / "other"))[0]
 
 
 def test_networks_are_listed_with_their_weights() -> None:

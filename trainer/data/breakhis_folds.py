@@ -12,7 +12,7 @@ _NAMED = 5
 
 
 def read(folder: Path | None) -> list[dict[str, str]]:
-    """For each list the role, `train` or `test`, of each image by its name without suffix.
+    """Read the lists: for each one, the role of each image (`train` or `test`) by the file name without suffix.
 
     Raises:
         ValueError: Listing what is wrong with the lists.
@@ -21,14 +21,14 @@ def read(folder: Path | None) -> list[dict[str, str]]:
         raise ValueError("The official protocol needs --fold-lists: the folder with dsfold1.txt to dsfold5.txt.")
     paths = sorted(folder.glob("dsfold*.txt"))
     if not paths:
-        raise ValueError(f"{folder} has no dsfold1.txt; BreakHis's fold lists are meant.")
+        raise ValueError(f"{folder} contains no dsfold1.txt. Choose the folder of BreakHis's fold lists.")
     return [_read_list(path) for path in paths]
 
 
 def problems(data: ImageDataset, folder: Path | None) -> list[str]:
-    """Why the lists cannot be used for a data set, in sentences; empty where they can.
+    """Return one sentence for each reason why the lists cannot be used for a data set.
 
-    Lists may name images that the data set lacks, not the other way round.
+    The lists may name images that the data set lacks, but they have to name every image of the data set.
     """
     try:
         lists = read(folder)
@@ -49,7 +49,7 @@ def problems(data: ImageDataset, folder: Path | None) -> list[str]:
 
 
 def _without_others(data: ImageDataset, lists: list[dict[str, str]]) -> list[str]:
-    """Lists whose threshold could not be chosen on the other lists' test images."""
+    """Return a sentence for each list whose threshold cannot be chosen on the test images of the other lists."""
     found = []
     tested = [{image.path.stem for image in data.images if roles[image.path.stem] == "test"} for roles in lists]
     for number, mine in enumerate(tested, 1):

@@ -1,4 +1,4 @@
-"""Data sets: labelled images whose every pixel has been read and checked."""
+"""Data sets: labelled images that have been decoded and checked."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class ImageDataset:
     """Checked images, no two of them with equal pixels.
 
     Attributes:
-        images: Sorted by patient, then by pixel hash, so that the order does not depend on file names.
-        task: What the labels are of.
-        synthetic: True where the source says that no patient is behind the images.
-        notes: What was done to the source's list, in sentences.
+        images: The images, sorted by patient, then by pixel hash, so that the order does not depend on file names.
+        task: The task whose classes the labels are.
+        synthetic: Whether the source is marked as synthetic.
+        notes: Sentences about images that were dropped and assumptions that were made.
     """
 
     images: tuple[LabelledImage, ...]
@@ -44,7 +44,7 @@ class ImageDataset:
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
-        """Class numbers of the task (1 for malignant, 0 for benign), of shape (images,)."""
+        """The class index of each image (0 for benign, 1 for malignant), of shape (images,)."""
         return np.array([self.task.classes.index(self.task.class_of(image)) for image in self.images], dtype=np.int64)
 
     @cached_property
@@ -54,22 +54,22 @@ class ImageDataset:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal, of pixels, labels and patients; file names and order do not matter."""
+        """The SHA-256, in hexadecimal, of pixels, labels and patients; file names and order do not matter."""
         lines = sorted(f"{image.sha256} {image.label} {image.patient}\n" for image in self.images)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     @property
     def identity(self) -> str:
-        """SHA-256, in hexadecimal, of all that a training reads of the images, in their order."""
+        """The SHA-256, in hexadecimal, of everything that a training reads from the images, in their order."""
         lines = [f"{i.sha256} {i.label} {i.patient} {i.subtype} {i.magnification} {i.whole}\n" for i in self.images]
         return hashlib.sha256("".join([self.task.name, *lines]).encode()).hexdigest()
 
     def subset(self, keep: Callable[[LabelledImage], bool]) -> ImageDataset:
-        """The images for which `keep` is true."""
+        """Return the data set of the images for which `keep` is true."""
         return replace(self, images=tuple(image for image in self.images if keep(image)))
 
     def summary(self) -> str:
-        """One line for people: how many images of how many patients."""
+        """Return a line with the numbers of images and patients."""
         kind = "synthetic images" if self.synthetic else "images"
         parts = []
         for name in self.task.classes:
@@ -94,20 +94,19 @@ def load(
 
     Args:
         source: A manifest, a folder with a `manifest.csv`, or a BreakHis folder tree.
-        magnifications: Keep only images at one of these, such as `("40X",)`; all when empty. Where no image
-            of the source states a magnification, all are kept and a note says so.
-        whole_only: Leave crops of micrographs out.
-        task: What the labels are of.
-        without: Subtypes to leave out.
-        smallest: Least side of an image, in pixels.
-        require: What else the images must fulfil: returns what is wrong, in sentences.
-        cache: Remembers what was decoded before.
+        magnifications: The magnifications to keep, such as `("40X",)`; empty for all. If no image of the source
+            states a magnification, all images are kept and a note says so.
+        whole_only: Drop crops of micrographs.
+        task: The task whose classes the labels are.
+        without: The subtypes to leave out.
+        smallest: The minimum side of an image, in pixels.
+        require: Checks further requirements and returns one sentence per problem.
+        cache: The cache of decoded images.
         progress: Show a progress bar.
 
     Raises:
-        DataSetError: Listing everything that is wrong at once: lines that cannot be used, missing or
-            unreadable files, labels outside the task, equal pixels under two labels or patients, a class without
-            images.
+        DataSetError: Listing everything that is wrong at once: invalid rows, missing or unreadable files, labels that
+            do not belong to the task, equal pixels under two labels or patients, and classes without images.
     """
     records = read_records(Path(source))
     selected, notes = _select(records.images, magnifications, whole_only=whole_only)
@@ -117,7 +116,8 @@ def load(
     images, unusable = _check_pixels(selected, cache or PixelCache(None), smallest, progress=progress)
     images, foreign = _of_task(images, task)
     kept, duplicate_notes, conflicts = _drop_duplicates(images, task)
-    # Only now: of a case filed under two subtypes, leaving one out does not make the other one true.
+    # After the search for duplicates: if a case is filed under two subtypes, leaving one out does not make the other
+    # true.
     notes += [f"{sum(i.subtype == name for i in kept)} images of {name} are left out, as asked." for name in without]
     kept = [image for image in kept if image.subtype not in without]
     kept.sort(key=lambda image: (image.patient, image.sha256))
@@ -155,7 +155,7 @@ def _nothing_selected(images: list[LabelledImage], magnifications: Sequence[str]
 def _check_pixels(
     images: list[LabelledImage], cache: PixelCache, smallest: int, *, progress: bool
 ) -> tuple[list[LabelledImage], list[str]]:
-    """Decode every image once: the usable ones with their hash, and a sentence for each other."""
+    """Decode every image once; return the usable images with their hash, and a sentence for each other one."""
 
     def check(image: LabelledImage) -> LabelledImage | str:
         try:
@@ -180,31 +180,31 @@ def _check_pixels(
 
 
 def _of_task(images: list[LabelledImage], task: Task) -> tuple[list[LabelledImage], list[str]]:
-    """The images that belong to the task, and a sentence for each other."""
+    """Return the images that belong to the task, and a sentence for each other one."""
     mine, problems = [], []
     for image in images:
         name = task.class_of(image)
         if name in task.classes:
             mine.append(image)
-        elif not task.binary:  # a wrong label has been said already, with its line in the manifest
+        elif not task.binary:  # a wrong label is already reported, with its line in the manifest
             what = f"the {task.name} {name!r}" if name else f"no {task.name}"
             problems.append(f"{image.path} has {what}; the task needs one of {', '.join(task.classes)}.")
     return mine, problems
 
 
 def _sizes(images: list[LabelledImage]) -> list[str]:
-    """A note where images are not all of one size: their grids then differ, and so do their numbers of votes."""
+    """Return a note if the images differ in size, because their numbers of votes then differ as well."""
     sizes = Counter((image.width, image.height) for image in images)
-    if len(sizes) < 2:  # noqa: PLR2004 (one size is none to speak of)
+    if len(sizes) < 2:  # noqa: PLR2004 (a single size needs no note)
         return []
-    ranked = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))  # the same text whatever the images' order
+    ranked = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))  # the same text for every order of the images
     listed = ", ".join(f"{width}x{height} ({count})" for (width, height), count in ranked[:_SIZES_NAMED])
     more = f" and {len(sizes) - _SIZES_NAMED} more" if len(sizes) > _SIZES_NAMED else ""
     return [f"The images have {len(sizes)} sizes: {listed}{more}. Each is cut by its own grid and counts once."]
 
 
 def _drop_duplicates(images: list[LabelledImage], task: Task) -> tuple[list[LabelledImage], list[str], list[str]]:
-    """One image of each group with equal pixels, notes on those left out, and the contradictions."""
+    """Return one image of each group with equal pixels, notes about dropped images, and contradictions."""
     by_pixels: dict[str, list[LabelledImage]] = defaultdict(list)
     for image in images:
         by_pixels[image.sha256].append(image)
@@ -228,7 +228,7 @@ def _drop_duplicates(images: list[LabelledImage], task: Task) -> tuple[list[Labe
         )
     if ambiguous and not conflicts:
         notes.append(
-            f"{_images_are(ambiguous)} in the data set under two subtypes, with equal pixels, so nobody knows which "
+            f"{_images_are(ambiguous)} in the data set under two subtypes, with equal pixels, and it is unknown which "
             f"is true; none of them is used ({_patients(ambiguous)})."
         )
     return kept, notes, conflicts
@@ -243,9 +243,9 @@ def _patients(images: list[LabelledImage]) -> str:
 
 
 def _missing_classes(data: ImageDataset) -> list[str]:
-    """Of benign and malignant both are needed, of the subtypes any two."""
+    """Return a sentence for each missing class: benign and malignant are both needed, of the subtypes any two."""
     present = {data.task.class_of(image) for image in data.images}
     if not data.task.binary:
-        return [] if len(present) > 1 else ["All images are of one class; there is nothing to tell apart."]
+        return [] if len(present) > 1 else ["All images are of one class; at least two classes are needed."]
     missing = [name for name in data.task.classes if name not in present]
     return [f"The data set has no {name} image; both classes are needed." for name in missing]

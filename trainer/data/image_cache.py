@@ -1,4 +1,4 @@
-"""Decoded images, kept on disk by content, so that a second run need not decode them again."""
+"""A cache of decoded images on disk, keyed by content, so that later runs need not decode them again."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _ENTRY = re.compile(r"([0-9a-f]{64}) (\d+) (\d+)\n")
 
 
 class PixelCache:
-    """Remembers by a file's bytes what its pixels are: hash and size always, the pixels themselves when they are read.
+    """A cache from the bytes of a file to the hash and size of its image, and to its pixels once they have been read.
 
-    Nothing in it is ever wrong, only missing: entries are named by content and written completely or not at all.
+    Entries are keyed by content and written completely or not at all, so they can be missing but never wrong.
     """
 
     def __init__(self, folder: Path | None) -> None:
-        """Use a folder, made when it is first written to; None remembers nothing."""
+        """Store the folder, which is created at the first write; None disables the cache."""
         self._folder = folder
 
     def check(self, image: LabelledImage) -> LabelledImage:
-        """The image with its pixels' hash, width and height.
+        """Return the record with the hash, width and height of the image.
 
         Raises:
             OSError: If the file cannot be read.
-            DecodeError: If it is no image that we take.
+            DecodeError: If the file is not an accepted image.
         """
         known = self._known(image.path)
         entry = _ENTRY.fullmatch(known.read_text(encoding="ascii")) if known is not None and known.is_file() else None
@@ -48,7 +48,7 @@ class PixelCache:
         return replace(image, sha256=decoded.sha256, width=width, height=height)
 
     def read(self, image: LabelledImage) -> Pixels:
-        """The pixels of a checked image, RGB, of shape (height, width, 3).
+        """Return the pixels of a checked image, RGB, of shape (height, width, 3).
 
         Raises:
             DataSetError: If the file has changed since it was checked.
@@ -72,7 +72,7 @@ class PixelCache:
 
 
 def decode_pixels(image: LabelledImage) -> Pixels:
-    """The pixels of one checked image, RGB, of shape (height, width, 3).
+    """Decode one checked image: RGB, of shape (height, width, 3).
 
     Raises:
         DataSetError: If the file has changed since it was checked.
@@ -84,7 +84,7 @@ def decode_pixels(image: LabelledImage) -> Pixels:
 
 
 def load_array(path: Path) -> NDArray[np.generic] | None:
-    """An array that `store_array` wrote, or None where it is missing or damaged."""
+    """Return an array that `store_array` wrote; None if the file is missing or damaged."""
     try:
         array: NDArray[np.generic] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):

@@ -1,6 +1,6 @@
-"""Who is on which image: labelled image records, read from a manifest or from a BreakHis folder tree.
+"""Records of labelled images, read from a manifest or from a BreakHis folder tree.
 
-Nothing is decoded here; `trainer.data.datasets` checks the pixels.
+This module does not decode images; `trainer.data.datasets` checks the pixels.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from trainer.errors import ProblemsError
 
 CLASSES = ("benign", "malignant")
-"""The task: negative class first."""
+"""The labels: the negative class first."""
 
 MAGNIFICATIONS = ("40X", "100X", "200X", "400X")
 
@@ -23,7 +23,7 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".
 MANIFEST_NAME = "manifest.csv"
 
 SYNTHETIC_MARKER = "SYNTHETIC.txt"
-"""A file of this name beside the manifest or at the tree's root says that no patient is behind the images."""
+"""A file of this name beside the manifest or at the root of the tree marks the images as synthetic."""
 
 _MANDATORY = ("path", "label", "patient")
 _SUBTYPE_CODES = {
@@ -51,19 +51,19 @@ class DataSetError(ProblemsError):
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
-    """One micrograph and what is known about it.
+    """The record of one micrograph.
 
     Attributes:
-        path: The file.
+        path: The path of the file.
         label: One of `CLASSES`.
         patient: Year and case number (`14-22549`): the unit of every split.
-        subtype: Kind of tumour, or "".
+        subtype: The tumour type, or "".
         slide: Year, case number and suffix letters (`14-22549AB`), or "".
-        magnification: One of `MAGNIFICATIONS`, or "" where nobody says.
+        magnification: One of `MAGNIFICATIONS`, or "" if it is unknown.
         whole: False for a crop of a micrograph.
-        sha256: Of the decoded pixels, in hexadecimal; "" until the image has been checked.
-        width: In pixels; 0 until the image has been checked.
-        height: In pixels; 0 until the image has been checked.
+        sha256: The SHA-256 of the decoded pixels, in hexadecimal; "" until the image has been checked.
+        width: The width, in pixels; 0 until the image has been checked.
+        height: The height, in pixels; 0 until the image has been checked.
     """
 
     path: Path
@@ -80,11 +80,11 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class Records:
-    """What a source lists, before any pixel is read.
+    """The records of a source, before any pixel is read.
 
     Attributes:
-        images: In the source's order.
-        problems: What is wrong with the others, one sentence each.
+        images: The records, in the source's order.
+        problems: Everything that is wrong with the source, one sentence each.
         synthetic: Whether the source is marked as synthetic.
     """
 
@@ -100,7 +100,7 @@ def read_records(source: Path) -> Records:
         source: A CSV file or a folder.
 
     Raises:
-        DataSetError: If there is nothing of the kind.
+        DataSetError: If the source does not exist, or its manifest is not a table with the mandatory columns.
     """
     if source.is_file():
         return read_manifest(source)
@@ -114,10 +114,10 @@ def read_manifest(path: Path) -> Records:
     """Read a CSV file with a header line.
 
     The columns `path` (relative to the manifest's folder), `label` and `patient` are mandatory; `subtype`,
-    `slide`, `magnification` (`40X` or `40`) and `whole` (`yes` or `no`) are used where present.
+    `slide`, `magnification` (`40X` or `40`) and `whole` (`yes` or `no`) are optional.
 
     Raises:
-        DataSetError: If the file is not such a table.
+        DataSetError: If the file is not a table with the mandatory columns.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -143,7 +143,7 @@ def read_manifest(path: Path) -> Records:
 
 
 def _from_row(row: Mapping[str, str], folder: Path) -> tuple[LabelledImage | None, list[str]]:
-    """The record of a line, if it names a file, and what is wrong with it."""
+    """Return the record of a row, None if the row names no file, and the problems of the row."""
     value = {name: (row.get(name) or "").strip() for name in LabelledImage.__slots__}
     problems = [f"{name} is empty." for name in _MANDATORY if not value[name]]
     label = value["label"].lower()
@@ -172,7 +172,7 @@ def _from_row(row: Mapping[str, str], folder: Path) -> tuple[LabelledImage | Non
 def read_tree(root: Path) -> Records:
     """Read every image below a folder by its BreakHis name, such as `SOB_B_A-14-22549AB-40-001.png`.
 
-    Files that are not images are passed over; an image with another name is a problem, as is one below a
+    Files that are not images are ignored. An image with another name is a problem, and so is an image below a
     folder `benign` or `malignant` that contradicts its name.
     """
     images, problems = [], []
@@ -187,18 +187,18 @@ def read_tree(root: Path) -> Records:
                 f"so its label and patient are unknown. Rename it, or list the images in a {MANIFEST_NAME}."
             )
         elif folders and folders != {image.label}:
-            problems.append(f"{path.relative_to(root)} lies in a folder of another class than its name says.")
+            problems.append(f"{path.relative_to(root)} lies in a folder of a class that contradicts its name.")
         else:
             images.append(image)
     if not images and not problems:
-        problems.append(f"{root} holds no images and no {MANIFEST_NAME}.")
+        problems.append(f"{root} contains no images and no {MANIFEST_NAME}.")
     return Records(images, problems, synthetic=(root / SYNTHETIC_MARKER).is_file())
 
 
 def from_breakhis_name(path: Path) -> LabelledImage | None:
-    """What a BreakHis file name says, or None for another name.
+    """Return the record that a BreakHis file name encodes; None for another name.
 
-    The letters behind the case number tell slides of one case apart: 14-21998AB and 14-21998CD are one
+    The letters after the case number distinguish slides of one case: 14-21998AB and 14-21998CD belong to the same
     patient.
     """
     match = _BREAKHIS_NAME.fullmatch(path.stem)

@@ -1,4 +1,4 @@
-"""Who is trained on and who is tested on: splits by patient, and the thesis's split by image."""
+"""Splits into training and test images: by patient, and by image as in the thesis."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROTOCOL_NOTES: dict[Protocol, str] = {
         "so these numbers are too high for new patients"
     ),
     "official": (
-        "BreakHis's official fold lists: they part slides, not cases, so images of one patient are on both sides, "
+        "BreakHis's official fold lists: they separate slides, not cases, so images of one patient are on both sides, "
         "and these numbers are too high for new patients"
     ),
 }
@@ -34,19 +34,19 @@ _VALIDATION_FOLDS = 5
 
 
 class LeakError(ValueError):
-    """A split that trains on what it tests on."""
+    """A split whose training and test images overlap."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """One fold of one repeat.
+    """One division of the images into training and test images.
 
     Attributes:
-        name: For people, such as `fold 2 of 5` or `patient 14-22549`.
-        train: Indices into the data set's images.
-        test: Indices into the data set's images, none of them in `train`.
-        repeat: Number of the repeat that it belongs to, from 0.
-        leaks_patients: True for protocols where a patient may be on both sides by design.
+        name: A name for users, such as `fold 2 of 5` or `patient 14-22549`.
+        train: The training images, as indices into the data set.
+        test: The test images, as indices into the data set, none of them in `train`.
+        repeat: The index of the repeat, from 0.
+        leaks_patients: Whether the protocol allows a patient on both sides.
     """
 
     name: str
@@ -65,19 +65,19 @@ def make_splits(
     seed: int = 0,
     lists: Path | None = None,
 ) -> list[Split]:
-    """Cut a data set into folds; each image is tested once in every repeat (but see `official`).
+    """Split a data set into folds; each image is tested once per repeat, except with the protocol `official`.
 
     Args:
         data: The data set.
-        protocol: How; see `Protocol`.
-        folds: Number of folds; not used by `lopo` and `official`.
-        repeats: How often the folds are drawn anew; the same two have only one way.
-        seed: Of the first repeat; the others count up from it.
-        lists: Folder with `dsfold1.txt` and so on, for `official` alone.
+        protocol: See `Protocol`.
+        folds: The number of folds; not used by `lopo` and `official`.
+        repeats: The number of times the folds are redrawn; not used by `lopo` and `official`.
+        seed: The seed of the first repeat; each further repeat adds 1.
+        lists: The folder with `dsfold1.txt` and so on; used by `official` only.
 
     Raises:
-        ValueError: Listing what is wrong; see `split_problems`.
-        LeakError: If a split trains on what it tests on.
+        ValueError: Listing everything that is wrong; see `split_problems`.
+        LeakError: If training and test images of a split overlap.
     """
     problems = split_problems(data, protocol, folds=folds, lists=lists)
     if problems:
@@ -94,7 +94,7 @@ def make_splits(
 
 
 def split_problems(data: ImageDataset, protocol: Protocol, *, folds: int = 5, lists: Path | None = None) -> list[str]:
-    """Why a data set cannot be cut so, in sentences; empty where it can."""
+    """Return one sentence for each reason why a data set cannot be split by a protocol."""
     if protocol == "official":
         return breakhis_folds.problems(data, lists)
     if protocol != "lopo" and folds < 2:  # noqa: PLR2004 (a fold to test on and one to train on)
@@ -105,25 +105,26 @@ def split_problems(data: ImageDataset, protocol: Protocol, *, folds: int = 5, li
     counts = patients_by_class(data)
     if protocol == "lopo":
         return _too_few(counts, 2, "patients", "Leave-one-patient-out needs 2 patients")
-    # Of eight types few have as many patients as there are folds: there it is enough that one can be trained on.
+    # Few of the eight types have as many patients as there are folds; it is enough that one patient remains to train
+    # on.
     least = folds if data.task.binary else 2
     wrong = _too_few(counts, least, "patients", f"{folds} folds need {least} patients")
     return wrong or ([] if len(set(data.patients)) >= folds else [f"There are fewer patients than {folds} folds."])
 
 
 def hold_out(data: ImageDataset, split: Split, *, seed: int) -> NDArray[np.intp]:
-    """Choose patients of a split's training images by whose images a training stops.
+    """Choose training patients whose images validate a training, for early stopping.
 
     Args:
-        data: The images that the split indexes.
+        data: The images that the split refers to.
         split: The split.
-        seed: Of the draw.
+        seed: The seed of the choice.
 
     Returns:
-        Indices of about a fifth of the training images, such that each class keeps a patient to train on.
+        The indices of about a fifth of the training images, such that each class keeps a patient to train on.
 
     Raises:
-        ValueError: If there are too few patients for that.
+        ValueError: If there are too few patients.
     """
     labels, patients = data.labels[split.train], data.patients[split.train]
     classes = set(labels)
@@ -132,7 +133,7 @@ def hold_out(data: ImageDataset, split: Split, *, seed: int) -> NDArray[np.intp]
         splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
         parts = [(split.train[rest], split.train[out]) for rest, out in _quietly(splitter, labels, patients)]
         possible = [out for rest, out in parts if set(data.labels[rest]) == classes]
-        # Of eight types some may have no patient to spare; of two classes both are wanted on both sides.
+        # With eight types, some may lack a second patient; with two classes, both sides need both.
         possible.sort(key=lambda out: -len(set(data.labels[out])))
         if possible and (not data.task.binary or set(data.labels[possible[0]]) == classes):
             return possible[0]
@@ -142,14 +143,14 @@ def hold_out(data: ImageDataset, split: Split, *, seed: int) -> NDArray[np.intp]
 def _quietly(
     splitter: StratifiedGroupKFold | StratifiedKFold, labels: NDArray[np.int64], patients: NDArray[np.str_] | None
 ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """The splitter's folds. A type with fewer patients than there are folds is named in the report's notes."""
+    """Return the splitter's folds without its warning about small classes, which the report's notes mention."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         return list(splitter.split(labels, labels, patients))
 
 
 def patients_by_class(data: ImageDataset) -> dict[str, int]:
-    """How many patients have an image of each class."""
+    """Return the number of patients with an image of each class."""
     return {name: len(set(data.patients[data.labels == index])) for index, name in enumerate(data.task.classes)}
 
 
@@ -157,14 +158,14 @@ def _too_few(counts: dict[str, int], least: int, unit: str, need: str) -> list[s
     few = [f"{count} {name}" for name, count in counts.items() if 0 < count < least]
     if not few:
         return []
-    remedy = f"Bring more {unit}, choose fewer folds, or leave a small subtype out with --without."
+    remedy = f"Add more {unit}, choose fewer folds, or leave a small subtype out with --without."
     return [f"{need} of each class; the data set has only {' and '.join(few)}. {remedy}"]
 
 
 def refuse_leaks(images: Sequence[LabelledImage], split: Split) -> None:
     """Raise a LeakError if a patient, or two images with equal pixels, are on both sides of a split.
 
-    The thesis's protocol puts patients on both sides by design and says so; equal pixels it may not either.
+    The protocols `thesis` and `official` put patients on both sides by design; equal pixels are refused for them too.
     """
     train = [images[index] for index in split.train]
     test = [images[index] for index in split.test]
@@ -198,6 +199,6 @@ def _official(data: ImageDataset, lists: list[dict[str, str]]) -> list[Split]:
     for number, roles in enumerate(lists, 1):
         role = np.array([roles[image.path.stem] for image in data.images])
         train, test = np.flatnonzero(role == "train"), np.flatnonzero(role == "test")
-        if test.size:  # of a part of BreakHis, a list may test nothing
+        if test.size:  # for a part of BreakHis, a list may have no test images
             splits.append(Split(f"official fold {number}", train, test, leaks_patients=True))
     return splits

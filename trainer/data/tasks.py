@@ -1,4 +1,4 @@
-"""The tasks: which classes an image is sorted into."""
+"""The classification tasks."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ TASK_NAMES: tuple[TaskName, ...] = get_args(TaskName)
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be told apart.
+    """A classification task.
 
     Attributes:
         name: See `TaskName`.
-        classes: In the order of the logits.
+        classes: The classes, in the order of the logits.
     """
 
     name: TaskName
     classes: tuple[str, ...]
 
     def class_of(self, image: LabelledImage) -> str:
-        """The class of an image; not one of `classes` where the image does not belong to the task."""
+        """Return the class of an image; it is not one of `classes` if the image does not belong to the task."""
         return image.label if self.name == "malignancy" else image.subtype
 
     @property
     def binary(self) -> bool:
-        """Whether there is a threshold to choose: class 1 is then the positive one, malignant."""
+        """Whether the task has two classes, with class 1 as the positive one; a threshold is then chosen."""
         return len(self.classes) == 2  # noqa: PLR2004 (two classes)
 
 

@@ -1,1 +1,1 @@
-"""Fitting: features, heads, fine-tuning, and the fitters that join them."""
+"""Fitting: features, heads, fine-tuning, and the fitters that combine them."""

@@ -1,4 +1,4 @@
-"""What makes networks on a CPU faster and changes nothing else."""
+"""Settings that make networks faster on a CPU and do not change their outputs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -3, -1, -4, -8
-"""glibc's names for mallopt's parameters."""
+"""The parameters of glibc's mallopt."""
 
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, where its C library is glibc.
+    """Make the allocator of this process keep freed memory instead of returning it to the system (glibc only).
 
-    A training step allocates and frees the same large tensors again and again, and so does a forward pass; handing them
-    back to the system each time and faulting their pages in anew took a tenth (ResNet18) to a third (AlexNet) of a
-    step, and a sixth of a forward pass (ResNet18, 60 patches).
+    Each training step and each forward pass allocates and frees the same large tensors. Returning them to the system
+    and faulting their pages in again took a tenth (ResNet18) to a third (AlexNet) of a step, and a sixth of a forward
+    pass (ResNet18, 60 patches).
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
@@ -27,15 +27,15 @@ def keep_freed_memory() -> None:
     mallopt(_MMAP_THRESHOLD, 1 << 30)
     mallopt(_TRIM_THRESHOLD, 0x7FFFFFFF)
     mallopt(_MMAP_MAX, 0)
-    mallopt(_ARENA_MAX, 1)  # what other threads free is handed back whatever the threshold, unless it is in the first
+    mallopt(_ARENA_MAX, 1)  # memory that other threads free stays only in the main arena
 
 
 def depthwise_in_float32(module: nn.Module) -> None:
     """Exempt grouped convolutions from autocast, in place.
 
     PyTorch's backward pass of a strided depthwise convolution in bfloat16 takes about 40 ms on a CPU, whatever its
-    size: EfficientNet-Lite0 as a whole was 1.8 times slower in bfloat16 than in float32, and is faster so. Names of
-    parameters stay the same.
+    size: EfficientNet-Lite0 was 1.8 times slower in bfloat16 than in float32; with this exemption it is faster. The
+    names of parameters do not change.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d) and layer.groups > 1 and not isinstance(layer, _Float32):
@@ -43,11 +43,11 @@ def depthwise_in_float32(module: nn.Module) -> None:
 
 
 class _Float32(nn.Module):
-    """Goes before a layer's own class."""
+    """A mix-in that runs a layer's forward pass in float32."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         with torch.autocast(inputs.device.type, enabled=False):
-            outputs: Tensor = super().forward(inputs.float())  # of the layer's own class
+            outputs: Tensor = super().forward(inputs.float())  # the layer's own forward pass
         return outputs
 
 

@@ -1,4 +1,4 @@
-"""Frozen features: what a pretrained network's last layer would read of every patch, kept on disk."""
+"""Frozen features: the input of a pretrained network's last layer for every patch, cached on disk."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class PatchFeatures:
-    """The patches of a data set as vectors.
+    """The feature vectors of all patches of a data set.
 
     Attributes:
-        values: float32, of shape (patches, width).
-        image: Index into the data set's images of each patch, of shape (patches,), ascending.
+        values: The vectors, float32, of shape (patches, width).
+        image: The index of each patch's image into the data set, of shape (patches,), ascending.
     """
 
     values: NDArray[np.float32]
     image: NDArray[np.intp]
 
     def of(self, image: int) -> NDArray[np.float32]:
-        """Of one image, of shape (its patches, width)."""
+        """Return the vectors of one image, of shape (patches of the image, width)."""
         first, last = np.searchsorted(self.image, (image, image + 1))
         return self.values[first:last]
 
     def image_means(self) -> NDArray[np.float64]:
-        """The mean over each image's patches, of shape (images, width)."""
+        """Return the mean vector of each image, of shape (images, width)."""
         starts = np.searchsorted(self.image, np.arange(self.image[-1] + 1))
         counts = np.diff(np.append(starts, self.image.size))
         sums = np.add.reduceat(self.values, starts, axis=0, dtype=np.float64)
@@ -62,23 +62,23 @@ def extract(
 ) -> PatchFeatures:
     """Run a network with ImageNet weights over all patches of all images.
 
-    Each image's features are a file named by the image's pixels, in a folder named by what made them, so a second
-    run only reads files, and one that was broken off goes on where it was.
+    The features of each image are cached in a file named by the hash of its pixels, in a folder named by the hash of
+    everything else that they depend on. A second run only reads files, and an interrupted one continues.
 
     Args:
         data: The data set.
         network: A key of `classifier.networks.NETWORKS`.
-        grid: How images are cut.
-        cache: Folder for the files; they go into `features/` there.
-        device: Where the network runs, in PyTorch's notation.
-        magnification: Shrink images of a higher magnification towards this one; see `shrink`. No change when "".
-        test_time_flips: Average each patch's features over its four mirrored variants: for a linear head the same as
-            averaging its logits.
+        grid: The grid that cuts images into patches.
+        cache: The cache folder; the files are in its subfolder `features`.
+        device: The device that the network runs on, in PyTorch's notation.
+        magnification: The magnification that images of higher ones are scaled down to, see `shrink`; "" for no change.
+        test_time_flips: Average each patch's features over the patch and its three mirror images. For a linear head
+            this equals averaging the logits.
         progress: Show a progress bar.
 
     Raises:
-        WeightsUnavailableError: If the ImageNet weights cannot be had.
-        DataSetError: If a file changed since the data set was read.
+        WeightsUnavailableError: If the ImageNet weights are not available.
+        DataSetError: If a file has changed since the data set was read.
     """
     extractor = _Extractor(network, grid, device, test_time_flips=test_time_flips)
     folder = cache / "features" / f"{network}-{extractor.recipe}"
@@ -87,28 +87,29 @@ def extract(
         folder / f"{image.sha256}{'-' + target if target else ''}.npy"
         for image, target in zip(data.images, targets, strict=True)
     ]
-    kept = [load_array(path) for path in paths]
-    missing = [number for number, vectors in enumerate(kept) if vectors is None]
+    cached = [load_array(path) for path in paths]
+    missing = [number for number, vectors in enumerate(cached) if vectors is None]
     for number in ProgressBar(
         missing, stage=Stage.FEATURES, desc=f"Features of {network}", unit="image",
-        initial=len(kept) - len(missing), total=len(kept), disable=not progress,
+        initial=len(cached) - len(missing), total=len(cached), disable=not progress,
     ):  # fmt: skip
         vectors = extractor.compute(data.images[number], targets[number])
         store_array(paths[number], vectors)
-        kept[number] = vectors
-    values = [vectors for vectors in kept if vectors is not None]
+        cached[number] = vectors
+    values = [vectors for vectors in cached if vectors is not None]
     counts = [len(vectors) for vectors in values]
     return PatchFeatures(np.concatenate(values), np.repeat(np.arange(len(values)), counts))
 
 
 def shrink(pixels: NDArray[np.uint8], from_magnification: str, to: str, smallest: int) -> NDArray[np.uint8]:
-    """Resize a micrograph to look as at a lower magnification, as far as its shorter side remains `smallest`.
+    """Scale a micrograph down to a lower magnification, but not below `smallest` for its shorter side.
 
     Args:
         pixels: RGB, uint8, of shape (height, width, 3).
-        from_magnification: Of the image, such as `100X`; "" or a lower one than `to` leaves it as it is.
-        to: The magnification wanted, such as `40X`; "" leaves the image as it is.
-        smallest: Side of a patch, in pixels.
+        from_magnification: The image's magnification, such as `100X`. If it is "" or lower than `to`, the image is
+            returned unchanged.
+        to: The target magnification, such as `40X`; "" for no change.
+        smallest: The side of a patch, in pixels.
     """
     if not from_magnification or not to:
         return pixels
@@ -121,7 +122,7 @@ def shrink(pixels: NDArray[np.uint8], from_magnification: str, to: str, smallest
 
 
 class _Extractor:
-    """A pretrained network and all else, but the image, that features depend on."""
+    """A pretrained network with everything, except the image, that features depend on."""
 
     def __init__(self, network: str, grid: PatchGrid, device: str, *, test_time_flips: bool) -> None:
         self._spec, self._grid, self._device = networks.spec(network), grid, torch.device(device)
@@ -132,7 +133,7 @@ class _Extractor:
 
     @torch.inference_mode()
     def compute(self, image: LabelledImage, target: str) -> NDArray[np.float32]:
-        """Of shape (patches, width); the image is shrunk towards the magnification `target` unless that is ""."""
+        """Return the features of an image scaled down to the magnification `target`, of shape (patches, width)."""
         pixels = decode_pixels(image)
         if target:
             pixels = shrink(pixels, image.magnification, target, self._grid.size)
@@ -142,8 +143,8 @@ class _Extractor:
         for batch in torch.split(patches, BATCH_SIZES.get(self._device.type, 60)):
             inputs = self._spec.normalisation.apply(batch).contiguous(memory_format=torch.channels_last)
             variants = mirrored(inputs) if self._flips else [inputs]
-            read = [networks.features(self._module, self._spec.name, variant) for variant in variants]
-            vectors.append(torch.stack(read).mean(dim=0))
+            features = [networks.features(self._module, self._spec.name, variant) for variant in variants]
+            vectors.append(torch.stack(features).mean(dim=0))
         values: NDArray[np.float32] = torch.cat(vectors).float().cpu().numpy()
         return values
 
@@ -155,6 +156,6 @@ class _Extractor:
         digest = hashlib.sha256(" ".join(map(str, recipe)).encode())
         digest.update(b"flips" if self._flips else b"")
         for name, tensor in self._module.state_dict().items():
-            if not name.startswith(f"{self._spec.head}."):  # the head's random start is not read
+            if not name.startswith(f"{self._spec.head}."):  # the head's random weights are not used
                 digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()[:16]

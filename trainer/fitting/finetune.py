@@ -1,4 +1,4 @@
-"""Training a whole network end to end, from ImageNet weights or from scratch."""
+"""Train a whole network end to end, from ImageNet weights or from scratch."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _MOMENTUM = 0.9
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """Which images of a sampler are trained on, and how often.
+    """The images of a sampler that a training uses.
 
     Attributes:
-        index: Into the sampler, of shape (images,).
-        labels: Class numbers of all the sampler's images.
-        weights: How often each of `index` is drawn, relative to the others.
-        validation: Indices into the sampler of images of other patients, by which training stops; may be empty.
-        classes: How many there are.
+        index: The training images, as indices into the sampler, of shape (images,).
+        labels: The class indices of all images of the sampler.
+        weights: The relative frequency with which each image of `index` is drawn, of shape (images,).
+        validation: The validation images, of other patients, as indices into the sampler; may be empty.
+        classes: The number of classes.
     """
 
     index: NDArray[np.intp]
@@ -58,47 +58,47 @@ def train(
     checkpoint: Checkpoint | None = None,
     watch: Watcher | None = None,
 ) -> tuple[nn.Module, list[Epoch]]:
-    """Train a network; on a CPU the same seed, machine and library versions give the same weights to the last bit.
+    """Train a network; on a CPU, the same seed, machine and library versions give bit-identical weights.
 
-    With validation images, training stops when their loss has not fallen for `options.patience` epochs, and the
+    With validation images, training stops after `options.patience` epochs without a lower validation loss, and the
     weights of the best epoch are restored.
 
     Args:
-        sampler: Holds the images.
-        images: Which of them to train on.
-        options: Network, rates, epochs, seed.
-        hardware: Where and how it runs.
-        stop_after: Stop after so many epochs, with the learning rate as it is there.
-        checkpoint: Where each epoch's state is kept; a training that was broken off goes on from there.
-        watch: Is told of each epoch, those of before the break included.
+        sampler: The source of patches.
+        images: The training and validation images.
+        options: The options of the training.
+        hardware: The device and precision.
+        stop_after: The number of epochs to train, within the learning rate schedule of `options.epochs`; None for all.
+        checkpoint: Stores the state after each epoch; an interrupted training resumes from it.
+        watch: Called with each epoch, also with those before an interruption.
 
     Returns:
-        The network on the sampler's device, in evaluation mode, and the numbers of each epoch.
+        The network on the sampler's device, in evaluation mode, and the metrics of each epoch.
 
     Raises:
-        WeightsUnavailableError: If ImageNet weights were asked for and cannot be had.
-        FloatingPointError: If the loss is no number any more.
+        WeightsUnavailableError: If the ImageNet weights are needed and not available.
+        FloatingPointError: If the loss is not finite.
     """
     checkpoint = checkpoint or Checkpoint(None)
     with _seeded(options.seed, sampler.device):
         training = _Training(sampler, images, options, hardware)
         history = training.resume(checkpoint)
         for epoch in history:
-            _tell(watch, epoch)
+            _notify(watch, epoch)
         while len(history) < (stop_after or options.epochs) and not _finished(history, options.patience):
             history.append(training.epoch(len(history) + 1, history))
             checkpoint.save(training.state(history))
-            _tell(watch, history[-1])
+            _notify(watch, history[-1])
         return training.best(), history
 
 
 def best_epoch(history: Sequence[Epoch]) -> int:
-    """The number of the epoch with the lowest validation loss, the last one where nothing was held out."""
+    """Return the number of the epoch with the lowest validation loss; the last epoch if there is no validation."""
     stopping = [epoch.stopping_loss for epoch in history if epoch.stopping_loss is not None]
     return stopping.index(min(stopping)) + 1 if stopping else len(history)
 
 
-def _tell(watch: Watcher | None, epoch: Epoch) -> None:
+def _notify(watch: Watcher | None, epoch: Epoch) -> None:
     if watch is not None:
         watch(epoch)
 
@@ -137,17 +137,17 @@ class _Training:
 
     @property
     def _kept(self) -> nn.Module:
-        """The network that is scored and kept: the moving average where there is one."""
+        """The network that is validated and kept: the moving average if there is one."""
         return self._module if self._average is None else self._average.module
 
     def epoch(self, number: int, before: Sequence[Epoch]) -> Epoch:
-        """Train for one epoch, then look at the validation images."""
+        """Train for one epoch, then validate."""
         self._module.train()
         steps = [self._step() for _ in range(self._steps)]
         losses, right = torch.stack([loss for loss, _ in steps]), torch.cat([right for _, right in steps])
         if not bool(torch.isfinite(losses).all()):
             raise FloatingPointError(
-                f"The loss of {self._options.network} is no number any more in epoch {number}. Choose a lower "
+                f"The loss of {self._options.network} is no longer finite in epoch {number}. Choose a lower "
                 f"learning rate than {self._options.learning_rate:g}."
             )
         self._module.eval()
@@ -159,13 +159,13 @@ class _Training:
         return epoch
 
     def best(self) -> nn.Module:
-        """The network with the weights of the best epoch."""
+        """Return the network with the weights of the best epoch."""
         if self._best is not None:
             self._module.load_state_dict(self._best)
         return self._module.eval()
 
     def state(self, history: Sequence[Epoch]) -> dict[str, Any]:
-        """All that the next epochs depend on."""
+        """Return everything that the next epochs depend on."""
         return {
             "module": self._module.state_dict(),
             "average": None if self._average is None else self._average.state_dict(),
@@ -181,7 +181,7 @@ class _Training:
         }
 
     def resume(self, checkpoint: Checkpoint) -> list[Epoch]:
-        """Take up the kept state, and return its epochs; none where nothing was kept."""
+        """Restore the state of the checkpoint and return its epochs; return an empty list if there is none."""
         kept = checkpoint.load()
         if kept is None:
             return []
@@ -198,14 +198,14 @@ class _Training:
         return [Epoch.model_validate(epoch) for epoch in kept["history"]]
 
     def _step(self) -> tuple[Tensor, Tensor]:
-        """The loss of one batch, and which of its patches were called right."""
+        """Train on one batch; return its loss, and whether each patch was classified correctly."""
         options, device = self._options, self._sampler.device
         weights = torch.from_numpy(self._images.weights)
         picked = torch.multinomial(weights, options.batch_size, replacement=True, generator=self._random)
         chosen = torch.from_numpy(self._images.index)[picked]
         labels = torch.from_numpy(self._images.labels)[chosen].to(device)
         patches = self._sampler.draw(chosen, self._random, anywhere=options.anywhere)
-        patches = augment(patches, self._random, turn_them=options.turn, stain=options.stain)
+        patches = augment(patches, self._random, rotate=options.turn, stain=options.stain)
         inputs = self._normalisation.apply(patches).contiguous(memory_format=torch.channels_last)
         with self._hardware.autocast():
             logits = self._module(inputs)
@@ -219,22 +219,22 @@ class _Training:
         return loss.detach(), logits.detach().argmax(dim=1) == labels
 
     def _validate(self) -> tuple[PatchMetrics | None, float | None]:
-        """Figures of the validation patches, and the loss of their images' mean logits, all classes weighing equal."""
+        """Return the metrics of the validation patches, and the class-balanced loss of their images' mean logits."""
         index, labels = self._images.validation, self._images.labels
         if not index.size:
             return None, None
         logits = logits_of_images([self._kept], self._sampler, index.tolist(), self._options, self._hardware)
-        figures = patch_metrics(np.concatenate(logits), np.repeat(labels[index], [len(part) for part in logits]))
+        metrics = patch_metrics(np.concatenate(logits), np.repeat(labels[index], [len(part) for part in logits]))
         means = torch.from_numpy(np.stack([part.mean(axis=0) for part in logits]))
         losses = functional.cross_entropy(means, torch.from_numpy(labels[index]), reduction="none").numpy()
-        return figures, float(np.mean([losses[labels[index] == label].mean() for label in np.unique(labels[index])]))
+        return metrics, float(np.mean([losses[labels[index] == label].mean() for label in np.unique(labels[index])]))
 
 
 def _average(module: nn.Module, decay: float) -> AveragedModel:
-    """A moving average of a network, faster at first, so that the random start does not linger in it."""
+    """Return a moving average of a network that follows faster at first, so that the initial weights do not persist."""
 
     def approach(averaged: Sequence[Tensor], current: Sequence[Tensor], _count: Tensor | int) -> None:
-        count = int(average.n_averaged)  # lies on the CPU: `_count` would wait for a GPU
+        count = int(average.n_averaged)  # on the CPU; reading `_count` would wait for a GPU
         share = 1 - min(decay, (1 + count) / (10 + count))
         with torch.no_grad():
             for mean, now in zip(averaged, current, strict=True):
@@ -255,17 +255,17 @@ def _optimiser(rates: list[dict[str, object]], options: FitOptions) -> torch.opt
 
 
 def _rates(module: nn.Module, options: FitOptions) -> list[dict[str, object]]:
-    """The head at the full learning rate, a pretrained backbone at its share of it."""
+    """Return parameter groups: the head at the full learning rate, a pretrained backbone at a share of it."""
     head = list(networks.head(module, options.network).parameters())
-    ours = {id(parameter) for parameter in head}
-    backbone = [parameter for parameter in module.parameters() if id(parameter) not in ours]
+    in_head = {id(parameter) for parameter in head}
+    backbone = [parameter for parameter in module.parameters() if id(parameter) not in in_head]
     rate = options.learning_rate * (options.backbone_rate if options.pretrained else 1)
     return [{"params": head, "lr": options.learning_rate}, {"params": backbone, "lr": rate}]
 
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seeded and repeatable inside; PyTorch's own random state is as before afterwards."""
+    """Seed PyTorch and make it deterministic inside the block; restore its random state afterwards."""
     devices = [device] if device.type == "cuda" else []
     with (
         torch.random.fork_rng(devices=devices),

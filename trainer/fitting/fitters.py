@@ -1,4 +1,4 @@
-"""The ways to make a model, in the shape that cross-validation uses: a head on frozen features, or a whole network."""
+"""The fitters that cross-validation uses: a head on frozen features, or a whole network."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from trainer.utils.progress import ProgressBar, Stage
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The images that a model is for, and auxiliary ones that it is trained on but never tested on.
+    """The images that a model is for, and auxiliary images for training only.
 
     Attributes:
-        main: The images that splits index.
-        auxiliary: Images of other magnifications, and crops; possibly none.
+        main: The images that splits refer to.
+        auxiliary: Images of other magnifications, and crops; may be empty. They are never used for testing.
     """
 
     main: ImageDataset
@@ -42,7 +42,7 @@ class TrainingData:
 
     @cached_property
     def everything(self) -> ImageDataset:
-        """All images: the main ones first, so that indices into them remain true."""
+        """All images, the main ones first, so that indices into `main` stay valid."""
         return ImageDataset(
             (*self.main.images, *self.auxiliary.images),
             self.main.task,
@@ -51,18 +51,18 @@ class TrainingData:
 
     @property
     def is_auxiliary(self) -> NDArray[np.bool_]:
-        """Images of other magnifications, which share a part of the weight: of shape (all images,)."""
+        """Whether each image has another magnification and shares the auxiliary weight, of shape (all images,)."""
         own = {image.magnification for image in self.main.images}
         return np.array([image.magnification not in own for image in self.everything.images])
 
     def extend(self, split: Split) -> Split:
-        """Add to a split's training images the auxiliary ones of patients that it does not test.
+        """Add the auxiliary images of a split's training patients to its training images.
 
-        Neither are those added of patients whose main images the split leaves out: a search within training patients
-        cuts splits that know nothing of the patients set aside for its own test.
+        Auxiliary images of test patients are not added, nor are those of patients that the split leaves out: a search
+        within training patients uses splits that leave out the patients of the outer test.
 
         Raises:
-            LeakError: If the split then trains on what it tests on.
+            LeakError: If training and test images then overlap.
         """
         patients = self.main.patients
         withheld = set(patients[split.test]) | (set(patients) - set(patients[split.train]))
@@ -93,10 +93,10 @@ class FrozenFitter:
         features: PatchFeatures | None = None,
         progress: bool = False,
     ) -> None:
-        """Compute the features of all images, or read them from the cache, unless they are given.
+        """Use the given features, or compute the features of all images with the help of the cache.
 
         Raises:
-            WeightsUnavailableError: If the ImageNet weights cannot be had.
+            WeightsUnavailableError: If the ImageNet weights are not available.
         """
         self._data, self._options, self._hardware, self._cache = data, options, hardware, cache
         self._features: PatchFeatures = features or extract(
@@ -120,14 +120,14 @@ class FrozenFitter:
         )
 
     def with_options(self, options: FitOptions) -> FrozenFitter:
-        """The same with other options; the features are taken over where these do not change them."""
+        """Return a fitter with other options; it reuses the features if they do not depend on the changes."""
         same = _same(self._options, options, "network", "grid", "magnification", "test_time_flips")
         features = self._features if same else None
         return FrozenFitter(self._data, options, self._hardware, cache=self._cache, features=features)
 
     def out_of_fold(self, split: Split, *, work: Path | None = None, watch: Watcher | None = None) -> FoldResult:
         """Fit on the split's training images and score its test images, in their order."""
-        del work, watch  # a head takes a moment: nothing to go on with, no epochs
+        del work, watch  # a head takes seconds: no checkpoints, no epochs
         head = self._head(self._data.extend(split).train)
         trained = np.isin(self._features.image, split.train)
         labels = self._data.main.labels
@@ -142,7 +142,7 @@ class FrozenFitter:
     def final(
         self, folds: Sequence[FoldResult], *, work: Path | None = None, watch: Watcher | None = None
     ) -> nn.Module:
-        """The network with a head fitted on all images, on the CPU."""
+        """Return the network with a head fitted on all images, on the CPU."""
         del folds, work, watch
         module = networks.create(self._options.network, classes=self._classes, weights="imagenet")
         head = self._head(np.arange(self._table.labels.size))
@@ -163,27 +163,27 @@ class FinetuneFitter:
 
     Attributes:
         data: The images.
-        options: How to train.
-        hardware: On what.
-        pixels: Reads the images.
-        read: The images, where they have been read already.
+        options: The options of the training.
+        hardware: The device and precision.
+        pixels: The cache that reads the images.
+        sampler: The sampler of another fitter with the same images and grid; None to read the images.
     """
 
     data: TrainingData
     options: FitOptions
     hardware: Hardware
     pixels: PixelCache
-    read: PatchSampler | None = None
+    sampler: PatchSampler | None = None
 
     def with_options(self, options: FitOptions) -> FinetuneFitter:
-        """The same with other options; the images are not read anew where these do not change them."""
+        """Return a fitter with other options; it reuses the images if they do not depend on the changes."""
         same = _same(self.options, options, "grid", "magnification")
-        return replace(self, options=options, read=self._sampler if same else None)
+        return replace(self, options=options, sampler=self._sampler if same else None)
 
     @cached_property
     def _sampler(self) -> PatchSampler:
-        if self.read is not None:
-            return self.read
+        if self.sampler is not None:
+            return self.sampler
         options = self.options
         main = len(self.data.main)
         images = []
@@ -195,13 +195,13 @@ class FinetuneFitter:
         return PatchSampler(images, options.grid, self.hardware.device)
 
     def out_of_fold(self, split: Split, *, work: Path | None = None, watch: Watcher | None = None) -> FoldResult:
-        """Train on most of the split's training patients, stop by the others, and score its test images."""
+        """Train on most of the split's training patients, validate on the others, and score its test images."""
         images = self._images(*self._hold_out(split))
         modules: list[nn.Module] = []
         histories: list[list[Epoch]] = []
         for seed in range(self.options.seeds):
-            kept = self._checkpoint(work, split, images, seed)
-            module, history = self._train(images, seed, checkpoint=kept, watch=watch)
+            checkpoint = self._checkpoint(work, split, images, seed)
+            module, history = self._train(images, seed, checkpoint=checkpoint, watch=watch)
             modules.append(module)
             histories.append(history)
         best = best_epoch(histories[0])
@@ -219,15 +219,16 @@ class FinetuneFitter:
     def final(
         self, folds: Sequence[FoldResult], *, work: Path | None = None, watch: Watcher | None = None
     ) -> nn.Module:
-        """The network trained on all images, for as many epochs as were best in the median fold, on the CPU."""
+        """Return the network trained on all images for the median of the folds' best numbers of epochs, on the CPU."""
         epochs = max(1, int(np.median([fold.best_epoch or 1 for fold in folds])))
         everyone = np.arange(len(self.data.everything))
         images = self._images(everyone, np.array([], dtype=np.intp))
         split = Split("all images", everyone, np.array([], dtype=np.intp))
         members = []
         for seed in range(self.options.seeds):
-            kept = self._checkpoint(work, split, images, seed)
-            members.append(self._train(images, seed, stop_after=epochs, checkpoint=kept, watch=watch)[0].cpu())
+            checkpoint = self._checkpoint(work, split, images, seed)
+            module, _ = self._train(images, seed, stop_after=epochs, checkpoint=checkpoint, watch=watch)
+            members.append(module.cpu())
         return networks.ensemble(members)
 
     def _train(
@@ -263,7 +264,7 @@ class FinetuneFitter:
         return TrainingImages(index, labels, weights, validation, len(self.data.main.task.classes))
 
     def _hold_out(self, split: Split) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Part the training images, by patient, into those trained on and those that stop the training."""
+        """Divide the training images, by patient, into training and validation images."""
         extended = self.data.extend(split)
         validation = hold_out(self.data.main, split, seed=self.options.seed)
         patients = self.data.everything.patients

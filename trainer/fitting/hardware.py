@@ -1,4 +1,4 @@
-"""What a training runs on: device and number format, chosen by rule, so that a machine always chooses the same."""
+"""Device and number format of a training, chosen by rule, so that a machine always chooses the same."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where and how networks are trained.
+    """The device and precision of trainings.
 
     Attributes:
-        device: In PyTorch's notation.
-        precision: Of the layers that autocast lowers; weights stay float32.
-        compiled: Whether networks go through `torch.compile`.
+        device: The device, in PyTorch's notation.
+        precision: The number format of autocast; weights stay float32.
+        compiled: Whether networks are compiled with `torch.compile`.
     """
 
     device: str
@@ -31,30 +31,30 @@ class Hardware:
 
     @property
     def kind(self) -> str:
-        """`cpu` or `cuda`."""
+        """The type of the device: `cpu` or `cuda`."""
         return torch.device(self.device).type
 
     def autocast(self) -> torch.autocast:
-        """The context in which networks run."""
+        """Return the context in which networks run."""
         return torch.autocast(self.kind, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def describe(self) -> str:
-        """The device in words."""
+        """Return the device's name for users."""
         if self.kind == "cuda":
             return torch.cuda.get_device_name(self.device)
         return f"{_cpu_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
 
 
 def choose(device: str = "auto", precision: Precision = "auto", *, compiled: bool = False) -> Hardware:
-    """Choose by rule, not by timing: a study that goes on tomorrow must choose as it did today.
+    """Choose device and precision by rule, not by timing: a resumed study must choose the same as before.
 
     Args:
-        device: `auto` (a GPU where there is one), or a device in PyTorch's notation.
-        precision: `auto` is bfloat16 where the hardware multiplies it, else float32.
-        compiled: Use `torch.compile`.
+        device: `auto` (a GPU if there is one), or a device in PyTorch's notation.
+        precision: `auto` for bfloat16 if the hardware supports it, else float32; or a format.
+        compiled: Compile networks with `torch.compile`.
 
     Raises:
-        ValueError: If the device is not there, or does not compute.
+        ValueError: If the device does not exist, or does not compute.
     """
     try:
         found = find(device)
@@ -63,12 +63,12 @@ def choose(device: str = "auto", precision: Precision = "auto", *, compiled: boo
     if found.type not in {"cpu", "cuda"}:
         raise ValueError(f"Networks are trained on cpu or cuda, not on {found}.")
     if precision == "auto":
-        able = torch.cuda.is_bf16_supported() if found.type == "cuda" else _cpu_multiplies_bfloat16()
-        precision = "bfloat16" if able else "float32"
+        supported = torch.cuda.is_bf16_supported() if found.type == "cuda" else _cpu_supports_bfloat16()
+        precision = "bfloat16" if supported else "float32"
     return Hardware(str(found), precision, compiled)
 
 
-def _cpu_multiplies_bfloat16() -> bool:
+def _cpu_supports_bfloat16() -> bool:
     capabilities = torch.cpu.get_capabilities()
     return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 

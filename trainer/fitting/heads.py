@@ -1,4 +1,4 @@
-"""Linear heads on frozen features: balanced logistic regression, folded into the network's last layer."""
+"""Linear heads on frozen features: weighted logistic regression, written into the network's last layer."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 _EXPONENTS: dict[Balance, float] = {"none": 0.0, "class": 0.0, "square_root": 0.5, "patient": 1.0}
-"""Of the number of a patient's images, by which each of them weighs less."""
+"""The exponent of the number of a patient's images that divides the weight of each of them."""
 
 _SMALLEST_SCALE = 1e-6
 
 
 @dataclass(frozen=True)
 class TrainingTable:
-    """What a head is fitted on: one row an image.
+    """The training data of a head, one row per image.
 
     Attributes:
-        features: Mean patch features, of shape (images, width).
-        labels: Class numbers, of shape (images,).
-        patients: Of shape (images,).
-        auxiliary: True for images of other magnifications, of shape (images,).
-        auxiliary_weight: Their share of the weight within each class, 0..1.
-        balance: How the images are weighted.
+        features: The mean patch features, of shape (images, width).
+        labels: The class indices, of shape (images,).
+        patients: The patient of each image, of shape (images,).
+        auxiliary: Whether each image has another magnification, of shape (images,).
+        auxiliary_weight: The share of each class's weight that auxiliary images get, 0..1.
+        balance: See `Balance`.
     """
 
     features: Floats
@@ -44,7 +44,7 @@ class TrainingTable:
     balance: Balance = "class"
 
     def rows(self, keep: NDArray[np.bool_] | NDArray[np.intp]) -> TrainingTable:
-        """The table of some images."""
+        """Return the table of some of the images."""
         return TrainingTable(
             self.features[keep],
             self.labels[keep],
@@ -56,7 +56,7 @@ class TrainingTable:
 
     @property
     def weights(self) -> Floats:
-        """Of the images, summing to their number; see `sample_weights`."""
+        """The weights of the images, whose sum is the number of images; see `sample_weights`."""
         return sample_weights(
             self.labels, self.patients, self.auxiliary, auxiliary_weight=self.auxiliary_weight, balance=self.balance
         )
@@ -64,23 +64,23 @@ class TrainingTable:
 
 @dataclass(frozen=True)
 class LinearHead:
-    """The logits as linear functions of raw features.
+    """A linear map from features to logits.
 
     Attributes:
-        weight: Of shape (classes, width).
-        bias: Of shape (classes,).
+        weight: The weights, of shape (classes, width).
+        bias: The bias, of shape (classes,).
     """
 
     weight: Floats
     bias: Floats
 
     def logits(self, features: NDArray[np.float32] | Floats) -> Floats:
-        """Of shape (rows, classes), for features of shape (rows, width)."""
+        """Return the logits, of shape (rows, classes), for features of shape (rows, width)."""
         values: Floats = features @ self.weight.T + self.bias
         return values
 
     def fold_into(self, layer: nn.Module) -> None:
-        """Write the head into a network's last layer."""
+        """Copy the head into a network's last layer."""
         import torch
 
         with torch.no_grad():
@@ -97,24 +97,25 @@ def sample_weights(
     auxiliary_weight: float,
     balance: Balance,
 ) -> Floats:
-    """Weights under which all classes have the same sum, and auxiliary images their share of it.
+    """Return image weights that balance classes and patients, and give auxiliary images their share.
 
     Args:
-        labels: Class numbers, of shape (images,).
-        patients: Of shape (images,).
-        auxiliary: Of shape (images,).
-        auxiliary_weight: Share of a class's weight that its auxiliary images get; all of it where it has no others.
-        balance: See `Balance`; patients are balanced within each group.
+        labels: The class indices, of shape (images,).
+        patients: The patient of each image, of shape (images,).
+        auxiliary: Whether each image has another magnification, of shape (images,).
+        auxiliary_weight: The share of a class's weight that its auxiliary images get; all of it for a class that has
+            no other images.
+        balance: See `Balance`; patients are balanced among the main and among the auxiliary images of a class.
 
     Returns:
-        Of shape (images,), with the number of images as their sum.
+        The weights, of shape (images,); their sum is the number of images.
     """
     weights = np.zeros(labels.size)
     classes = labels if balance != "none" else np.zeros_like(labels)
     for label in np.unique(classes):
-        mine, extra = (classes == label) & ~auxiliary, (classes == label) & auxiliary
-        share = auxiliary_weight if mine.any() else 1.0
-        for group, total in ((mine, 1.0 - share if extra.any() else 1.0), (extra, share)):
+        main, extra = (classes == label) & ~auxiliary, (classes == label) & auxiliary
+        share = auxiliary_weight if main.any() else 1.0
+        for group, total in ((main, 1.0 - share if extra.any() else 1.0), (extra, share)):
             if group.any():
                 weights[group] = total * _even(patients[group], balance)
     scaled: Floats = weights * (labels.size / weights.sum())
@@ -122,7 +123,7 @@ def sample_weights(
 
 
 def _even(patients: NDArray[np.str_], balance: Balance) -> Floats:
-    """Weights of one group's images, summing to one."""
+    """Return the weights of one group's images; their sum is 1."""
     _, index, counts = np.unique(patients, return_inverse=True, return_counts=True)
     weights = counts[index].astype(np.float64) ** -_EXPONENTS[balance]
     shares: Floats = weights / weights.sum()
@@ -130,27 +131,27 @@ def _even(patients: NDArray[np.str_], balance: Balance) -> Floats:
 
 
 def fit_head(table: TrainingTable, *, c: float, classes: int = 2) -> LinearHead:
-    """Fit class-balanced logistic regression on standardised features.
+    """Fit weighted logistic regression on standardised features.
 
-    With a dozen patients, a search for C inside the training patients chose no better than the default (see
+    With a dozen patients, a search for C within the training patients did not choose better than the default (see
     docs/experiments.md).
 
     Args:
-        table: The training images; a class that none of them has is never predicted.
-        c: scikit-learn's C: the smaller, the stronger the regularisation.
-        classes: Number of classes.
+        table: The training images; a class without images is never predicted.
+        c: scikit-learn's C, the inverse of the regularisation strength.
+        classes: The number of classes.
 
     Returns:
-        The head for raw features: the standardisation is folded into it.
+        The head for raw features: it includes the standardisation.
     """
     mean = table.features.mean(axis=0)
     scale = table.features.std(axis=0) + _SMALLEST_SCALE
-    # Fewer images than features: in the space that the images span, the same solution costs a fraction.
+    # With fewer images than features, the same solution is found much faster in the space that the images span.
     left, singular, right = np.linalg.svd((table.features - mean) / scale, full_matrices=False)
     model = LogisticRegression(C=c, max_iter=1000)
     model.fit(left * singular, table.labels, sample_weight=table.weights)
     rows, intercepts = model.coef_, model.intercept_
-    if len(model.classes_) == 2:  # noqa: PLR2004 (scikit-learn then gives their difference: half to each side)
+    if len(model.classes_) == 2:  # noqa: PLR2004 (scikit-learn then returns the difference of the logits: half for each)
         rows, intercepts = np.vstack([-rows / 2, rows / 2]), np.concatenate([-intercepts / 2, intercepts / 2])
     weight, bias = np.zeros((classes, mean.size)), np.full(classes, UNSEEN_LOGIT)
     weight[model.classes_] = (rows @ right) / scale

@@ -1,4 +1,4 @@
-"""What trained networks say of images, patch by patch."""
+"""The logits of trained networks for images, patch by patch."""
 
 from __future__ import annotations
 
@@ -16,35 +16,36 @@ from trainer.fitting.patch_sampler import PatchSampler
 from trainer.options import FitOptions
 
 BATCH_SIZES = {"cpu": 60, "cuda": 960}
+"""The number of patches in a forward pass, by type of device."""
 
 
 @torch.inference_mode()
 def logits_of_images(
     modules: Sequence[nn.Module], sampler: PatchSampler, images: Sequence[int], options: FitOptions, hardware: Hardware
 ) -> list[NDArray[np.float64]]:
-    """The logits of each grid patch of images, averaged over networks and, if asked, over mirrored variants.
+    """Compute the logits of the grid patches of images, averaged over networks and, optionally, over mirror images.
 
-    Patches of several images go through the networks together: a GPU takes hardly longer for all of them than for
-    those of one image.
+    Patches of several images share a batch, because a GPU needs hardly more time for it than for those of one image.
 
     Args:
-        modules: In evaluation mode, on the sampler's device.
-        sampler: Holds the images.
-        images: Indices into the sampler.
-        options: Network and `test_time_flips`.
-        hardware: In which precision to compute.
+        modules: The networks, in evaluation mode, on the sampler's device.
+        sampler: The source of the images.
+        images: The indices of the images in the sampler.
+        options: The network and `test_time_flips`.
+        hardware: The precision.
 
     Returns:
-        For each image an array of shape (patches, classes).
+        The logits of each image, of shape (patches, classes).
     """
-    at_once = BATCH_SIZES.get(sampler.device.type, 60)
+    batch_size = BATCH_SIZES.get(sampler.device.type, 60)
     scored: list[NDArray[np.float64]] = []
     waiting: list[Tensor] = []
     for number, image in enumerate(images):
         waiting.append(sampler.grid_patches(int(image)))
-        following = len(waiting[0]) if number + 1 < len(images) else at_once
-        if sum(map(len, waiting)) + following > at_once:
-            logits = [_logits(modules, part, options, hardware) for part in torch.split(torch.cat(waiting), at_once)]
+        following = len(waiting[0]) if number + 1 < len(images) else batch_size
+        if sum(map(len, waiting)) + following > batch_size:
+            batches = torch.split(torch.cat(waiting), batch_size)
+            logits = [_logits(modules, batch, options, hardware) for batch in batches]
             scored += np.split(np.concatenate(logits), np.cumsum([len(patches) for patches in waiting])[:-1])
             waiting.clear()
     return scored
@@ -58,5 +59,5 @@ def _logits(
     variants = mirrored(inputs) if options.test_time_flips else [inputs]
     with hardware.autocast():
         logits = [module(variant) for module in modules for variant in variants]
-    mean: NDArray[np.float64] = torch.stack([part.double() for part in logits]).mean(dim=0).cpu().numpy()
+    mean: NDArray[np.float64] = torch.stack([one.double() for one in logits]).mean(dim=0).cpu().numpy()
     return mean

@@ -1,8 +1,9 @@
-"""Synthetic H&E micrographs: something to try Patchvote with where no real image may be shown.
+"""Synthetic H&E micrographs, for trying Patchvote without real images.
 
-They are drawn, not learned: a stroma of wavy fibres with spindle nuclei, and in it either benign architecture (ducts
+The images are drawn by rules: a stroma of wavy fibres with spindle nuclei, and in it either benign architecture (ducts
 with an open lumen and a regular ring of small, even, round nuclei) or malignant architecture (crowded, irregular nests
-of large, dark, uneven nuclei without lumina). No PyTorch here: a web server draws a sample in a fraction of a second.
+of large, dark, uneven nuclei without lumina). The module needs no PyTorch: a web server draws a sample in a fraction of
+a second.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from trainer.utils.stain import to_rgb
 Size = tuple[int, int]
 
 SIZE: Size = (700, 460)
-"""Width and height of a BreakHis image, in pixels."""
+"""The width and height of a BreakHis image, in pixels."""
 
 _LOBULE_CHANCE = 0.6
 _LOBULE_RADIUS = 70.0
@@ -38,14 +39,14 @@ A model that is fitted on them says so, and its verdicts mean nothing.
 
 @dataclass(frozen=True)
 class Stain:
-    """How one patient's slides were stained and photographed.
+    """The staining and optics of one patient's slides.
 
     Attributes:
-        colours: Optical densities of haematoxylin and eosin, of shape (2, 3).
-        haematoxylin: Strength.
-        eosin: Strength.
-        glass: Brightness of the bare glass in red, green and blue, 0..1.
-        blur: Of the optics, in pixels.
+        colours: The optical densities of haematoxylin and eosin, of shape (2, 3).
+        haematoxylin: The strength of haematoxylin.
+        eosin: The strength of eosin.
+        glass: The brightness of bare glass in red, green and blue, 0..1.
+        blur: The blur of the optics, in pixels.
     """
 
     colours: NDArray[np.float64]
@@ -56,7 +57,7 @@ class Stain:
 
 
 def patient_stain(seed: int) -> Stain:
-    """The stain of one invented patient."""
+    """Return the stain of one invented patient."""
     random = np.random.default_rng([seed, 1])
     haematoxylin = np.array([0.62, 0.72, 0.33]) + random.normal(0, 0.035, 3)
     eosin = np.array([0.12, 0.88, 0.32]) + random.normal(0, 0.05, 3)
@@ -74,17 +75,17 @@ def sample(label: str, seed: int = 0, size: Size = SIZE, *, patient: int | None 
 
     Args:
         label: `benign` or `malignant`.
-        seed: Of the tissue.
-        size: Width and height, in pixels.
-        patient: Seed of the stain, shared by all images of a patient; the tissue's seed when None.
+        seed: The seed of the tissue.
+        size: The width and height, in pixels.
+        patient: The seed of the stain, shared by all images of a patient; None for the seed of the tissue.
 
     Raises:
-        ValueError: For another label, or a size below one pixel.
+        ValueError: If the label is another one, or a side is below one pixel.
     """
     if label not in CLASSES:
         raise ValueError(f"{label!r} is not one of {', '.join(CLASSES)}.")
     if min(size) < 1:
-        raise ValueError("A micrograph needs at least one pixel each way.")
+        raise ValueError("A micrograph needs at least one pixel in width and height.")
     random = np.random.default_rng([seed, CLASSES.index(label)])
     canvas = Canvas(*size, random)
     if label == "benign":
@@ -133,12 +134,12 @@ def write_tree(
 
 
 def _seed(*parts: int) -> int:
-    """One seed of several numbers."""
+    """Derive one seed from several numbers."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
 def _draw_benign(canvas: Canvas) -> None:
-    """Loose stroma with single ducts and, mostly, a lobule: small acini close together."""
+    """Draw loose stroma with single ducts and, in most images, a lobule: small acini close together."""
     random = canvas.random
     scatter_stromal_nuclei(canvas, spacing=float(random.uniform(12, 17)))
     canvas.paint_nuclei()
@@ -155,7 +156,7 @@ def _draw_benign(canvas: Canvas) -> None:
 
 
 def _lobule(random: np.random.Generator, x: float, y: float) -> list[Outline]:
-    """The acini of one lobule, in rings around its centre."""
+    """Return the acini of one lobule, in rings around its centre."""
     acini = []
     for ring, count in ((0, 1), (1, 6), (2, 11)):
         for turn in 2 * np.pi * (np.arange(count) + random.uniform(0, 1)) / count:
@@ -166,7 +167,7 @@ def _lobule(random: np.random.Generator, x: float, y: float) -> list[Outline]:
 
 
 def _draw_malignant(canvas: Canvas) -> None:
-    """Nests and cords of tumour that push through the stroma."""
+    """Draw nests and cords of tumour that grow through the stroma."""
     random = canvas.random
     scatter_stromal_nuclei(canvas, spacing=float(random.uniform(10, 13)))
     canvas.paint_nuclei()
@@ -176,7 +177,7 @@ def _draw_malignant(canvas: Canvas) -> None:
 
 
 def _apart(canvas: Canvas, radii: Sequence[float]) -> list[tuple[float, float, float]]:
-    """A place (x, y, radius) for each radius that finds room, so that none overlap; the edge may cut some."""
+    """Return a place (x, y, radius) for each radius that fits without overlap; the image border may cut some."""
     random = canvas.random
     places: list[tuple[float, float, float]] = []
     for radius in radii:
@@ -189,12 +190,12 @@ def _apart(canvas: Canvas, radii: Sequence[float]) -> list[tuple[float, float, f
 
 
 def _photograph(canvas: Canvas, stain: Stain) -> NDArray[np.uint8]:
-    """The canvas, stained and seen through a microscope."""
+    """Render the canvas, stained and seen through a microscope."""
     random = canvas.random
     amounts = np.stack([stain.haematoxylin * canvas.haematoxylin, stain.eosin * canvas.eosin], axis=2)
     amounts *= (1 + 0.06 * canvas.noise(90))[:, :, None]
-    picture = to_rgb(amounts.astype(np.float32), stain.colours).astype(np.float32) * stain.glass
-    picture = ndimage.gaussian_filter(picture, (stain.blur, stain.blur, 0))
-    picture += random.normal(0, 2.2, picture.shape)
-    pixels: NDArray[np.uint8] = np.clip(picture, 0, 255).astype(np.uint8)
+    rendered = to_rgb(amounts.astype(np.float32), stain.colours).astype(np.float32) * stain.glass
+    rendered = ndimage.gaussian_filter(rendered, (stain.blur, stain.blur, 0))
+    rendered += random.normal(0, 2.2, rendered.shape)
+    pixels: NDArray[np.uint8] = np.clip(rendered, 0, 255).astype(np.uint8)
     return pixels

@@ -1,6 +1,6 @@
-"""Drawing tissue: amounts of haematoxylin and eosin over a synthetic micrograph.
+"""Draw tissue: the amounts of haematoxylin and eosin in a synthetic micrograph.
 
-Lengths are in pixels of a BreakHis image at 40X. No PyTorch here.
+Lengths are in pixels of a BreakHis image at 40X. The module needs no PyTorch.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from scipy import ndimage
 Floats = NDArray[np.float32]
 Random = np.random.Generator
 
-_FINE = 2  # shapes are drawn this much larger, so that their edges become smooth
+_FINE = 2  # shapes are drawn at twice the size and reduced, for smooth edges
 _CORNERS = 14
-_EDGE = 0.5  # of a mask
-_NUCLEUS_SPACING = 3.8  # of a duct's lining
-_TWO_LAYERS = 7  # thickness of a wall that has room for two
+_EDGE = 0.5  # the value of a mask at the edge of a shape
+_NUCLEUS_SPACING = 3.8  # between the nuclei of a duct's lining
+_TWO_LAYERS = 7  # the thickness of a wall with two layers of nuclei
 
 
 class Canvas:
-    """What has been drawn so far.
+    """The tissue that has been drawn so far.
 
     Attributes:
-        haematoxylin: Amount, of shape (height, width).
-        eosin: Amount, of shape (height, width).
-        direction: Of the stroma's fibres, in radians, of shape (height, width).
-        nuclei: To be drawn by `paint_nuclei`.
+        haematoxylin: The amount of haematoxylin, of shape (height, width).
+        eosin: The amount of eosin, of shape (height, width).
+        direction: The direction of the stroma's fibres, in radians, of shape (height, width).
+        nuclei: The nuclei that `paint_nuclei` will draw.
     """
 
     def __init__(self, width: int, height: int, random: Random) -> None:
@@ -40,20 +40,20 @@ class Canvas:
         self._fibres(float(random.uniform(0, np.pi)))
 
     def noise(self, scale: float) -> Floats:
-        """Smooth noise of zero mean and unit deviation, with blobs of about `scale` pixels."""
-        # Blobs are drawn small and enlarged: as good to look at, and many times faster.
+        """Return smooth noise of zero mean and unit deviation, with blobs of about `scale` pixels."""
+        # Blobs are drawn small and enlarged, which looks the same and is many times faster.
         shrink = max(1.0, scale / 3)
         shape = (int(self.height / shrink) + 4, int(self.width / shrink) + 4)
         small = ndimage.gaussian_filter(self.random.standard_normal(shape).astype(np.float32), scale / shrink)
-        picture = Image.fromarray(small).resize(
+        enlarged = Image.fromarray(small).resize(
             (int(shape[1] * shrink), int(shape[0] * shrink)), Image.Resampling.BICUBIC
         )
-        blobs = np.asarray(picture, dtype=np.float32)[: self.height, : self.width]
+        blobs = np.asarray(enlarged, dtype=np.float32)[: self.height, : self.width]
         even: Floats = (blobs - blobs.mean()) / (blobs.std() + np.float32(1e-6))
         return even
 
     def _fibres(self, angle: float) -> None:
-        """Wavy bundles of collagen: noise stretched along a direction that bends."""
+        """Draw wavy bundles of collagen: noise stretched along a bending direction."""
         bend = self.noise(110) * 0.55 + self.noise(45) * 0.18
         self.direction = angle + bend
         y, x = np.mgrid[: self.height, : self.width].astype(np.float32)
@@ -69,7 +69,7 @@ class Canvas:
         self.haematoxylin = np.clip(0.11 + 0.03 * fine + 0.03 * coarse + 0.03 * self.noise(25), 0, 1) * (1 - cleft)
 
     def _streaks(self, across: Floats, along: Floats, width: float, length: float) -> Floats:
-        """Noise that is `width` thick and `length` long in the given coordinates."""
+        """Return noise with streaks that are `width` thick and `length` long in the given coordinates."""
         side = 256
         texture = self.random.standard_normal((side, side)).astype(np.float32)
         texture = ndimage.gaussian_filter(texture, (1.0, 2.0), mode="wrap")
@@ -79,24 +79,24 @@ class Canvas:
         return streaks
 
     def mask(self, polygons: list[NDArray[np.float64]], fills: NDArray[np.float64] | float = 1.0) -> Floats:
-        """Polygons with smooth edges.
+        """Draw polygons with smooth edges.
 
         Args:
-            polygons: Corners (x, y), each of shape (corners, 2).
-            fills: Value inside, 0..1, one for each or one for all.
+            polygons: The corners (x, y) of each polygon, of shape (corners, 2).
+            fills: The value inside, 0..1, for each polygon or for all.
 
         Returns:
-            Of shape (height, width), 0 outside.
+            A mask of shape (height, width), 0 outside the polygons.
         """
-        picture = Image.new("L", (self.width * _FINE, self.height * _FINE))
-        draw = ImageDraw.Draw(picture)
+        image = Image.new("L", (self.width * _FINE, self.height * _FINE))
+        draw = ImageDraw.Draw(image)
         values = np.broadcast_to(np.asarray(fills) * 255, len(polygons)).astype(int).tolist()
         for corners, value in zip(polygons, values, strict=True):
             draw.polygon((corners * _FINE).ravel().tolist(), fill=value)
-        return np.asarray(picture.reduce(_FINE), dtype=np.float32) / np.float32(255)
+        return np.asarray(image.reduce(_FINE), dtype=np.float32) / np.float32(255)
 
     def paint(self, mask: Floats, *, haematoxylin: Floats | float, eosin: Floats | float) -> None:
-        """Replace what lies under a mask."""
+        """Replace the amounts under a mask."""
         self.haematoxylin = self.haematoxylin * (1 - mask) + mask * haematoxylin
         self.eosin = self.eosin * (1 - mask) + mask * eosin
 
@@ -109,7 +109,7 @@ class Canvas:
         self.nuclei.clear()
 
     def inside(self, x: NDArray[np.float64], y: NDArray[np.float64], area: Floats) -> NDArray[np.bool_]:
-        """Which points lie where `area` is above one half."""
+        """Return whether each point lies where `area` is above one half."""
         columns = np.clip(x.astype(int), 0, self.width - 1)
         rows = np.clip(y.astype(int), 0, self.height - 1)
         within: NDArray[np.bool_] = area[rows, columns] > _EDGE
@@ -118,7 +118,7 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Nuclei:
-    """Nuclei to draw: arrays of one value each, lengths in pixels, angles in radians."""
+    """Nuclei to draw, one array element per nucleus; lengths are in pixels, angles in radians."""
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
@@ -129,10 +129,10 @@ class Nuclei:
     roughness: float = 0.03
 
     def outlines(self, random: Random) -> Iterator[NDArray[np.float64]]:
-        """Corners (x, y) of each."""
+        """Yield the corners (x, y) of each nucleus."""
         turn = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
         wobble = 1 + self.roughness * random.standard_normal((len(self.x), _CORNERS))
-        # Neighbouring corners move together: bumps, not spikes.
+        # Neighbouring corners move together, which gives bumps instead of spikes.
         wobble = (wobble + np.roll(wobble, 1, axis=1)) / 2
         long = (self.radius * np.sqrt(self.elongation))[:, None] * np.cos(turn) * wobble
         short = (self.radius / np.sqrt(self.elongation))[:, None] * np.sin(turn) * wobble
@@ -153,7 +153,7 @@ class Outline:
     waves: NDArray[np.float64] = field(repr=False)
 
     def at(self, turn: NDArray[np.float64], inset: float = 0.0) -> NDArray[np.float64]:
-        """Points (x, y) at angles around the centre, `inset` pixels within the curve: of shape (angles, 2)."""
+        """Return points (x, y) at angles around the centre, `inset` pixels inside the curve, of shape (angles, 2)."""
         numbers = np.arange(2, 2 + len(self.waves))[:, None]
         wave = 1 + (self.waves[:, :1] * np.cos(numbers * turn + self.waves[:, 1:])).sum(axis=0)
         size = np.maximum(self.radius * wave - inset, 1.0)
@@ -163,18 +163,18 @@ class Outline:
         return np.stack([self.x + long * cos - short * sin, self.y + long * sin + short * cos], axis=1)
 
     def polygon(self, inset: float = 0.0) -> NDArray[np.float64]:
-        """Corners (x, y) of the curve, `inset` pixels within it."""
+        """Return corners (x, y) of the curve, `inset` pixels inside it."""
         return self.at(np.linspace(0, 2 * np.pi, 72, endpoint=False), inset)
 
 
 def outline(random: Random, x: float, y: float, radius: float, *, waviness: float, elongation: float) -> Outline:
-    """A random outline; `waviness` 0 is an ellipse."""
+    """Return a random outline; with `waviness` 0 it is an ellipse."""
     waves = np.stack([random.normal(0, waviness, 4) / np.arange(1, 5), random.uniform(0, 2 * np.pi, 4)], axis=1)
     return Outline(x, y, radius, elongation, float(random.uniform(0, np.pi)), waves)
 
 
 def scatter_stromal_nuclei(canvas: Canvas, spacing: float) -> None:
-    """Thin dark nuclei of fibroblasts, along the fibres, about `spacing` pixels apart."""
+    """Add thin dark nuclei of fibroblasts along the fibres, about `spacing` pixels apart."""
     random = canvas.random
     count = int(canvas.width * canvas.height / spacing**2)
     x, y = random.uniform(0, canvas.width, count), random.uniform(0, canvas.height, count)
@@ -192,7 +192,7 @@ def scatter_stromal_nuclei(canvas: Canvas, spacing: float) -> None:
 
 
 def draw_ducts(canvas: Canvas, ducts: Sequence[Outline]) -> None:
-    """Benign ducts: loose stroma around each, a wall of even nuclei in one or two layers, an open lumen."""
+    """Draw benign ducts: loose stroma around, a wall of even nuclei in one or two layers, an open lumen."""
     walls = [_wall(duct) for duct in ducts]
     around = canvas.mask([duct.polygon(-wall) for duct, wall in zip(ducts, walls, strict=True)])
     canvas.paint(ndimage.gaussian_filter(around, 3) * 0.45, haematoxylin=0.16, eosin=0.42)
@@ -205,7 +205,7 @@ def draw_ducts(canvas: Canvas, ducts: Sequence[Outline]) -> None:
 
 
 def _wall(duct: Outline) -> float:
-    """Thickness of a duct's epithelium."""
+    """Return the thickness of a duct's epithelium."""
     return float(np.clip(duct.radius * 0.3, 6, 11))
 
 
@@ -230,11 +230,11 @@ def _line_with_nuclei(canvas: Canvas, duct: Outline, wall: float) -> None:
 
 
 def draw_carcinoma(canvas: Canvas, area: Floats) -> None:
-    """Malignant nests: crowded, large, dark, uneven nuclei in all directions, no lumina.
+    """Draw malignant nests: crowded, large, dark, uneven nuclei in all directions, without lumina.
 
     Args:
-        canvas: To draw on.
-        area: Where the tumour is: above one half inside, of shape (height, width).
+        canvas: The canvas to draw on.
+        area: The tumour: values above one half inside, of shape (height, width).
     """
     random = canvas.random
     soft = ndimage.gaussian_filter((area > _EDGE).astype(np.float32), 1.2)

@@ -1,1 +1,1 @@
-"""Utilities that know nothing of images or models."""
+"""Utilities that are independent of images and models."""

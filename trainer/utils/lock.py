@@ -1,4 +1,4 @@
-"""A folder that one process at a time works in."""
+"""A lock that gives one process at a time the use of a folder."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _NAME = ".lock"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep a folder, made if it is missing, from other processes; however this one ends, it lets go.
+    """Lock a folder, which is created if it does not exist; the system releases the lock if the process dies.
 
     Raises:
-        ValueError: If another process is at work there.
+        ValueError: If another process has locked the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _NAME).open("w") as file:
@@ -23,6 +23,6 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(
-                f"Another process is at work in {folder}. Wait for it, or choose another folder."
+                f"Another process is using {folder}. Wait until it finishes or choose another folder."
             ) from error
         yield

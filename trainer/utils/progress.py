@@ -1,7 +1,7 @@
-"""What long work says of itself: bars on a terminal, and a listener who may be anyone.
+"""Progress of long work: bars on a terminal, and a listener.
 
-Work goes through a `Bar`. It draws itself where a command asks for it, and tells the listener of the surrounding
-`listening` block either way, so no function need hand a listener on to the next.
+Work iterates over a `ProgressBar`. The bar is drawn if a command asks for it; in either case it notifies the listener
+of the surrounding `listening` block, so that no function has to pass a listener on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ else:
 
 
 class Stage(StrEnum):
-    """What is being done, in words for people."""
+    """A stage of the work, with its name for users."""
 
     UNPACKING = gettext_noop("Unpacking")
     READING = gettext_noop("Reading images")
@@ -38,19 +38,23 @@ class Stage(StrEnum):
 
 
 class Listener(Protocol):
-    """Is told how work goes on; what it raises ends the work."""
+    """A receiver of progress; an exception that it raises ends the work."""
 
     def on_progress(self, stage: Stage, done: int, total: int) -> None:
-        """So much of a stage is done; `total` is 0 where nobody knows it. Told at a stage's start, too."""
+        """Receive the progress of a stage, first at its start; `total` is 0 if it is unknown."""
 
     def on_epoch_end(self, fold: int, folds: int, epoch: Epoch) -> None:
-        """An epoch of a fold, counted from 0; the fold after the last one is the final fit on all images.
+        """Receive an epoch of a fold; folds count from 0, and the one after the last is the final fit on all images.
 
-        Epochs of before a break are told again. Where several seeds are averaged, these are the first one's.
+        After a restart, earlier epochs are reported again. If several seeds are averaged, these are the epochs of the
+        first seed.
         """
 
     def on_fold_end(self, fold: int, folds: int, result: FoldResult, seconds: float) -> None:
-        """A fold's result, with the seconds of all attempts; those of before a break are told again."""
+        """Receive the result of a fold and the seconds of all attempts.
+
+        After a restart, earlier folds are reported again.
+        """
 
 
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
@@ -58,7 +62,7 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Tell a listener of all that this thread does inside the block."""
+    """Notify a listener of the progress of this thread inside the block."""
     token = _listener.set(listener)
     try:
         yield
@@ -67,20 +71,20 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 class ProgressBar(_Tqdm):
-    """tqdm's bar; the listener is told of its steps, even of one that is not drawn.
+    """A tqdm bar that notifies the listener of each step, even if the bar is not drawn.
 
     Attributes:
-        n: How many steps are done.
+        n: The number of finished steps.
     """
 
     def __init__(self, iterable: Any = None, *, stage: Stage, **options: Any) -> None:
-        """See tqdm; the stage is the description where there is no other."""
+        """Create the bar; the options are tqdm's, and the stage is the default description."""
         super().__init__(iterable, **{"desc": stage.value, **options})
         self._stage = stage
-        self._tell()
+        self._notify()
 
     def __iter__(self) -> Iterator[Any]:
-        """Go through the items, each one a step once the loop asks for the next."""
+        """Yield the items; an item counts as a step when the loop asks for the next one."""
         try:
             for item in self.iterable:
                 yield item
@@ -89,28 +93,28 @@ class ProgressBar(_Tqdm):
             self.close()
 
     def update(self, n: float | None = 1) -> bool | None:
-        """Count steps."""
+        """Count steps, and notify the listener."""
         drawn = super().update(n)
-        if self.disable:  # then tqdm does not count
+        if self.disable:  # tqdm does not count then
             self.n += n or 0
-        self._tell()
+        self._notify()
         return drawn
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         listener = _listener.get()
         if listener is not None:
             listener.on_progress(self._stage, int(self.n), int(self.total or 0))
 
 
 def notify_epoch_end(fold: int, folds: int, epoch: Epoch) -> None:
-    """Tell the listener, if there is one; see `Listener.on_epoch_end`."""
+    """Notify the listener, if there is one; see `Listener.on_epoch_end`."""
     listener = _listener.get()
     if listener is not None:
         listener.on_epoch_end(fold, folds, epoch)
 
 
 def notify_fold_end(fold: int, folds: int, result: FoldResult, seconds: float) -> None:
-    """Tell the listener, if there is one; see `Listener.on_fold_end`."""
+    """Notify the listener, if there is one; see `Listener.on_fold_end`."""
     listener = _listener.get()
     if listener is not None:
         listener.on_fold_end(fold, folds, result, seconds)

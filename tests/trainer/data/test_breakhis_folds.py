@@ -73,7 +73,7 @@ def test_a_list_alone_cannot_choose_its_threshold(data: ImageDataset, tmp_path: 
 
 def test_missing_and_broken_lists_are_sentences(data: ImageDataset, tmp_path: Path) -> None:
     assert "--fold-lists" in split_problems(data, "official")[0]
-    assert "has no dsfold1.txt" in split_problems(data, "official", lists=tmp_path)[0]
+    assert "contains no dsfold1.txt" in split_problems(data, "official", lists=tmp_path)[0]
     lists = write(tmp_path, data, [{0, 4}], extra="SOB_B_A-14-1-40-001.png|40|1|perhaps\n")
     (problem,) = split_problems(data, "official", lists=lists)
     assert "dsfold1.txt, line 10" in problem

@@ -184,7 +184,7 @@ def test_among_the_types_a_case_filed_under_two_is_left_out(tmp_path: Path) -> N
 
 def test_images_outside_the_task_are_sentences(write: Write) -> None:
     problems = problems_of(write([*two(subtype="Ductal Carcinoma")]), task=TASKS["subtype"])
-    assert problems == ["All images are of one class; there is nothing to tell apart."]
+    assert problems == ["All images are of one class; at least two classes are needed."]
     rows = [*two(subtype="adenosis"), {"path": "c.png", "label": "benign", "patient": "p3", "subtype": "lipoma"}]
     rows.append({"path": "d.png", "label": "benign", "patient": "p4"})
     text = "\n".join(problems_of(write(rows), task=TASKS["subtype"]))

@@ -257,7 +257,7 @@ def test_a_candidate_that_diverges_does_not_end_the_study(tree: Path, tmp_path: 
 
 
 def test_one_process_at_a_time_works_in_a_folder(tree: Path, tmp_path: Path) -> None:
-    with locked(tmp_path / "out"), pytest.raises(ValueError, match="Another process is at work"):
+    with locked(tmp_path / "out"), pytest.raises(ValueError, match="Another process is using"):
         run(tree, tmp_path / "out", planned("efficientnet_lite0"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from trainer.fitting.augment import augment, jitter_stain, turn
+from trainer.fitting.augment import augment, jitter_stain, rotate_and_mirror
 from trainer.synthetic.dataset import sample
 
 
@@ -21,7 +21,7 @@ def patches(count: int = 64, side: int = 16) -> torch.Tensor:
 def test_all_eight_symmetries_occur_and_no_other() -> None:
     one = torch.arange(12, dtype=torch.uint8).reshape(1, 3, 2, 2)
     expected = {torch.rot90(p, k, dims=(2, 3)).numpy().tobytes() for p in (one, one.flip(3)) for k in range(4)}
-    found = {turned.numpy().tobytes() for turned in turn(one.expand(200, 3, 2, 2), generator()).split(1)}
+    found = {turned.numpy().tobytes() for turned in rotate_and_mirror(one.expand(200, 3, 2, 2), generator()).split(1)}
     assert found == expected
 
 

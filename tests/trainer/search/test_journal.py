@@ -118,4 +118,4 @@ def test_two_searches_in_one_folder_are_refused(fake: Fake, tmp_path: Path) -> N
     fitter.out_of_fold = meanwhile  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
-    assert "Another process is at work" in problems[0]
+    assert "Another process is using" in problems[0]
