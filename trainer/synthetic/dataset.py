@@ -101,11 +101,11 @@ def write_tree(
     """Write a data set with the layout and the names of BreakHis, marked as synthetic.
 
     Args:
-        out: Folder; must not exist yet, or be empty.
-        patients: Of each class.
-        images: Of each patient.
-        seed: Of everything.
-        size: Width and height of each image, in pixels.
+        out: The new folder; it must not exist yet, or be empty.
+        patients: The number of patients of each class.
+        images: The number of images of each patient.
+        seed: The seed of all random numbers.
+        size: The width and height of each image, in pixels.
         progress: Show a progress bar.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Work done by order: one child process, one folder, one order, one outcome.
+"""A child process that executes one order: one folder, one order, one outcome.
 
-`python -m trainer.worker FOLDER` reads `order.json` in the folder, tells events on its standard output as JSON lines,
-logs to its standard error, and writes `outcome.json` as the very last thing. A child that was killed loses nothing but
-the step under way: another one in the same folder goes on and gives the same result. `trainer.worker.protocol`
-holds all that both sides say to each other, and needs no PyTorch.
+`python -m trainer.worker FOLDER` reads `order.json` in the folder, writes events to its standard output as JSON lines,
+logs to its standard error, and writes `outcome.json` last. If the child is killed, only the current step is lost:
+another child in the same folder continues and gives the same result. `trainer.worker.protocol` defines everything that
+parent and child exchange, and needs no PyTorch.
 """

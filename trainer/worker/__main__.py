@@ -1,4 +1,4 @@
-"""`python -m trainer.worker FOLDER`: do the order in a folder."""
+"""`python -m trainer.worker FOLDER`: execute the order in a folder."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from trainer.worker.protocol import ORPHANED, Outcome, read_outcome, write_outco
 
 logger = logging.getLogger("trainer.worker")
 
-_PATIENCE = 20.0  # seconds, for an earlier child that is still dying
+_LOCK_TIMEOUT = 20.0  # seconds to wait for an earlier child that is still exiting
 _BUSY = 4
 _USAGE = 2
 
 
 def main(folder: Path) -> int:
-    """Do the order in a folder, and leave the outcome there.
+    """Execute the order in a folder and write the outcome there.
 
     Returns:
-        The exit status: 0 where there is an outcome, 2 where there is no such folder, 4 where another child works.
+        The exit status: 0 if there is an outcome, 2 if there is no such folder, 4 if another child uses the folder.
     """
     _watch_parent()
-    # Before PyTorch is loaded: threads that wait for each other give their core to other work, instead of spinning.
+    # Set before PyTorch is loaded: waiting threads release their core instead of spinning.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     output = _take_stdout()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
@@ -39,23 +39,23 @@ def main(folder: Path) -> int:
         logger.error("There is no folder %s.", folder)
         return _USAGE
     try:
-        with _alone_in(folder):
+        with _wait_for_lock(folder):
             if read_outcome(folder) is None:
                 from trainer.worker.dispatch import perform
 
-                _leave(folder, perform(folder, output))
+                _write_outcome(folder, perform(folder, output))
     except _BusyError as error:
-        logger.error("%s", error)  # noqa: TRY400 (the sentence is all there is to say)
+        logger.error("%s", error)  # noqa: TRY400 (a traceback would add nothing)
         return _BUSY
     return 0
 
 
 class _BusyError(Exception):
-    """Another child works in the folder."""
+    """Another child uses the folder."""
 
 
 def _watch_parent() -> None:
-    """End this process as soon as its standard input ends: then nobody waits for it any more."""
+    """Exit as soon as the standard input ends, because the parent is then gone."""
 
     def watch() -> None:
         try:
@@ -69,15 +69,15 @@ def _watch_parent() -> None:
 
 
 def _take_stdout() -> BinaryIO:
-    """The standard output, for events alone: whatever else is printed goes to standard error from now on."""
+    """Return the standard output for events only; other output is redirected to the standard error."""
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return output
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    until = time.monotonic() + _PATIENCE
+def _wait_for_lock(folder: Path) -> Iterator[None]:
+    until = time.monotonic() + _LOCK_TIMEOUT
     with ExitStack() as stack:
         while True:
             try:
@@ -90,8 +90,8 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def _leave(folder: Path, outcome: Outcome) -> None:
-    """Write the outcome; where the disk is too full for it, one that says so and needs less room."""
+def _write_outcome(folder: Path, outcome: Outcome) -> None:
+    """Write the outcome; if the disk is full, write a smaller one that says so."""
     try:
         write_outcome(folder, outcome)
     except OSError as error:
@@ -107,4 +107,4 @@ if __name__ == "__main__":
         sys.exit("Usage: python -m trainer.worker FOLDER")
     status = main(Path(sys.argv[1]))
     logging.shutdown()
-    os._exit(status)  # not waiting for threads of libraries: the outcome is written
+    os._exit(status)  # without waiting for threads of libraries: the outcome is written

@@ -1,4 +1,4 @@
-"""Trying an uploaded bundle before anybody trusts it."""
+"""Try an uploaded bundle before it is used."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from trainer.utils.progress import ProgressBar, Stage
 from trainer.worker.failures import is_out_of_memory
 from trainer.worker.protocol import BundleOrder, BundleResult
 
-_MOST_PATCHES = 2000  # of the known image; the usual grid has 15
+_MAX_PATCHES = 2000  # of the known image; the default grid has 15
 _LARGEST_PATCH = 1024  # pixels
 _SEED = 1
 
 
 def try_bundle(order: BundleOrder) -> BundleResult:
-    """Unpack a bundle, load its weights, which are never unpickled, and let it judge a known image.
+    """Unpack a bundle, load its weights (never by unpickling), and predict a known image.
 
     Raises:
-        BundleError: If it is refused; nothing then lies in its folder.
+        BundleError: If the bundle is refused; its folder is then removed.
     """
     started = time.monotonic()
-    if not order.folder.exists():  # else an earlier child unpacked it, completely
+    if not order.folder.exists():  # otherwise an earlier child unpacked it completely
         unpack(order.archive, order.folder, max_bytes=order.max_bytes)
     try:
         bundle = Bundle.load(order.folder)
@@ -46,19 +46,19 @@ def try_bundle(order: BundleOrder) -> BundleResult:
 
 
 def _try(bundle: Bundle) -> float:
-    """The probability that the known image, a synthetic carcinoma, is malignant."""
+    """Return the model's probability that the known image, a synthetic carcinoma, is malignant."""
     grid, network = bundle.metadata.grid, bundle.metadata.network
     if network not in NETWORKS:
-        raise BundleError(f"The bundle is of a network that is not known here: {network}.")
+        raise BundleError(f"The bundle's network is unknown: {network}.")
     width, height = (max(side, grid.size) for side in SIZE)
-    if grid.size > _LARGEST_PATCH or (width // grid.stride + 1) * (height // grid.stride + 1) > _MOST_PATCHES:
+    if grid.size > _LARGEST_PATCH or (width // grid.stride + 1) * (height // grid.stride + 1) > _MAX_PATCHES:
         raise BundleError(
             f"The model cuts patches of {grid.size} pixels, {grid.stride} apart: too large or too many for an image."
         )
     pixels = np.array(sample("malignant", _SEED, (width, height)))
     try:
         predictor = Predictor(bundle, device="cpu", precision="float32")
-    except BundleError as error:  # its message lists every tensor: the log has that
+    except BundleError as error:  # its message lists every tensor; the log contains it
         raise BundleError(f"The bundle's weights do not fit the network {network}.") from error
     try:
         return predictor.predict([pixels])[0].malignant_probability

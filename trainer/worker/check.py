@@ -1,4 +1,4 @@
-"""Checking a data set by the rules of a training."""
+"""Check a data set by the rules of a training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainer.worker.protocol import CheckedImage, CheckOrder, CheckResult
 
 
 def check(order: CheckOrder) -> CheckResult:
-    """Unpack the archive, if there is one, and read every image.
+    """Unpack the archive, if there is one, and decode every image.
 
     Raises:
         ArchiveError: Listing everything that is wrong with the archive.
@@ -23,7 +23,7 @@ def check(order: CheckOrder) -> CheckResult:
         archives.unpack(order.archive, order.source, order.bounds)
     records = read_records(order.source)
     outside = _paths_problems(records, order.source)
-    if outside:  # nothing outside is as much as looked at
+    if outside:  # files outside the data set are never opened
         raise DataSetError([*records.problems, *outside])
     data = datasets.load(order.source, smallest=order.smallest, cache=PixelCache(order.cache))
     return CheckResult(
@@ -36,14 +36,14 @@ def check(order: CheckOrder) -> CheckResult:
 
 
 def _paths_problems(records: Records, source: Path) -> list[str]:
-    """Files that lie elsewhere, by name or by a link, and names that cannot be written down."""
+    """Return a sentence for each file outside the data set and for each name that is not text."""
     root = source.resolve()
     problems = []
     for image in records.images:
         if not _is_text(image.path):
-            problems.append(f"{image.path.name!a} is not a name in UTF-8. Rename the file.")
+            problems.append(f"The name {image.path.name!a} is not valid UTF-8. Rename the file.")
         elif not image.path.resolve().is_relative_to(root):
-            problems.append(f"{image.path} lies outside of the data set. Put the image into it.")
+            problems.append(f"{image.path} is outside the data set. Move the image into it.")
     return problems
 
 

@@ -1,4 +1,4 @@
-"""Two models on the same images, each image decoded once."""
+"""Compare two models on the same images; each image is decoded once."""
 
 from __future__ import annotations
 
@@ -25,43 +25,43 @@ from trainer.utils.progress import ProgressBar, Stage
 from trainer.worker.failures import DataChangedError
 from trainer.worker.protocol import CompareOrder, CompareResult, Confusion, Confusions, Interval, LabelledFile, Measure
 
-_JUDGED_FILE = "judged.jsonl"
+_SCORES_FILE = "judged.jsonl"
 
 
-class _Said(FrozenModel):
-    """What one model says of one image: the malignant share, the mean logit, and the calibrated probability."""
+class _Scores(FrozenModel):
+    """The scores of one image by one model: malignant share, mean logit and calibrated probability."""
 
     share: float
     logit: float
     probability: float
 
 
-class _Judged(FrozenModel):
-    """What both models say of one image."""
+class _ScoredImage(FrozenModel):
+    """The scores of one image by both models."""
 
     sha256: str
-    champion: _Said
-    candidate: _Said
+    champion: _Scores
+    candidate: _Scores
 
 
 def compare(order: CompareOrder, folder: Path) -> CompareResult:
-    """Let both models judge every image, and measure both.
+    """Predict every image with both models, and compute the metrics of both.
 
     Args:
-        order: Which models, which images.
-        folder: Keeps what was said of each image.
+        order: The models and the images.
+        folder: The folder that stores the scores of each image.
 
     Raises:
-        BundleError: If a model cannot be used, or not on these images.
-        DataChangedError: If an image is not any more what it was.
+        BundleError: If a model cannot be used, or cannot read one of the images.
+        DataChangedError: If an image has changed.
         DataSetError: If there are no images, or one cannot be used.
-        FileNotFoundError: If one is gone.
+        FileNotFoundError: If an image is missing.
     """
     if not order.images:
         raise DataSetError(["There are no images to compare the models on."])
-    judged = _judge(order, folder / _JUDGED_FILE)
-    champion = _predictions(order.images, [one.champion for one in judged], order.champion)
-    candidate = _predictions(order.images, [one.candidate for one in judged], order.candidate)
+    scored = _score_images(order, folder / _SCORES_FILE)
+    champion = _predictions(order.images, [one.champion for one in scored], order.champion)
+    candidate = _predictions(order.images, [one.candidate for one in scored], order.candidate)
     agreed = ContingencyTable.of(champion, candidate)
     labels = [image.label for image in order.images]
     return CompareResult(
@@ -79,30 +79,32 @@ def compare(order: CompareOrder, folder: Path) -> CompareResult:
     )
 
 
-def _judge(order: CompareOrder, path: Path) -> list[_Judged]:
-    """What both say of each image, in order; what an earlier child has written down is read."""
+def _score_images(order: CompareOrder, path: Path) -> list[_ScoredImage]:
+    """Return the scores of all images, in order; those that an earlier child stored are read from the file."""
     known = _read(path)
     missing = {image.sha256: image for image in order.images if image.sha256 not in known}
     if missing:
         lines = "".join(f"{one.model_dump_json()}\n" for one in known.values())
-        write_atomically(path, lambda file: file.write(lines.encode()))  # without a line that a dying child broke off
+        write_atomically(
+            path, lambda file: file.write(lines.encode())
+        )  # drops a line that a killed child did not finish
         models = _Models(order)
         total = len(missing) + len(known)
         with path.open("a", encoding="utf-8") as file:
             for image in ProgressBar(
                 missing.values(), stage=Stage.JUDGING, initial=len(known), total=total, disable=True
             ):
-                known[image.sha256] = models.judge(image)
+                known[image.sha256] = models.score(image)
                 file.write(f"{known[image.sha256].model_dump_json()}\n")
                 file.flush()
     return [known[image.sha256] for image in order.images]
 
 
-def _read(path: Path) -> dict[str, _Judged]:
+def _read(path: Path) -> dict[str, _ScoredImage]:
     known = {}
     for line in path.read_bytes().splitlines() if path.is_file() else []:
         with contextlib.suppress(ValidationError):
-            one = _Judged.model_validate_json(line)
+            one = _ScoredImage.model_validate_json(line)
             known[one.sha256] = one
     return known
 
@@ -111,52 +113,52 @@ class _Models:
     """Champion and candidate, loaded."""
 
     def __init__(self, order: CompareOrder) -> None:
-        # float32 by rule: timing both formats, as a worker does, would choose now one, now the other.
+        # Always float32: measuring, as a worker does, could choose different formats in different runs.
         self._champion, self._candidate = (
             Predictor(Bundle.load(folder), device=order.device, precision="float32")
             for folder in (order.champion, order.candidate)
         )
 
-    def judge(self, image: LabelledFile) -> _Judged:
-        """Both of one image."""
+    def score(self, image: LabelledFile) -> _ScoredImage:
+        """Return the scores of one image by both models."""
         try:
             decoded = decode(image.path)
             if decoded.sha256 != image.sha256:
                 raise DataChangedError([f"{image.path} has changed since it was stored."])
-            return _Judged(
+            return _ScoredImage(
                 sha256=image.sha256,
-                champion=_say(self._champion, decoded.pixels),
-                candidate=_say(self._candidate, decoded.pixels),
+                champion=_score(self._champion, decoded.pixels),
+                candidate=_score(self._candidate, decoded.pixels),
             )
         except DecodeError as error:
             raise DataSetError([f"{image.path} cannot be used: {error.message}"]) from error
 
 
-def _say(model: Predictor, pixels: NDArray[np.uint8]) -> _Said:
+def _score(model: Predictor, pixels: NDArray[np.uint8]) -> _Scores:
     metadata = model.bundle.metadata
     try:
         [(places, logits)] = model.start([pixels]).logits()
         counted = votes.count(places, logits, threshold=metadata.threshold, temperature=metadata.temperature)
     except ValueError as error:
-        raise BundleError(f"The model {metadata.name} cannot judge every image: {error}") from error
+        raise BundleError(f"The model {metadata.name} cannot read every image: {error}") from error
     mean = math.fsum(logits) / len(logits)
-    return _Said(share=counted.malignant_share, logit=mean, probability=votes.sigmoid(mean / metadata.temperature))
+    return _Scores(share=counted.malignant_share, logit=mean, probability=votes.sigmoid(mean / metadata.temperature))
 
 
-def _predictions(images: Sequence[LabelledFile], said: Sequence[_Said], bundle: Path) -> Predictions:
+def _predictions(images: Sequence[LabelledFile], scores: Sequence[_Scores], bundle: Path) -> Predictions:
     threshold = Bundle.load(bundle).metadata.threshold
     return Predictions(
         labels=np.array([CLASSES.index(image.label) for image in images], dtype=np.int64),
         patients=np.array([image.patient for image in images], dtype=np.str_),
-        shares=np.array([one.share for one in said]),
-        thresholds=np.full(len(said), threshold),
-        logits=np.array([one.logit for one in said]),
-        probabilities=np.array([one.probability for one in said]),
+        shares=np.array([one.share for one in scores]),
+        thresholds=np.full(len(scores), threshold),
+        logits=np.array([one.logit for one in scores]),
+        probabilities=np.array([one.probability for one in scores]),
     )
 
 
 def _measure(found: MetricDifference) -> Measure:
-    """Without numbers where the measure needs a class that no image has."""
+    """Convert a difference; without numbers if the metric needs a class that no image has."""
     if math.isnan(found.a) or math.isnan(found.b):
         return Measure(measure=found.measure)
     return Measure(

@@ -1,4 +1,4 @@
-"""Doing an order of any kind."""
+"""Execute an order of any kind."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from trainer.worker.protocol import (
 
 logger = logging.getLogger(__name__)
 
-_DRAFTS = (".part-*", ".bundle-*")  # what a killed child left half written
+_DRAFTS = (".part-*", ".bundle-*")  # unfinished files of a killed child
 
 
 def perform(folder: Path, output: BinaryIO) -> Outcome:
-    """Do the order in a folder; whatever goes wrong with it is an outcome, too.
+    """Execute the order in a folder; a failure is an outcome as well.
 
     Args:
-        folder: No other process may work in it.
-        output: Where events are told.
+        folder: The folder, locked for this process.
+        output: The stream for events.
     """
     names = Names({folder: "the folder"})
     try:
@@ -42,14 +42,14 @@ def perform(folder: Path, output: BinaryIO) -> Outcome:
         logger.info("order %s: started", order.kind)
         result = _work(order, folder, output)
     except Exception as error:
-        logger.exception("it failed")
+        logger.exception("order failed")
         return failure(error, names)
     logger.info("order %s: done", order.kind)
     return Succeeded(result=result.model_dump(mode="json"))
 
 
 def _work(order: Order, folder: Path, output: BinaryIO) -> FrozenModel:
-    """Do the order and report its progress.
+    """Execute the order and report its progress.
 
     Each kind imports its own module, because PyTorch takes seconds to load and the check of a data set needs none.
     """
@@ -76,7 +76,10 @@ def _work(order: Order, folder: Path, output: BinaryIO) -> FrozenModel:
 
 
 def _names(order: Order, folder: Path) -> Names:
-    """What paths are called in sentences: files of the data set by their place in it, all others by their names."""
+    """Return names for paths in messages.
+
+    Files of the data set are named by their relative path, other files by a description.
+    """
     places = {folder: "the folder"}
     if isinstance(order, CheckOrder | TrainOrder):
         places |= {order.source: "the data set", order.cache: "the cache"}

@@ -1,4 +1,4 @@
-"""What a child tells: every epoch and every fold, and about four times a second how far it is."""
+"""The events of a child: every epoch, every fold, and the progress at most four times a second."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from trainer.worker.protocol import ORPHANED, EpochDone, Event, FoldDone, Progre
 
 logger = logging.getLogger(__name__)
 
-_PAUSE = 0.25
+_INTERVAL = 0.25  # seconds between two progress events
 
 
 class EventWriter:
-    """The listener of a child's work: writes events as JSON lines."""
+    """A progress listener that writes events as JSON lines."""
 
     def __init__(self, output: BinaryIO) -> None:
-        """Write to `output`."""
+        """Store the stream."""
         self._output = output
-        self._parts: dict[Stage, tuple[float, float]] = {}
-        self._fraction, self._told = 0.0, -_PAUSE
+        self._spans: dict[Stage, tuple[float, float]] = {}
+        self._fraction, self._written_at = 0.0, -_INTERVAL
         self._folds_done, self._folds = 0, 0
 
     def expect(self, shares: Mapping[Stage, float]) -> None:
-        """Learn how long each stage takes, relative to the others, in their order; the fraction never falls."""
+        """Set the expected duration of each stage relative to the others, in order; the fraction never decreases."""
         whole, before = sum(shares.values()) or 1, 0.0
         for stage, share in shares.items():
-            self._parts[stage] = (before / whole, share / whole)
+            self._spans[stage] = (before / whole, share / whole)
             before += share
 
     def on_progress(self, stage: Stage, done: int, total: int) -> None:
@@ -42,23 +42,23 @@ class EventWriter:
             self._folds_done, self._folds = done, total
         elif stage is Stage.EPOCHS:
             slot, share = Stage.FOLDS, (self._folds_done + share) / max(1, self._folds)
-        before, part = self._parts.get(slot, (0.0, 0.0))
-        self._fraction = min(1.0, max(self._fraction, before + share * part))
-        if time.monotonic() - self._told >= _PAUSE:
-            self._told = time.monotonic()
-            self._tell(Progress(stage=stage, done=done, total=total, fraction=round(self._fraction, 4)))
+        before, span = self._spans.get(slot, (0.0, 0.0))
+        self._fraction = min(1.0, max(self._fraction, before + share * span))
+        if time.monotonic() - self._written_at >= _INTERVAL:
+            self._written_at = time.monotonic()
+            self._write(Progress(stage=stage, done=done, total=total, fraction=round(self._fraction, 4)))
 
     def on_epoch_end(self, fold: int, folds: int, epoch: Epoch) -> None:
         """See `trainer.utils.progress.Listener`."""
         where = f"fold {fold + 1} of {folds}" if fold < folds else "all images"
         loss = "" if epoch.validation is None else f", on validation images {epoch.validation.loss:.4f}"
         logger.info("%s, epoch %d: loss %.4f%s", where, epoch.number, epoch.training.loss, loss)
-        self._tell(EpochDone(fold=fold, folds=folds, epoch=epoch))
+        self._write(EpochDone(fold=fold, folds=folds, epoch=epoch))
 
     def on_fold_end(self, fold: int, folds: int, result: FoldResult, seconds: float) -> None:
         """See `trainer.utils.progress.Listener`."""
-        logger.info("%s: %.1f %% of the test patches right", result.name, 100 * result.test.accuracy)
-        self._tell(
+        logger.info("%s: accuracy on test patches %.1f %%", result.name, 100 * result.test.accuracy)
+        self._write(
             FoldDone(
                 fold=fold,
                 folds=folds,
@@ -72,9 +72,9 @@ class EventWriter:
             )
         )
 
-    def _tell(self, event: Event) -> None:
+    def _write(self, event: Event) -> None:
         try:
             self._output.write(event.model_dump_json().encode() + b"\n")
             self._output.flush()
-        except BrokenPipeError:  # nobody listens any more
+        except BrokenPipeError:  # the parent is gone
             os._exit(ORPHANED)

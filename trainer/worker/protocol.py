@@ -1,4 +1,7 @@
-"""What is said between a child that works and the process that started it. No PyTorch here: web servers import this."""
+"""The protocol between a child process and its parent: orders, events and outcomes.
+
+Web servers import this module, so it needs no PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,23 @@ from trainer.schemas import Epoch, FrozenModel, PatchMetrics
 from trainer.utils.files import write_atomically
 
 ORDER_FILE, OUTCOME_FILE, LOG_FILE = "order.json", "outcome.json", "log.txt"
-"""In the child's folder: what it shall do, how it ended, and what the parent keeps of its standard error."""
+"""Files in the child's folder: its order, its outcome, and the parent's copy of its standard error."""
 
 BUNDLE_FOLDER, REPORT_FILE = "bundle", "report.html"
-"""In the child's folder, what a training run gives."""
+"""The results of a training run in the child's folder."""
 
 ORPHANED = 3
-"""Exit status of a child whose parent is gone."""
+"""The exit status of a child whose parent is gone."""
 
 
 class ArchiveBounds(FrozenModel):
-    """How much an archive may hold.
+    """Bounds on the content of an archive.
 
     Attributes:
-        max_bytes: Of all members together, unpacked.
-        max_members: Files and folders.
-        max_ratio: Unpacked bytes over packed ones, of each member and of all together; images hardly shrink, bombs do.
+        max_bytes: The maximum size of all members together, unpacked.
+        max_members: The maximum number of files and folders.
+        max_ratio: The maximum ratio of unpacked to packed bytes, for each member and for the whole archive. Images
+            hardly shrink; decompression bombs do.
     """
 
     max_bytes: int = Field(default=8 * 1024**3, gt=0)
@@ -36,7 +40,7 @@ class ArchiveBounds(FrozenModel):
 
 
 class LabelledFile(FrozenModel):
-    """An image file, what its pixels are, and the truth about it."""
+    """An image file with its pixel hash, label and patient."""
 
     path: Path
     sha256: str
@@ -49,11 +53,11 @@ class CheckOrder(FrozenModel):
     """Check a data set by the rules of a training.
 
     Attributes:
-        archive: A zip to unpack into `source` first; None where the images lie there already.
+        archive: A zip to unpack into `source` first; None if the images are there already.
         source: The data set's folder.
-        bounds: Of the archive.
-        cache: Folder for what was decoded.
-        smallest: Least side of an image, in pixels.
+        bounds: The bounds on the archive.
+        cache: The cache folder.
+        smallest: The minimum side of an image, in pixels.
     """
 
     kind: Literal["check"] = "check"
@@ -65,16 +69,16 @@ class CheckOrder(FrozenModel):
 
 
 class TrainOrder(FrozenModel):
-    """Measure a way to make a model by cross-validation, report on it, and make the model.
+    """Evaluate options by cross-validation, write a report, and fit the model.
 
     Attributes:
         source: The data set's folder.
-        fingerprint: What the data set must still have, see `CheckResult`; "" for any.
-        name: Of the model.
+        fingerprint: The fingerprint that the data set must still have, see `CheckResult`; "" for any.
+        name: The model's name.
         options: See `FitOptions`.
-        citation: Of the data; known for BreakHis and for synthetic images when "".
+        citation: The citation of the images; "" for the known one of BreakHis and of synthetic images.
         device: `auto`, or a device in PyTorch's notation.
-        cache: Folder for decoded images and computed features.
+        cache: The cache folder for decoded images and features.
     """
 
     kind: Literal["train"] = "train"
@@ -88,12 +92,12 @@ class TrainOrder(FrozenModel):
 
 
 class CompareOrder(FrozenModel):
-    """Let two models judge the same images.
+    """Compare two models on the same images.
 
     Attributes:
-        champion: Folder of the bundle that serves.
-        candidate: Folder of the bundle that might serve instead.
-        images: Which neither should have seen in training; that is the caller's business.
+        champion: The folder of the champion's bundle.
+        candidate: The folder of the candidate's bundle.
+        images: The images; the caller excludes images that a model has seen in training.
         device: `auto`, or a device in PyTorch's notation.
     """
 
@@ -109,8 +113,8 @@ class BundleOrder(FrozenModel):
 
     Attributes:
         archive: The uploaded file.
-        folder: Where the bundle shall lie.
-        max_bytes: Of the bundle's files together, unpacked.
+        folder: The new folder of the bundle.
+        max_bytes: The maximum size of the bundle's files together, unpacked.
     """
 
     kind: Literal["bundle"] = "bundle"
@@ -123,7 +127,7 @@ Order: TypeAlias = CheckOrder | TrainOrder | CompareOrder | BundleOrder
 
 
 class Progress(FrozenModel):
-    """How far the work is: `done` of `total` in this stage, and the share of the whole order, which only rises."""
+    """The progress: `done` of `total` in this stage, and the finished share of the whole order, which never falls."""
 
     event: Literal["progress"] = "progress"
     stage: str
@@ -133,7 +137,7 @@ class Progress(FrozenModel):
 
 
 class EpochDone(FrozenModel):
-    """An epoch has ended. Folds count from 0; the fold after the last one is the final fit on all images."""
+    """The end of an epoch; folds count from 0, and the one after the last is the final fit on all images."""
 
     event: Literal["epoch"] = "epoch"
     fold: int
@@ -142,7 +146,7 @@ class EpochDone(FrozenModel):
 
 
 class FoldDone(FrozenModel):
-    """A fold has ended; see `trainer.schemas.FoldResult`. `epochs` counts them, `seconds` are those of all attempts."""
+    """The end of a fold; see `trainer.schemas.FoldResult`. `epochs` is their number, `seconds` covers all attempts."""
 
     event: Literal["fold"] = "fold"
     fold: int
@@ -165,14 +169,14 @@ FailureCode = Literal[
 
 
 class Succeeded(FrozenModel):
-    """The order is done; `result` is one of the results below, as plain data."""
+    """The outcome of a successful order; `result` is one of the results below as JSON-compatible data."""
 
     state: Literal["succeeded"] = "succeeded"
     result: dict[str, Any]
 
 
 class Failed(FrozenModel):
-    """The order cannot be done; the message says why and what to do, the details list each thing that is wrong."""
+    """The outcome of a failed order: the message says why and what to do, the details list each problem."""
 
     state: Literal["failed"] = "failed"
     code: FailureCode
@@ -184,7 +188,7 @@ Outcome: TypeAlias = Succeeded | Failed
 
 
 class CheckedImage(FrozenModel):
-    """One image of a data set, as `trainer.data.records.LabelledImage`; `path` is relative to the data set's folder."""
+    """One image, see `trainer.data.records.LabelledImage`; `path` is relative to the data set's folder."""
 
     path: str
     sha256: str
@@ -199,14 +203,14 @@ class CheckedImage(FrozenModel):
 
 
 class CheckResult(FrozenModel):
-    """What a data set holds.
+    """The content of a checked data set.
 
     Attributes:
-        images: Those that can be used, no two with equal pixels.
-        notes: What was done to the list, in sentences.
+        images: The usable images, no two with equal pixels.
+        notes: See `trainer.data.datasets.ImageDataset`.
         fingerprint: See `trainer.data.datasets.ImageDataset.fingerprint`.
-        synthetic: True where no patient is behind the images.
-        bytes: Of all files of `images`.
+        synthetic: Whether the images are synthetic.
+        bytes: The total size of the image files, in bytes.
     """
 
     images: tuple[CheckedImage, ...]
@@ -217,7 +221,7 @@ class CheckResult(FrozenModel):
 
 
 class TrainResult(FrozenModel):
-    """What a training run gave: names below its folder, and the bundle's own metrics."""
+    """The result of a training run: names in its folder, and the metrics of the bundle."""
 
     bundle: str = BUNDLE_FOLDER
     report: str = REPORT_FILE
@@ -235,14 +239,14 @@ class Interval(FrozenModel):
 
 
 class Measure(FrozenModel):
-    """One measure of both models; all None where the images are of one class and the measure needs two.
+    """One metric of both models; all values are None if the metric needs two classes and the images have one.
 
     Attributes:
-        measure: See `trainer.evaluation.metrics.Metrics`.
-        champion: Its value.
-        candidate: Its value.
+        measure: The name of the metric, see `trainer.evaluation.metrics.Metrics`.
+        champion: The champion's value.
+        candidate: The candidate's value.
         difference: Candidate minus champion, by the paired bootstrap over patients.
-        candidate_better: Share of the draws in which the candidate is the better one; equals count half.
+        candidate_better: The share of bootstrap draws in which the candidate is better; ties count half.
     """
 
     measure: str
@@ -253,7 +257,7 @@ class Measure(FrozenModel):
 
 
 class Confusion(FrozenModel):
-    """Images by truth and verdict, malignant being positive."""
+    """The number of images by truth and verdict; malignant is the positive class."""
 
     tn: int
     fp: int
@@ -262,14 +266,14 @@ class Confusion(FrozenModel):
 
 
 class Confusions(FrozenModel):
-    """Of both models."""
+    """The confusion matrices of both models."""
 
     champion: Confusion
     candidate: Confusion
 
 
 class CompareResult(FrozenModel):
-    """Two models on the same images."""
+    """The comparison of two models on the same images."""
 
     images: int
     patients: int
@@ -285,7 +289,7 @@ class CompareResult(FrozenModel):
 
 
 class BundleResult(FrozenModel):
-    """A bundle that works: its identity, what it is, and what it says of a known image."""
+    """A bundle that works: its identity, its network, and its probability for a known image."""
 
     sha256: str
     name: str
@@ -300,27 +304,27 @@ _OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Annotated[Outcome, Field(discrimina
 
 
 def write_order(folder: Path, order: Order) -> None:
-    """Leave an order in a folder, made if it is missing."""
+    """Write an order into a folder, which is created if it does not exist."""
     _write(folder / ORDER_FILE, order)
 
 
 def read_order(folder: Path) -> Order:
-    """The order in a folder.
+    """Read the order in a folder.
 
     Raises:
-        OSError: If there is none.
-        ValueError: If it is none that we know.
+        OSError: If there is no order.
+        ValueError: If the order is invalid.
     """
     return _ORDER.validate_json((folder / ORDER_FILE).read_bytes())
 
 
 def write_outcome(folder: Path, outcome: Outcome) -> None:
-    """Leave the outcome in a folder, completely or not at all."""
+    """Write the outcome into a folder, completely or not at all."""
     _write(folder / OUTCOME_FILE, outcome)
 
 
 def read_outcome(folder: Path) -> Outcome | None:
-    """The outcome in a folder, or None where there is none yet."""
+    """Read the outcome in a folder; None if there is none yet."""
     try:
         return _OUTCOME.validate_json((folder / OUTCOME_FILE).read_bytes())
     except (OSError, ValidationError):
@@ -328,7 +332,7 @@ def read_outcome(folder: Path) -> Outcome | None:
 
 
 def read_event(line: str | bytes) -> Event | None:
-    """The event that a line of a child's standard output tells; None for a line that a dying child broke off."""
+    """Parse a line of a child's standard output; None for a line that a killed child did not finish."""
     try:
         return _EVENT.validate_json(line)
     except ValidationError:

@@ -1,4 +1,4 @@
-"""A training run: one candidate's study with its report, and the model; every fold is computed once."""
+"""A training run: the study of one candidate, its report, and the model; every fold is computed once."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ logger = logging.getLogger(__name__)
 
 
 def train(order: TrainOrder, folder: Path, writer: EventWriter) -> TrainResult:
-    """Measure, report, and make the model.
+    """Cross-validate, write the report, and fit the model.
 
     Args:
-        order: What to train on what.
-        folder: Keeps what is finished, and gets report and bundle.
-        writer: Learns how long each stage takes.
+        order: The order.
+        folder: The child's folder; it stores finished folds and gets the report and the bundle.
+        writer: The event writer, which gets the expected duration of each stage.
 
     Raises:
         OptionsError: Listing everything that is wrong with the options.
-        DataSetError: Listing everything that keeps the data set from being used with these options.
-        DataChangedError: If the data set is not any more what it was when it was checked.
-        FileGoneError: If a file of it is missing.
+        DataSetError: Listing everything that prevents the use of the data set with these options.
+        DataChangedError: If the data set has changed since it was checked.
+        FileGoneError: If a file of the data set is missing.
         FloatingPointError: If a training diverges.
-        WeightsUnavailableError: If ImageNet weights were asked for and cannot be had.
+        WeightsUnavailableError: If the ImageNet weights are needed and not available.
     """
     clock = Clock(folder / "seconds")
     options = order.options
     hardware = check_fit(order.name, options, order.device)
     logger.info("%s on %s, %s", options.network, hardware.describe(), hardware.precision)
-    records = _records(order)
+    records = _read_records(order)
     writer.expect(seconds_by_stage(len(records.images), options=options))
     if order.fingerprint:
         _check_unchanged(order)
@@ -62,21 +62,21 @@ def train(order: TrainOrder, folder: Path, writer: EventWriter) -> TrainResult:
             bundle = _model(cross_validation, order, folder / BUNDLE_FOLDER)
             clock.save()
             cross_validation.discard_final_state()
-    except DataSetError as error:  # it was sound a moment ago
+    except DataSetError as error:  # it was valid when the order was checked
         raise DataChangedError(error.problems) from error
     return TrainResult(
         metrics=bundle.metadata.metrics, notes=tuple(study.results.notes), seconds=round(clock.seconds, 1)
     )
 
 
-def _records(order: TrainOrder) -> Records:
-    """What the data set lists, none of it gone."""
+def _read_records(order: TrainOrder) -> Records:
+    """Read the records of the data set, and check that no file is missing."""
     if not order.source.exists():
         raise FileGoneError([order.source])
     records = read_records(order.source)
-    gone = [image.path for image in records.images if not image.path.is_file()]
-    if gone:
-        raise FileGoneError(gone)
+    missing = [image.path for image in records.images if not image.path.is_file()]
+    if missing:
+        raise FileGoneError(missing)
     return records
 
 
@@ -90,7 +90,7 @@ def _check_unchanged(order: TrainOrder) -> None:
 
 
 def _model(cross_validation: CrossValidation, order: TrainOrder, out: Path) -> Bundle:
-    """The bundle, made now, or by an earlier child that came no further; its epochs are told either way."""
+    """Return the bundle, fitted now or by an earlier child; report its epochs in either case."""
     if not out.exists():
         return fit_final_model(cross_validation, out, name=order.name, citation=order.citation).bundle
     bundle = Bundle.load(out)

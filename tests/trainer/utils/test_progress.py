@@ -92,7 +92,7 @@ def progress(writer: Any, output: io.BytesIO, *advances: tuple[Stage, int, int])
     """The fractions told after each step."""
     fractions = []
     for advance in advances:
-        writer._told = float("-inf")  # as if a while had passed
+        writer._written_at = float("-inf")  # as if a while had passed
         writer.on_progress(*advance)
         event = read_event(output.getvalue().splitlines()[-1])
         assert isinstance(event, Progress)

@@ -64,7 +64,7 @@ def test_all_problems_of_a_data_set_are_listed(tmp_path: Path) -> None:
         (source / "link.png").symlink_to(tmp_path / "secret.png")
         manifest.write_text(f"path,label,patient\n{elsewhere},benign,p1\n")
         failed = fail(tmp_path / "work", CheckOrder(source=source, cache=tmp_path / "cache"))
-        assert "lies outside of the data set" in failed.details[0]
+        assert "is outside the data set" in failed.details[0]
     failed = fail(tmp_path / "work", CheckOrder(source=tmp_path / "nowhere", cache=tmp_path / "cache"))
     assert failed.details == ("the data set does not exist.",)
 

@@ -53,7 +53,7 @@ def test_a_bundle_that_is_larger_than_the_order_allows_is_refused(tmp_path: Path
     [
         ({"weight": np.nan}, "not a number"),
         ({"network": "resnet18"}, "do not fit"),
-        ({"network": "resnet9000"}, "not known here"),
+        ({"network": "resnet9000"}, "network is unknown"),
         ({"grid": PatchGrid(size=16, stride=1)}, "too many"),
         ({"grid": PatchGrid(size=5000, stride=5000)}, "too large"),
     ],
