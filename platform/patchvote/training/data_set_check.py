@@ -27,7 +27,7 @@ from trainer.worker.protocol import LOG_FILE, ORDER_FILE, OUTCOME_FILE, CheckOrd
 _ROWS_AT_ONCE = 500
 _DRAFT = "draft-"
 
-TOO_LONG = gettext_noop("The data set cannot be used like this. Mend what is listed, or choose other options.")
+TOO_LONG = gettext_noop("The data set cannot be used. Fix the listed problems, or choose other options.")
 NOTHING_REVIEWED = gettext_noop("No reviewed image fits the choice: widen it, or review some cases first.")
 
 
