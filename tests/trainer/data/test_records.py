@@ -108,7 +108,7 @@ def test_a_tree_is_read_by_names(tmp_path: Path) -> None:
     records = read_records(tmp_path)
     assert [image.path.name for image in records.images] == ["SOB_M_DC-14-1-40-001.png", "SOB_M_DC-14-1-40-002.JPG"]
     assert len(records.problems) == 2
-    assert "another class" in records.problems[0]
+    assert "a class that contradicts its name" in records.problems[0]
     assert "no BreakHis name" in records.problems[1]
 
 
