@@ -2,7 +2,7 @@
 
 Nearly every micrograph is a plain PNG: 8 bits for each of red, green and blue, and no chunk that changes how the image
 looks. kornia decodes such a file in a third of Pillow's time. Pillow also accepts PNG files of any kind that end too
-early and fills the rest with black rows; this module refuses them. docs/adr/0009-png-chunks.md has the measurements.
+early and fills the rest with black rows; this module refuses them. docs/adr/0010-png-chunks.md has the measurements.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def test_a_comparison_without_its_images_fails(judges: CompareOrder, tmp_path: P
     gone = judges.model_copy(update={"images": (one.model_copy(update={"path": tmp_path / "images" / "gone.png"}),)})
     failed = fail(tmp_path / "gone", gone)
     assert failed.code == "file_gone"
-    assert failed.message.startswith("gone.png is gone.")
+    assert failed.message.startswith("gone.png is missing.")
     other = judges.model_copy(update={"images": (one.model_copy(update={"sha256": "0" * 64}),)})
     assert fail(tmp_path / "other", other).code == "data_changed"
     nobody = judges.model_copy(update={"champion": tmp_path / "nowhere"})

@@ -98,7 +98,7 @@ def test_a_data_set_that_changed_is_not_trained_on(tree: Path, checked: Any, cac
     shutil.rmtree(source)
     failed = fail(tmp_path / "work", order)
     assert failed.code == "file_gone"
-    assert failed.message.startswith("the data set is gone.")
+    assert failed.message.startswith("the data set is missing.")
 
 
 def test_a_file_that_vanished_is_named(small: Path, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_file_that_vanished_is_named(small: Path, tmp_path: Path) -> None:
     (small / "benign10.png").unlink()
     failed = fail(work / "train", order)
     assert failed.code == "file_gone"
-    assert failed.message.startswith("benign10.png is gone.")
+    assert failed.message.startswith("benign10.png is missing.")
 
 
 def test_a_file_that_vanishes_under_way_is_named(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
