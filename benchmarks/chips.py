@@ -1,4 +1,4 @@
-"""What GPUs can do at the most, by their makers' data sheets; without sparsity, which networks here do not have."""
+"""The peak performance of GPUs by their data sheets, without sparsity, which our networks do not have."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Chip:
-    """Peak TFLOP/s by precision.
+    """The peak TFLOP/s of a chip by precision.
 
     Attributes:
-        words: All of them occur in the name that PyTorch tells.
-        peaks: By the names of `benchmarks.forward.PRECISIONS`.
+        words: Words that all occur in the device name that PyTorch reports.
+        peaks: The peaks by the names of `benchmarks.forward.PRECISIONS`.
         source: The data sheet.
     """
 
@@ -34,9 +34,9 @@ CHIPS = (
     Chip(("L4",), _peaks(30.3, 60, 121), "NVIDIA L4 Tensor Core GPU data sheet"),
     Chip(("T4",), {"float32": 8.1, "float16": 65}, "NVIDIA T4 Tensor Core GPU data sheet"),
 )
-"""The first that fits counts."""
+"""The known chips; the first one that matches a device counts."""
 
 
 def find(name: str) -> Chip | None:
-    """The chip of a device's name, if it is known."""
+    """Return the chip with a device name; None if it is unknown."""
     return next((chip for chip in CHIPS if set(chip.words) <= set(re.split("[ -]", name))), None)

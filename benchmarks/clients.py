@@ -1,4 +1,4 @@
-"""Clients that send images over HTTP, as cheaply as can be: they compute on the cores of what they measure."""
+"""Clients that send images over HTTP with little computing, because they share the cores with what they measure."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _SENDERS = 16
 
 @dataclass(frozen=True)
 class Sent:
-    """One image on its way; times are seconds since the epoch.
+    """An upload of one image; times are in seconds since the epoch.
 
     Attributes:
-        case: Its id.
+        case: The id of its case.
         began: When its request began, or was due to.
-        answered: When the answer was there.
-        end: Of its case.
-        waiting: Cases that had not ended when it was sent.
+        answered: When the response arrived.
+        end: The end of its case.
+        waiting: The number of unfinished cases when it was sent.
     """
 
     case: str
@@ -39,12 +39,12 @@ class Sent:
 
     @property
     def upload(self) -> float:
-        """Seconds of the request."""
+        """The duration of the request, in seconds."""
         return self.answered - self.began
 
     @property
     def ended(self) -> Ended:
-        """How it went; waits for it."""
+        """Wait for the case to end and return its timings."""
         ended = self.end.result(_LONGEST_WAIT)
         if ended.state != "succeeded":
             raise RuntimeError(f"A case {ended.state}: such figures mean nothing.")
@@ -52,20 +52,20 @@ class Sent:
 
     @property
     def verdict(self) -> float:
-        """Seconds from the beginning of the request to the stored verdict."""
+        """The seconds from the start of the request to the stored verdict."""
         return self.ended.finished - self.began
 
 
 class Uploader:
-    """Sends images in turn, each as a case and over a connection of its own; what it sends is made beforehand."""
+    """A sender of images, each as a case and over a connection of its own; the request bodies are built beforehand."""
 
     def __init__(self, url: str, token: str, images: Sequence[bytes]) -> None:
-        """Make the bodies of the requests.
+        """Build the request bodies.
 
         Args:
-            url: Of the installation.
-            token: Of the API.
-            images: Files.
+            url: The URL of the installation.
+            token: The API token.
+            images: The image files.
         """
         self._address = urlsplit(url).netloc
         self._bodies = [encode_multipart_formdata({"images": ("image.png", data, "image/png")}) for data in images]
@@ -73,7 +73,7 @@ class Uploader:
         self._numbers = itertools.count()
 
     def send(self) -> str:
-        """Send the next image and return its case's id."""
+        """Send the next image and return the id of its case."""
         body, content_type = self._bodies[next(self._numbers) % len(self._bodies)]
         connection = http.client.HTTPConnection(self._address, timeout=120)
         try:
@@ -89,13 +89,13 @@ class Uploader:
 
 
 def closed_loop(uploader: Uploader, watcher: Watcher, clients: int, go_on: Callable[[], object]) -> list[Sent]:
-    """Let each client send an image and, when its verdict is there, the next; returns when all have ended.
+    """Let each client send an image and, after its verdict, the next; return when all cases have ended.
 
     Args:
-        uploader: Sends.
-        watcher: Knows when verdicts are there.
-        clients: At the same time.
-        go_on: Asked before each image.
+        uploader: The sender.
+        watcher: The watcher of verdicts.
+        clients: The number of concurrent clients.
+        go_on: Called before each image; returns whether to continue.
     """
 
     def client() -> list[Sent]:
@@ -110,16 +110,16 @@ def closed_loop(uploader: Uploader, watcher: Watcher, clients: int, go_on: Calla
 
 
 def open_loop(uploader: Uploader, watcher: Watcher, queued: int, rate: float, seconds: float) -> list[Sent]:
-    """Fill the queue, then send at a steady rate, whatever becomes of what was sent; returns when all have ended.
+    """Fill the queue, then send at a steady rate without waiting for verdicts; return when all cases have ended.
 
-    A request that could not begin when it was due counts from then.
+    A late request counts from the time when it was due.
 
     Args:
-        uploader: Sends.
-        watcher: Knows what waits.
-        queued: Images that wait when the steady sending begins.
+        uploader: The sender.
+        watcher: The watcher of waiting cases.
+        queued: The number of waiting images when the steady sending begins.
         rate: Images per second.
-        seconds: Of steady sending.
+        seconds: The duration of the steady sending.
 
     Returns:
         What was sent at the steady rate.

@@ -16,45 +16,45 @@ from trainer.fitting import finetune
 from trainer.fitting.patch_sampler import PatchSampler
 
 PARTS = ("draw", "augment", "normalise", "network", "step", "rest")
-"""Of an epoch. `network` is forward, loss and backward; `rest` is choosing images, labels, and what ends an epoch."""
+"""The parts of an epoch: `network` is forward, loss and backward; `rest` is image selection, labels, and the end of an
+epoch."""
 
 
 def read(device: str) -> float:
-    """Seconds, once the device has done all that it was told."""
+    """Wait until the device has finished its queue and return the time in seconds."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 class Stopwatch:
-    """Adds up the seconds of each part of the training steps that run meanwhile.
+    """A stopwatch that sums the seconds of each part of the training steps that run inside it.
 
-    It reads the clock, and on a GPU waits for it, between the parts: a training that is looked at is a little slower
-    than one that is not.
+    Between the parts it reads the clock and, on a GPU, waits for the device: a measured training is slightly slower.
 
     Attributes:
-        seconds: By part.
+        seconds: The seconds by part.
     """
 
     def __init__(self, device: str) -> None:
-        """Watch trainings on a device."""
+        """Measure trainings on a device."""
         self._device = device
         self.forget()
 
     def forget(self) -> None:
-        """Start anew."""
+        """Reset the sums."""
         self.seconds: dict[str, float] = dict.fromkeys(PARTS, 0.0)
         self._since = read(self._device)
 
     def lap(self, part: str) -> None:
-        """Count what has passed since the last lap as a part."""
+        """Add the time since the last lap to a part."""
         now = read(self._device)
         self.seconds[part] += now - self._since
         self._since = now
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Look at what `trainer.fitting.finetune` calls."""
+        """Patch the functions that `trainer.fitting.finetune` calls."""
         with ExitStack() as stack:
             for owner, name, part in (
                 (PatchSampler, "draw", "draw"),

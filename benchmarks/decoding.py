@@ -1,4 +1,4 @@
-"""Processes that decode image files, as web servers do, and leave the pixels where another process finds them."""
+"""Processes that decode image files, as web servers do, into shared memory."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Pixels = NDArray[np.uint8]
 
 _MEMORY = "/dev/shm"
 _AHEAD = 4
-"""Images for each process that may lie decoded beside those that are kept."""
+"""The number of decoded images per process beyond those that are kept."""
 _SECONDS_TO_START = 120
 
 
 class _Signals(NamedTuple):
-    """Places that may be written, places that may be read, and the common beginning."""
+    """Queues of writable and readable slots, and the barrier of the common start."""
 
     free: SimpleQueue[int]
     ready: SimpleQueue[int]
@@ -38,16 +38,16 @@ class _Signals(NamedTuple):
 
 @contextmanager
 def decoding(files: Sequence[bytes], processes: int, kept: int) -> Iterator[Iterator[Pixels]]:
-    """Decode files, again and again the same, in so many processes.
+    """Decode the same files repeatedly in several processes.
 
     Args:
-        files: Of images of one size.
-        processes: How many.
-        kept: An image may be overwritten once so many more were taken after it.
+        files: Files of images of the same size.
+        processes: The number of processes.
+        kept: The number of later images after which an image may be overwritten.
 
     Returns:
-        The pixels, without end and in no order. They lie in memory that is used again and again: to get fresh memory
-        from the system costs a good part of what decoding does.
+        An endless iterator over the pixels, in no particular order. Their memory is reused, because allocating fresh
+        memory takes a considerable share of the time of decoding.
     """
     shape = (kept + _AHEAD * processes, *decode(files[0]).pixels.shape)
     context = get_context("spawn")  # forked after a GPU was used, a process may hang
@@ -75,7 +75,7 @@ def decoding(files: Sequence[bytes], processes: int, kept: int) -> Iterator[Iter
 
 
 def _decode(folder: Path, first: int, shape: tuple[int, ...], signals: _Signals) -> None:
-    """What each process does until it is killed."""
+    """Decode files until the process is killed."""
     files = [path.read_bytes() for path in folder.glob("*.png")]
     places = _places(folder, shape)
     signals.started.wait()
@@ -98,7 +98,7 @@ def _taken(places: Pixels, signals: _Signals, kept: int) -> Iterator[Pixels]:
 
 
 def _places(folder: Path, shape: tuple[int, ...]) -> Pixels:
-    """Memory that processes share, all of it there at once: not page by page while the clock runs."""
+    """Map the shared memory, with all pages present, so that no page fault occurs during the measurement."""
     size = int(np.prod(shape))
     with (folder / "pixels").open("a+b") as file:
         os.posix_fallocate(file.fileno(), 0, size)  # an error now where there is too little of it

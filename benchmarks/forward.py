@@ -1,4 +1,4 @@
-"""The bare forward pass: patches that lie on the device, a network, a clock. Nothing that serves can be faster."""
+"""The bare forward pass, with patches on the device: an upper bound for every way of serving."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ PRECISIONS = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-"""Number formats by name; tf32 is float32 whose products a GPU rounds."""
+"""The number formats by name; tf32 is float32 with products that a GPU rounds."""
 
 PATCH = 225
 
 
 @dataclass(frozen=True)
 class Way:
-    """How a network runs.
+    """A way of running a network.
 
     Attributes:
         precision: A key of `PRECISIONS`.
-        channels_last: The memory layout.
-        compiled: Whether it goes through `torch.compile`.
-        fused: Whether it goes through `classifier.engine.fusion`, as it serves.
+        channels_last: Whether memory is channels-last.
+        compiled: Whether the network is compiled with `torch.compile`.
+        fused: Whether the network is fused by `classifier.engine.fusion`, as in production.
     """
 
     precision: str
@@ -43,7 +43,7 @@ class Way:
     fused: bool = False
 
     def __str__(self) -> str:
-        """As tables name it."""
+        """Return the name for tables."""
         layout = "channels-last" if self.channels_last else "contiguous"
         return f"{self.precision}, {layout}{', compiled' * self.compiled}{', fused' * self.fused}"
 
@@ -63,7 +63,7 @@ class Forward:
         self._module: Any = torch.compile(prepared, dynamic=False) if way.compiled else prepared
 
     def rate(self, batch: int, seconds: float) -> float:
-        """Patches per second, after two passes to warm up."""
+        """Return patches per second, after two warm-up passes."""
         patches = self._patches(batch)
         with torch.inference_mode(), tf32(allowed=self._way.precision == "tf32"):
             self._time(patches, 1)
@@ -84,7 +84,7 @@ class Forward:
 
 @contextmanager
 def tf32(*, allowed: bool) -> Iterator[None]:
-    """Let a GPU round the factors of float32 products to ten bits, or not; PyTorch's defaults are back afterwards."""
+    """Enable or disable TF32 inside the block; restore PyTorch's setting afterwards."""
     cudnn, precision = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     torch.backends.cudnn.allow_tf32 = allowed
     torch.set_float32_matmul_precision("high" if allowed else "highest")

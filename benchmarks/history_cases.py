@@ -1,4 +1,4 @@
-"""Cases, images, analyses and reviews as years of use would leave them, made in bulk."""
+"""Cases, images, analyses and reviews as after years of use, created in bulk."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from patchvote.registry.models import ModelVersion
 from patchvote.standalone.setup import register_shipped_model
 
 FEW, MANY, SEES_ALL = "few-cases", "many-cases", "reviewer"
-"""The people for whom pages are made: one with five cases, one with nearly all, one who sees all."""
+"""The users who request pages: one with five cases, one with nearly all, one who sees all."""
 
 _OTHERS = 20
 _CASES_OF_FEW = 5
 _BATCH = 1000
 _OPEN = 10
-"""The newest cases, whose analyses have not ended."""
+"""The number of newest cases, whose analyses have not ended."""
 
 _FIRST = 100
-"""The oldest cases, of which more go wrong, so that every page is full with a hundred cases as well."""
+"""The number of oldest cases, of which more fail, so that every page is full even with a hundred cases."""
 
 _SPAN = timedelta(weeks=10)
-"""From the oldest case until now: databases differ in the number of cases, not in the time that they were in use."""
+"""The time from the oldest case until now: databases differ in the number of cases, not in their time of use."""
 
 
 def fill(cases: int) -> None:
-    """Make people, the shipped model and so many cases, evenly through the same time."""
+    """Create users, the shipped model and `count` cases, evenly spread over the time of use."""
     register_shipped_model()
     submitters = [_person(FEW), _person(MANY), *(_person(f"submitter-{number}") for number in range(_OTHERS))]
     maker = _Maker(cases, submitters, _person(SEES_ALL, REVIEWER), ModelVersion.objects.get())
@@ -59,7 +59,7 @@ def _person(name: str, role: str = SUBMITTER) -> User:
 
 
 class _Maker:
-    """Makes cases by their age: 0 is the newest. What a case is depends on its place alone, so pages look alike."""
+    """A factory of cases by age, 0 for the newest. A case depends on its position only, so that pages look alike."""
 
     def __init__(self, cases: int, submitters: Sequence[User], reviewer: User, version: ModelVersion) -> None:
         self._cases, self._submitters, self._reviewer, self._version = cases, submitters, reviewer, version
@@ -134,7 +134,7 @@ class _Maker:
         return analysis
 
     def _earlier(self, newer: Analysis) -> Analysis:
-        """One that a newer one replaced."""
+        """Return an analysis that a newer one replaced."""
         earlier = Analysis(
             image=newer.image, model_version=self._version, state=newer.state, queued_at=newer.queued_at, current=False
         )

@@ -15,17 +15,17 @@ from benchmarks.history_cases import fill
 
 
 class Databases:
-    """Databases by name, made when entered and deleted when left; one at a time is in use."""
+    """Databases by name, created on entry and deleted on exit; one at a time is in use."""
 
     def __init__(self, cases: Mapping[str, int]) -> None:
-        """Say how many cases each shall have."""
+        """Store the number of cases of each database."""
         self._cases = cases
         self._ending = ExitStack()
         self._settings = connection.settings_dict
         self._own = self._settings["NAME"]
 
     def __enter__(self) -> Self:
-        """Make and fill them."""
+        """Create and fill the databases."""
         with ExitStack() as ending:
             for name, cases in self._cases.items():
                 self._make(name)
@@ -38,22 +38,22 @@ class Databases:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Delete them."""
+        """Delete the databases."""
         self._ending.close()
 
     @property
     def names(self) -> list[str]:
-        """In the order of their making."""
+        """The names, in the order of creation."""
         return list(self._cases)
 
     def use(self, name: str) -> None:
-        """Let Django's connection lead to a database."""
+        """Switch Django's connection to a database."""
         connection.close()
         self._settings["NAME"] = self._path(name)
 
     @staticmethod
     def version() -> str:
-        """Of the database's server or library."""
+        """Return the version of the database server or library."""
         with connection.cursor() as cursor:
             cursor.execute("SELECT sqlite_version()" if connection.vendor == "sqlite" else "SHOW server_version")
             return str(cursor.fetchone()[0])
@@ -75,7 +75,7 @@ class Databases:
 
 
 def _gather_statistics() -> None:
-    """As PostgreSQL does by itself a while after many rows came; SQLite never does."""
+    """Update the statistics, as PostgreSQL does automatically some time after many inserts; SQLite never does."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE")

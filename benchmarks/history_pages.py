@@ -1,4 +1,4 @@
-"""The pages whose cost is measured, for the people who ask for them."""
+"""The pages whose cost is measured, by user."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ PAGES: tuple[tuple[str, Sequence[str], str], ...] = (
     ("API, case", _EVERYBODY, "/api/v1/cases/{ended}/"),
     ("API, analyses of a case", _SEARCHERS, "/api/v1/cases/{ended}/analyses/"),
 )
-"""Name, people, address with places for what differs between databases."""
+"""The name, the users, and the address template of each page."""
 
 _FINE = {200, 302}
 _PAGE = 25
@@ -65,15 +65,15 @@ _PAGE = 25
 
 @dataclass(frozen=True)
 class Measured:
-    """What a page cost one person, by database.
+    """The cost of a page for one user, by database.
 
     Attributes:
-        name: Of the page.
-        person: Who asked for it.
-        milliseconds: Medians.
-        queries: Numbers.
-        kilobytes: Of the answers: a page that shows more rows may take longer.
-        slowest: Seconds and SQL of the slowest query in the last database.
+        name: The name of the page.
+        person: The user.
+        milliseconds: The median times.
+        queries: The numbers of queries.
+        kilobytes: The sizes of the responses: a page with more rows may take longer.
+        slowest: The seconds and SQL of the slowest query in the last database.
     """
 
     name: str
@@ -85,20 +85,20 @@ class Measured:
 
     @property
     def ratio(self) -> float:
-        """The last database's milliseconds beside the first's."""
+        """The ratio of the last database's time to the first's."""
         first, *_, last = self.milliseconds.values()
         return last / first
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the cost as JSON-compatible data."""
         return {name: value for name, value in asdict(self).items() if name != "slowest"} | {"ratio": self.ratio}
 
 
 class Visitor:
-    """One person, signed in at one database."""
+    """One user, signed in with one database."""
 
     def __init__(self, name: str) -> None:
-        """Sign in at the database in use, and look up what addresses need."""
+        """Sign in with the current database, and look up the ids that addresses need."""
         person = User.objects.get(username=name)
         self._client = Client(SERVER_NAME="localhost")
         self._client.force_login(person, "django.contrib.auth.backends.ModelBackend")
@@ -120,11 +120,11 @@ class Visitor:
         }
 
     def address(self, pattern: str) -> str:
-        """A page's address in this database."""
+        """Return the address of a page in this database."""
         return pattern.format(**self._values)
 
     def get(self, address: str) -> tuple[float, float]:
-        """Seconds of a request, and kilobytes of its answer."""
+        """Return the seconds of a request and the kilobytes of its response."""
         began = time.perf_counter()
         answer = self._client.get(address)
         seconds = time.perf_counter() - began
@@ -138,7 +138,7 @@ def _pages(cases: int) -> int:
 
 
 def measure(databases: Databases, repeats: int, wanted: str = "") -> Iterator[Measured]:
-    """Ask each person's pages, of those whose names begin as wanted, of each database in turn."""
+    """Request the pages of each user whose names start with a prefix, from each database in turn."""
     visitors: dict[str, dict[str, Visitor]] = {}
     for name in databases.names:
         databases.use(name)

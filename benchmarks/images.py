@@ -1,4 +1,4 @@
-"""What the benchmark trains on: synthetic tissue, and the thesis's patch files of it."""
+"""Images for the benchmarks: synthetic tissue, and patch files in the thesis's layout."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from trainer.synthetic.dataset import SIZE, Size, sample
 _Result = TypeVar("_Result")
 
 MALIGNANT_SHARE = 1370 / 1995
-"""Of the images that the thesis used, BreakHis's at 40X."""
+"""The share of malignant images in the thesis's data, BreakHis at 40X."""
 
 _PATIENTS = {"benign": 16, "malignant": 54}
-"""Case numbers in BreakHis."""
+"""The number of patients of each class; BreakHis has as many cases."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """One micrograph that is to be drawn."""
+    """A micrograph to draw."""
 
     label: str
     patient: int
@@ -38,12 +38,12 @@ class Drawing:
     size: Size = SIZE
 
     def draw(self) -> NDArray[np.uint8]:
-        """The pixels, RGB, of shape (height, width, 3)."""
+        """Draw the pixels: RGB, of shape (height, width, 3)."""
         return np.array(sample(self.label, self.seed, self.size, patient=self.patient))
 
 
 def drawings(count: int, size: Size = SIZE) -> list[Drawing]:
-    """So many micrographs, classes and patients as unequal as in BreakHis at 40X."""
+    """Return `count` micrographs, with classes and patients as unbalanced as in BreakHis at 40X."""
     malignant = min(count - 1, max(1, round(count * MALIGNANT_SHARE)))
     wanted = {"benign": count - malignant, "malignant": malignant}
     return [
@@ -59,7 +59,7 @@ def draw_all(wanted: Iterable[Drawing], workers: int) -> list[NDArray[np.uint8]]
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """A file of a micrograph, as large as BreakHis's are."""
+    """Encode a micrograph as a PNG file, about as large as BreakHis's files."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
@@ -92,7 +92,7 @@ def write_data_set(folder: Path, wanted: list[Drawing], workers: int) -> None:
 
 
 def _spread(workers: int, function: Callable[..., _Result], *arguments: Sequence[Any]) -> list[_Result]:
-    """As `map`, on several cores."""
+    """Apply a function like `map`, in several processes."""
     if workers == 1:
         return list(map(function, *arguments))
     # Forked after OpenMP or a GPU was used, a process may hang: start them anew.

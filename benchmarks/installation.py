@@ -1,4 +1,4 @@
-"""A whole installation to measure: `manage.py up` on an empty data folder, with a model of random weights."""
+"""A complete installation for measurements: `manage.py up` on an empty data folder, with a model of random weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_RATE = "1000000/s"
 
 
 def _settings(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
-    """`NAME=VALUE` as a dictionary."""
+    """Parse `NAME=VALUE` settings into a dictionary."""
     pairs = [text.partition("=") for text in given]
     if wrong := [name for name, sign, _ in pairs if not (name and sign)]:
         raise click.BadParameter(f"{', '.join(wrong)}: write NAME=VALUE.")
@@ -35,7 +35,7 @@ settings_option: Callable[..., Any] = click.option(
 
 
 def random_bundle(folder: Path, network: str) -> bundle.Bundle:
-    """A bundle of a network as PyTorch starts it: as fast as a trained one."""
+    """Save a bundle of a network with random weights, which is as fast as a trained one."""
     import torch
 
     torch.manual_seed(0)
@@ -55,7 +55,7 @@ def installation(model: bundle.Bundle, settings: dict[str, str]) -> Iterator[Sta
 
     Args:
         model: The bundle.
-        settings: Variables of its environment; unless they say otherwise, no rate bounds its clients.
+        settings: Environment variables; by default, requests are not throttled.
     """
     free = {"PATCHVOTE_RATE_SUBMIT": _NO_RATE, "PATCHVOTE_RATE_READ": _NO_RATE}
     with tempfile.TemporaryDirectory(prefix="patchvote-benchmark-") as folder:

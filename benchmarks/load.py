@@ -1,4 +1,4 @@
-"""Many images through a predictor, and how long the GPU computes meanwhile."""
+"""The throughput of a predictor for many images, and the time that the GPU computes."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from classifier.predictor import Pass, Predictor
 
 PATCHES = 15
 _AT_ONCE = {"cuda": 64}
-"""Images that the predictor gets at once; elsewhere two."""
+"""The number of images per pass by type of device; two on others."""
 
 _WARM_UP = 4
-"""Times as many before the clock starts: what lay decoded while the GPU got ready is used up by then."""
+"""The number of passes before the clock starts: they use up the images that were decoded while the GPU started."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a predictor has to do.
+    """The work of a predictor.
 
     Attributes:
-        predictor: Of a network that cuts an image into 15 patches.
-        images: How many.
-        decoders: Processes that decode files.
+        predictor: A predictor that cuts an image into 15 patches.
+        images: The number of images.
+        decoders: The number of processes that decode files.
     """
 
     predictor: Predictor
@@ -43,16 +43,16 @@ class Load:
     decoders: int
 
     def decoded(self, pixels: Sequence[Pixels]) -> dict[str, Any]:
-        """Patches per second from decoded images, again and again the same."""
+        """Return patches per second from decoded images."""
         return self._measure(itertools.cycle(pixels))
 
     def files(self, files: Sequence[bytes]) -> dict[str, Any]:
-        """Patches per second from files, again and again the same, which processes decode as web servers do."""
+        """Return patches per second from files that processes decode, as web servers do."""
         with decoding(files, self.decoders, kept=2 * self._at_once) as images:
             return self._measure(images)
 
     def only_decoded(self, files: Sequence[bytes]) -> float:
-        """Patches per second that the processes decode where nothing else uses the cores."""
+        """Return patches per second of decoding alone, with all cores free."""
         with decoding(files, self.decoders, kept=0) as images:
             self._drop(images, _WARM_UP * self._at_once)
             began = time.perf_counter()
@@ -68,7 +68,7 @@ class Load:
         return min(self.images, _AT_ONCE.get(self._device.type, 2))
 
     def _measure(self, images: Iterator[Pixels]) -> dict[str, Any]:
-        """The GPU's own seconds come from a second pass: to look at it slows what feeds it."""
+        """Return the rate, and the GPU's busy time from a second pass, because profiling slows the first."""
         self._work(images, _WARM_UP * self._at_once)
         began = clock.read(str(self._device))
         self._work(images, self.images)
@@ -82,7 +82,7 @@ class Load:
         }
 
     def _work(self, images: Iterator[Pixels], count: int) -> None:
-        """Some at a time, the next ones begun before the last ones are waited for, as a worker does."""
+        """Predict images in passes; each pass starts before the previous one is awaited, as in a worker."""
         some = itertools.islice(images, count)
         before: Pass | None = None
         while batch := list(itertools.islice(some, self._at_once)):
@@ -113,7 +113,7 @@ class Load:
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:
-    """The length that spans cover together, where they overlap once."""
+    """Return the total length of the union of spans."""
     total, reached = 0.0, float("-inf")
     for start, end in sorted(spans):
         total += max(0.0, end - max(start, reached))
@@ -122,7 +122,7 @@ def covered(spans: Iterable[tuple[float, float]]) -> float:
 
 
 def flops(module: nn.Module) -> int:
-    """Floating-point operations for one patch."""
+    """Return the number of floating-point operations for one patch."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         module(torch.zeros(1, 3, PATCH, PATCH))
     return int(counter.get_total_flops())

@@ -1,4 +1,4 @@
-"""What every benchmark says before it measures: on what, with which versions, and whether the machine is quiet."""
+"""The conditions of a benchmark: hardware, versions, and the load of the machine."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any
 import click
 
 QUIET = 0.5
-"""Load of the last minute above which figures mean little."""
+"""The load average above which measurements are unreliable."""
 
 json_option = click.option(
-    "--json", "written", type=click.Path(path_type=Path), help="Write the figures to this file, too."
+    "--json", "written", type=click.Path(path_type=Path), help="Also write the measurements to this file."
 )
 
 
 def conditions(device: str = "cpu", *, packages: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The machine as it is now.
+    """Return the current conditions.
 
     Args:
-        device: What computes, in PyTorch's notation.
-        packages: Whose versions matter beside Python's and PyTorch's.
+        device: The device, in PyTorch's notation.
+        packages: The packages whose versions matter besides Python's and PyTorch's.
     """
     import torch
 
@@ -46,16 +46,16 @@ def conditions(device: str = "cpu", *, packages: tuple[str, ...] = ()) -> dict[s
 
 
 def opening(found: dict[str, Any]) -> list[str]:
-    """The conditions as lines of text."""
+    """Format the conditions as lines of text."""
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items() if number)
     use = f"{found['cores']} cores to use, {found['threads']} threads"
     lines = [found["device"], f"{versions}; {use}; load {found['load_at_start']} at the start"]
     if found["load_at_start"] > QUIET:
-        lines.append("WARNING: the machine is busy. These figures mean little; measure again when it is quiet.")
+        lines.append("WARNING: the machine is busy. These measurements are unreliable; repeat them when it is idle.")
     return lines
 
 
 def write(figures: dict[str, Any], path: Path | None) -> None:
-    """Write the figures as JSON where that was asked for."""
+    """Write the measurements as JSON, if a path is given."""
     if path:
         path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

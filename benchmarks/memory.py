@@ -26,9 +26,9 @@ from testing.stack import Client, Stack
 _POINTS = (1, 100, 1000, 2500, 5000, 10_000, 20_000)
 _WATCHED = ("web", "inference", "sweep", "training", "redis")
 _SIDE = 225
-"""Of a patch, and so of the smallest image there can be."""
+"""The side of a patch, and so of the smallest image, in pixels."""
 _LOOKED_AT = 10
-"""Of so many images one is looked at."""
+"""One of this number of images is viewed."""
 
 
 @click.command(help=__doc__)
@@ -64,7 +64,7 @@ def main(  # noqa: PLR0917 (click passes by name)
 
 
 def _measure(stack: Stack, files: list[bytes], images: int, clients: int) -> dict[int, dict[str, dict[str, float]]]:
-    """Memory in MB by number of images, process and kind."""
+    """Return memory in MB by number of images, process and kind."""
     client = stack.client()
     uploader, watcher, person = Uploader(stack.url, client.token, files), Watcher(stack), _Person(stack)
     click.echo(f"\n{'images':>8}" + "".join(f"{name + ' RSS':>15}{'USS':>9}" for name in _WATCHED))
@@ -85,7 +85,7 @@ def _measure(stack: Stack, files: list[bytes], images: int, clients: int) -> dic
 
 
 class _Person:
-    """Somebody who signed in to the pages."""
+    """A user who is signed in to the pages."""
 
     def __init__(self, stack: Stack) -> None:
         self._url, self._session = stack.url, requests.Session()
@@ -104,7 +104,7 @@ class _Person:
 
 
 def _look(client: Client, person: _Person, sent: Sent) -> None:
-    """What people do with a case."""
+    """Request what users request of a case."""
     case = client.get(f"cases/{sent.case}/").json()
     for image in case["images"]:
         for size in ("thumbnail", "full"):

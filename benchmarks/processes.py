@@ -1,4 +1,4 @@
-"""What processes use: processor seconds and memory, from /proc."""
+"""The processor time and memory of processes, from /proc."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def family(pid: int) -> list[int]:
-    """A process and all that descend from it."""
+    """Return the ids of a process and its descendants."""
     found = [pid]
     for parent in found:  # grows meanwhile
         for task in Path(f"/proc/{parent}/task").glob("*"):
@@ -21,7 +21,7 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """Processor seconds that processes have used so far."""
+    """Return the processor time that processes have used, in seconds."""
     ticks = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -30,12 +30,12 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def resident(pids: Iterable[int]) -> float:
-    """Resident memory in MB, what processes share counted for each."""
+    """Return the resident memory in MB; shared pages count for each process."""
     return _sum(pids, "Rss:")
 
 
 def unique(pids: Iterable[int]) -> float:
-    """Memory in MB that would be free if the processes ended: what is theirs alone."""
+    """Return the private memory in MB, which would be free if the processes ended."""
     return _sum(pids, "Private_Clean:", "Private_Dirty:")
 
 

@@ -45,7 +45,7 @@ def main(data: Path, cases: int) -> None:
 
 
 def measure(stack: Stack, data: Path, cases: int) -> None:
-    """Send cases alone, then beside a run."""
+    """Send cases without a training run, then during one."""
     client = stack.client()
     archive = pack(data)
     wait_for_verdict(client, 0)  # the first one warms up
@@ -67,7 +67,7 @@ def measure(stack: Stack, data: Path, cases: int) -> None:
 
 
 def pack(folder: Path) -> bytes:
-    """A zip of a folder."""
+    """Return a zip of a folder."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -76,7 +76,7 @@ def pack(folder: Path) -> bytes:
 
 
 def wait_for_verdict(client: Client, seed: int) -> float:
-    """Seconds from sending a new image of 700x460 to its verdict."""
+    """Return the seconds from sending a new image of 700x460 to its verdict."""
     image = encode(noise(seed=seed))
     began = time.monotonic()
     case = client.submit(image)
@@ -86,7 +86,7 @@ def wait_for_verdict(client: Client, seed: int) -> float:
 
 
 def finished(client: Client, job: Any, meanwhile: Callable[[], object]) -> Any:
-    """A job once it has ended; `meanwhile` is called again and again."""
+    """Return a job after its end; `meanwhile` is called repeatedly until then."""
     while job["state"] in {"queued", "running"}:
         meanwhile()
         time.sleep(1)
@@ -97,7 +97,7 @@ def finished(client: Client, job: Any, meanwhile: Callable[[], object]) -> Any:
 
 
 def described(seconds: list[float]) -> str:
-    """Median and worst, and which the worst was."""
+    """Format the median, the maximum and the position of the maximum."""
     worst = max(seconds)
     return (
         f"median {statistics.median(seconds):.2f} s, worst {worst:.2f} s "

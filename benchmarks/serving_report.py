@@ -1,4 +1,4 @@
-"""The benchmark of serving in words: tables, ratios, and beside each what is aimed at."""
+"""The report of the serving benchmark: tables, ratios, and the target of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def print_report(figures: dict[str, Any]) -> None:
-    """Print what was measured, and keep the ratios in the figures under `ratios`."""
+    """Print the measurements, and store the ratios under `ratios`."""
     bare, precision = _bare(figures)
     click.echo(f"\nbare forward pass, images per second (the platform computes on {figures['engine']}):")
     for name, batches in bare.items():
@@ -25,7 +25,7 @@ def print_report(figures: dict[str, Any]) -> None:
 
 
 def _bare(figures: dict[str, Any]) -> tuple[dict[str, dict[int, float]], str]:
-    """Medians by precision and batch, and the platform's own precision where it was measured, else the best."""
+    """Return medians by precision and batch, and the platform's precision if it was measured, else the best."""
     turns = figures["bare"]
     bare = {
         name: {batch: statistics.median(turn[name][batch] for turn in turns) for batch in rates}

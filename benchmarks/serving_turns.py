@@ -1,4 +1,4 @@
-"""The turns of the benchmark of serving: the platform, the thesis's way, the bare forward pass."""
+"""The turns of the serving benchmark: the platform, the thesis's way, the bare forward pass."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ _TURNS = {"thesis": "the thesis's way", "bare": "the bare forward pass"}
 BATCHES = (15, 60)
 _OK = 200
 _BARE_SHARE = 1 / 6
-"""Seconds of each bare pass, of those of a turn: there are several."""
+"""The seconds of each bare pass; a turn has several."""
 
 
 @dataclass(frozen=True)
 class Platform:
-    """A running installation and those who send to it."""
+    """A running installation and its clients."""
 
     stack: Stack
     uploader: Uploader
     watcher: Watcher
 
     def turn(self, clients: int, warm_up: float, seconds: float) -> dict[str, Any]:
-        """Images per second in the time that counts, and the times of those that were sent in it."""
+        """Return images per second in the measured period, and the timings of the images sent in it."""
         began = time.time() + warm_up
         ended = began + seconds
         used: dict[str, float] = {}
@@ -67,7 +67,7 @@ class Platform:
         }
 
     def upload_turn(self, queued: int, rate: float, seconds: float) -> dict[str, Any]:
-        """Times of uploads that come at a steady rate, whatever waits."""
+        """Return the timings of uploads at a steady rate, independent of the queue."""
         sent = open_loop(self.uploader, self.watcher, queued, rate, seconds)
         return {"rate": rate, "least_waiting": min(one.waiting for one in sent), **_times(sent)}
 
@@ -77,20 +77,20 @@ class Platform:
 
 
 class Turns:
-    """All that is measured, in rounds."""
+    """All turns, in rounds."""
 
     def __init__(
         self, folder: Path, images: Sequence[bytes], network: str, device: str, *, warm_up: float, seconds: float
     ) -> None:
-        """Prepare what is not timed.
+        """Prepare everything that is not timed.
 
         Args:
-            folder: For what is made.
-            images: Files that clients send.
-            network: Of the registry.
-            device: Where networks run.
-            warm_up: Seconds of each turn of the platform that do not count.
-            seconds: That count.
+            folder: The folder for generated files.
+            images: The files that clients send.
+            network: A network of the registry.
+            device: The device of the networks.
+            warm_up: The seconds of each turn of the platform that do not count.
+            seconds: The seconds that count.
         """
         self._folder, self._images, self._network, self._device = folder, images, network, device
         self._warm_up, self._seconds = warm_up, seconds
@@ -101,7 +101,7 @@ class Turns:
         self._bare = {name: Forward(module, device, Way(name)) for name in formats}
 
     def measure(self, settings: dict[str, str], clients: Sequence[int], rounds: int, queued: int) -> dict[str, Any]:
-        """Take turns, in one order and then in the other.
+        """Take turns in one order, then in the reverse order.
 
         Returns:
             Under `platform` the turns by number of clients, under `thesis`, `bare` and `uploads` their turns, and the
@@ -147,7 +147,7 @@ class Turns:
         return [platform.upload_turn(queued, rate, self._seconds) for _ in range(rounds)]
 
     def _thesis_rate(self, port: int) -> float:
-        """Images per second: one client, for the server handles one request at a time."""
+        """Return images per second with one client, because the server handles one request at a time."""
         _ask_thesis(port, self._images[0])
         began, done = time.perf_counter(), 0
         while done == 0 or time.perf_counter() - began < self._seconds:
@@ -156,7 +156,7 @@ class Turns:
         return done / (time.perf_counter() - began)
 
     def _bare_rates(self) -> dict[str, dict[int, float]]:
-        """Images per second by precision and patches in a batch."""
+        """Return images per second by precision and batch size."""
         seconds = self._seconds * _BARE_SHARE
         return {
             precision: {batch: forward.rate(batch, seconds) / PATCHES for batch in BATCHES}
@@ -166,7 +166,7 @@ class Turns:
 
 @contextmanager
 def _thesis(weights: Path, device: str) -> Iterator[int]:
-    """Run the thesis's server; gives its port."""
+    """Run the thesis's server and yield its port."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.thesis_service", str(weights), device]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
         try:
@@ -189,7 +189,7 @@ def _ask_thesis(port: int, image: bytes) -> None:
 
 
 def _rate(finished: Sequence[float], began: float, ended: float) -> float:
-    """Images per second from the last end before a time to the last end within it: ends come in batches."""
+    """Return images per second from the last end before a period to the last end in it, as ends come in batches."""
     first = max((moment for moment in finished if moment < began), default=began)
     last = max((moment for moment in finished if moment < ended), default=ended)
     through = sum(first < moment <= last for moment in finished)
@@ -197,7 +197,7 @@ def _rate(finished: Sequence[float], began: float, ended: float) -> float:
 
 
 def _times(sent: Sequence[Sent]) -> dict[str, list[float]]:
-    """Seconds of each image, by what passed in them."""
+    """Return the seconds of each image by stage."""
     return {
         "verdict": [one.verdict for one in sent],
         "upload": [one.upload for one in sent],

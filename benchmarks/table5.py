@@ -1,4 +1,4 @@
-"""The whole of the thesis's Table 5: four networks, four folds, 20 epochs, 1,995 images."""
+"""The thesis's Table 5: four networks, four folds, 20 epochs, 1,995 images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainer.options import THESIS
 from trainer.report import thesis
 
 _HELD_OUT = 1 / 5
-"""Of a fold's training images: by these a training stops."""
+"""The share of a fold's training images that validate the training."""
 
 
 def run(
@@ -27,11 +27,11 @@ def run(
     """Run the study with the thesis's own options on synthetic tissue.
 
     Args:
-        folder: New; gets the images and the study.
-        networks: Of the registry.
-        hardware: On what.
-        batch_size: Patches in one step.
-        workers: Processes that draw the images, which is not timed.
+        folder: A new folder for the images and the study.
+        networks: Networks of the registry.
+        hardware: The device and precision.
+        batch_size: The number of patches per step.
+        workers: The number of processes that draw the images, which is not timed.
 
     Returns:
         Seconds of all folds by network, and under `total` those of the whole study, with reading and decoding.
@@ -48,12 +48,12 @@ def run(
 def extrapolate(
     sampler: PatchSampler, labels: NDArray[np.int64], networks: Sequence[str], hardware: Hardware, *, batch_size: int
 ) -> dict[str, float]:
-    """Guess what `run` would take from one epoch of each network, scoring held-out images included.
+    """Estimate the duration of `run` from one epoch of each network, including the scoring of validation images.
 
-    Left out: reading the images and scoring each fold's test images, once, which is about a hundredth.
+    Reading the images and scoring the test images of each fold are left out, about one percent.
 
     Returns:
-        Seconds by network, and their sum under `total`.
+        The seconds by network, and their sum under `total`.
     """
     seconds = {}
     patches = THESIS.draws * round(thesis.IMAGES * (1 - 1 / THESIS.folds) * (1 - _HELD_OUT))

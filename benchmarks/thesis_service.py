@@ -1,4 +1,4 @@
-"""The thesis's way to serve, the whole of it, as a web server: `python -m benchmarks.thesis_service WEIGHTS`.
+"""The thesis's way of serving, as a web server: `python -m benchmarks.thesis_service WEIGHTS`.
 
 One request at a time. For each, a ResNet18 is loaded from its weights file, the image is cut into 15 PNG files in a
 folder, these are read back through `ImageFolder` and a `DataLoader` with four workers in batches of four, in float32,
@@ -35,7 +35,7 @@ def make_weights(path: Path) -> None:
 
 
 def analyse(data: bytes, weights: Path, device: str) -> dict[str, object]:
-    """Read one image from beginning to end."""
+    """Classify one image, from the upload to the verdict."""
     module = models.resnet18(num_classes=2)
     module.load_state_dict(torch.load(weights, weights_only=True))
     module.to(device).eval()
@@ -70,7 +70,7 @@ def main(weights: Path, device: str) -> None:
             self.wfile.write(answer)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     print(server.server_port, flush=True)

@@ -1,7 +1,7 @@
-"""How fast our training is beside the thesis's way, in one run: `python -m benchmarks.training --help`.
+"""Measures the speed of our training and of the thesis's way in one run: `python -m benchmarks.training --help`.
 
 The thesis's way: 15 patch files of each image, `ImageFolder`, `DataLoader`, float32. Ours: `trainer.fitting.finetune`
-as a study runs it. The ways take turns, so that whatever disturbs the machine meanwhile hits each of them.
+as a study runs it. The ways take turns, so that other load on the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main(  # noqa: PLR0917 (click passes by name)
     folder: Path | None,
     written: Path | None,
 ) -> None:
-    """Measure the speed of training beside the thesis's way."""
+    """Measure the speed of training in comparison with the thesis's way."""
     from classifier.networks import NETWORKS
     from trainer.fitting import hardware
 
@@ -142,11 +142,11 @@ def _compare(
 
 
 def take_turns(ways: dict[str, Way], rounds: int) -> dict[str, Any]:
-    """Time each way once a round, first to last and then last to first.
+    """Time each way once per round, in alternating order.
 
     Args:
-        ways: By name, the thesis's first.
-        rounds: How often.
+        ways: The ways by name, the thesis's first.
+        rounds: The number of rounds.
 
     Returns:
         Under `rates` the patches per second of each turn of each way, under `median` the median of each way, under

@@ -1,4 +1,4 @@
-"""Whether a network that was made faster still says the same: `python -m benchmarks.votes --data FOLDER`.
+"""Checks that the fused network gives the same votes: `python -m benchmarks.votes --data FOLDER`.
 
 Each image is read by the network as it was trained (PyTorch's layers, float32) and by the network as it serves (folded
 and fused, in each number format), in turn. Printed are the votes and verdicts that differ, and the ratio of the
@@ -30,13 +30,13 @@ _AT_ONCE = 4
 
 @dataclass
 class Way:
-    """One way to compute.
+    """A way of computing votes.
 
     Attributes:
         predictor: The network.
-        seconds: Of all forward passes until now.
-        votes: Of patches, that differ from the first way's.
-        verdicts: Of images, that do.
+        seconds: The total time of all forward passes.
+        votes: The number of patch votes that differ from the first way's.
+        verdicts: The number of verdicts that differ.
         furthest: The largest difference of a patch's probability.
     """
 
@@ -47,14 +47,14 @@ class Way:
     furthest: float = 0
 
     def read(self, images: list[NDArray[Any]]) -> list[Prediction]:
-        """Let the patches vote, against the clock."""
+        """Compute the votes and measure the time."""
         began = time.perf_counter()
         predictions = self.predictor.predict(images)
         self.seconds += time.perf_counter() - began
         return predictions
 
     def compare(self, first: list[Prediction], mine: list[Prediction]) -> None:
-        """Count what differs."""
+        """Count the differences."""
         for theirs, ours in zip(first, mine, strict=True):
             self.verdicts += theirs.verdict != ours.verdict
             for one, other in zip(theirs.votes, ours.votes, strict=True):
@@ -90,7 +90,7 @@ def main(  # noqa: PLR0917 (click passes by name)
     precisions: tuple[str, ...],
     written: Path | None,
 ) -> None:
-    """Compare and print."""
+    """Compare the ways and print the differences."""
     from classifier.bundle import SHIPPED, Bundle
     from trainer.data.image_cache import decode_pixels
     from trainer.data.records import read_records

@@ -1,7 +1,7 @@
-"""Tells when cases end, as the database says it: so clients need not ask the web server that they measure.
+"""Reports the ends of cases from the database, so that clients need not poll the web server that they measure.
 
 `python -m benchmarks.watcher`, in the environment of an installation, reads ids of cases from its input, one a line,
-and prints a line of JSON for each case of one image once it has ended. `Watcher` runs it and speaks to it.
+and prints a line of JSON for each case of one image when it has ended. `Watcher` runs this process.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from testing.stack import Stack
 
 POLL_SECONDS = 0.02
 _MANY, _MANY_SECONDS = 16, 0.1
-"""Where so many cases wait, the queue never runs dry, and looking less often leaves the cores to what is measured."""
+"""With this number of waiting cases the queue does not run empty, and rare polling leaves the cores to the platform."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How one case of one image went; times are seconds since the epoch, by the database's clock.
+    """The timings of a case with one image, in seconds since the epoch, by the database's clock.
 
     Attributes:
-        state: In which it ended.
+        state: Its final state.
         queued: When its analysis was queued.
         started: When a worker claimed it.
         finished: When its result was stored; the transaction ends a moment later.
-        engine: On what and in which number format it was computed.
+        engine: The device and number format that computed it.
     """
 
     state: str
@@ -45,10 +45,10 @@ class Ended:
 
 
 class Watcher:
-    """Promises the ends of cases."""
+    """A source of futures for the ends of cases."""
 
     def __init__(self, stack: Stack) -> None:
-        """Start looking into an installation's database."""
+        """Start polling an installation's database."""
         self._promised: dict[str, Future[Ended]] = {}
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
@@ -64,7 +64,7 @@ class Watcher:
         self._thread.start()
 
     def expect(self, case: str) -> Future[Ended]:
-        """The end of a case, once it is there."""
+        """Return a future for the end of a case."""
         promise: Future[Ended] = Future()
         with self._lock:
             if self._process.poll() is not None:
@@ -75,7 +75,7 @@ class Watcher:
 
     @property
     def waiting(self) -> int:
-        """How many cases have not ended."""
+        """The number of unfinished cases."""
         return len(self._promised)
 
     def close(self) -> None:
@@ -100,7 +100,7 @@ def _input(process: subprocess.Popen[str]) -> Any:
 
 
 def main() -> None:
-    """Look into the database until the input ends and nothing is waited for."""
+    """Poll the database until the input has ended and no case is awaited."""
     import django
 
     django.setup()

@@ -1,4 +1,4 @@
-"""The two ways to train that are compared, each timed over one epoch at a time."""
+"""The two ways of training that are compared, each timed over one epoch."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ _FACTORIES = {
 }
 
 THESIS_OUTPUTS = 1000
-"""Its networks kept ImageNet's, for two classes."""
+"""The number of outputs of the thesis's networks, which kept ImageNet's for two classes."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One timed epoch."""
+    """A timed epoch."""
 
     patches: int
     seconds: float
 
     @property
     def rate(self) -> float:
-        """Patches per second."""
+        """The number of patches per second."""
         return self.patches / self.seconds
 
 
 class Way(Protocol):
-    """A way to train a network."""
+    """A way of training a network."""
 
     def turn(self) -> Turn:
         """Warm up, then train for one timed epoch."""
@@ -59,19 +59,19 @@ class Way(Protocol):
 class ThesisWay:
     """Patch files, `ImageFolder`, `DataLoader`, float32: the loop of PyTorch's tutorials, its defaults untouched.
 
-    So no pinned memory, no channels-last memory, no mixed precision, and cuDNN as PyTorch sets it up. The thesis does
-    not tell its batch size: it gets ours.
+    There is no pinned memory, no channels-last memory, no mixed precision, and cuDNN has PyTorch's settings. The thesis
+    does not state its batch size, so ours is used.
     """
 
     def __init__(self, folder: Path, network: str, *, device: str, batch_size: int, workers: int) -> None:
-        """Make the network, which is not timed.
+        """Create the network, which is not timed.
 
         Args:
-            folder: Patch files, in a folder for each class.
-            network: Of the registry.
-            device: Where the network is trained.
-            batch_size: Patches in one step.
-            workers: Processes that load files.
+            folder: The patch files, in a folder for each class.
+            network: A network of the registry.
+            device: The device of the training.
+            batch_size: The number of patches per step.
+            workers: The number of processes that load files.
         """
         self._device, self._batch_size = device, batch_size
         torch.manual_seed(0)
@@ -83,10 +83,10 @@ class ThesisWay:
         self._loader = DataLoader(self._files, batch_size=batch_size, shuffle=True, num_workers=workers)
 
     def turn(self) -> Turn:
-        """One epoch over all files, after one step to warm up.
+        """Time one epoch over all files, after a warm-up step.
 
-        The clock starts when the first batch is there: starting the workers, and what they load ahead meanwhile, is a
-        present to the thesis.
+        The clock starts when the first batch is loaded: the start of the workers and their prefetching are not counted,
+        in favour of the thesis.
         """
         example, _ = self._files[0]
         self._step(example.repeat(self._batch_size, 1, 1, 1), torch.zeros(self._batch_size, dtype=torch.int64))
@@ -110,11 +110,11 @@ class OurWay:
     """`trainer.fitting.finetune.train` itself: images are bytes on the device, where patches are cut and prepared.
 
     Attributes:
-        sampler: The images.
-        labels: Class numbers of the images.
-        options: How to train; the epochs are ours to choose.
-        hardware: On what.
-        held_out: So many images, the last ones, are scored after each epoch instead of trained on.
+        sampler: The source of patches.
+        labels: The class indices of the images.
+        options: The options of the training, except the number of epochs.
+        hardware: The device and precision.
+        held_out: The number of last images that validate each epoch instead of being trained on.
     """
 
     sampler: PatchSampler
@@ -124,13 +124,13 @@ class OurWay:
     held_out: int = 0
 
     def turn(self) -> Turn:
-        """The second epoch of a training: the first warms up, and compiles where that is asked for."""
+        """Time the second epoch of a training; the first one warms up and compiles."""
         ends: list[float] = []
         self._two_epochs(lambda _: ends.append(clock.read(self.hardware.device)))
         return Turn(self._patches, ends[1] - ends[0])
 
     def parts(self) -> dict[str, float]:
-        """Seconds of one epoch by `clock.PARTS`, in an epoch of its own: to look costs time."""
+        """Return the seconds of the parts of an epoch, from a separate epoch, because measuring costs time."""
         watch = clock.Stopwatch(self.hardware.device)
 
         def end(epoch: Epoch) -> None:
@@ -149,7 +149,7 @@ class OurWay:
 
     @property
     def _patches(self) -> int:
-        """Of one epoch: whole batches."""
+        """The number of patches in an epoch of whole batches."""
         return -(-self.options.draws * self._trained // self.options.batch_size) * self.options.batch_size
 
     def _two_epochs(self, watch: Callable[[Epoch], None]) -> None:
