@@ -47,7 +47,7 @@ class Sent:
         """Wait for the case to end and return its timings."""
         ended = self.end.result(_LONGEST_WAIT)
         if ended.state != "succeeded":
-            raise RuntimeError(f"A case {ended.state}: such figures mean nothing.")
+            raise RuntimeError(f"A case {ended.state}: these measurements are not valid.")
         return ended
 
     @property

@@ -1,9 +1,9 @@
-"""How much of a GPU the network gets, and how much of that is left with everything around it.
+"""Measures how much of a GPU's speed the network uses, and how much of that remains in the whole pipeline.
 
-First the bare network, by number format, memory layout and batch, fused as it serves and compiled too, in patches per
-second and against the chip's peak. Then `classifier.predictor.Predictor` from decoded images, and from PNG files that
-processes decode meanwhile, beside the bare network's best. On a CPU it runs with a few patches: to be tested, not to be
-believed.
+First the bare network, by number format, memory layout and batch size, fused as in production and compiled, in patches
+per second and relative to the chip's peak. Then `classifier.predictor.Predictor` from decoded images, and from PNG
+files that processes decode meanwhile, relative to the bare network's best. On a CPU the benchmark runs with a few
+patches, for tests of the benchmark only.
 """
 
 from __future__ import annotations
@@ -33,12 +33,24 @@ AIM = 0.6
 
 @click.command(help=__doc__)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
-@click.option("--network", default="resnet18", show_default=True, help="Of the registry; its weights are random.")
-@click.option("--batch", "batches", multiple=True, type=int, help="Patches; may be repeated.  [default: 1 to 4096]")
-@click.option("--seconds", type=float, help="Of each measurement of the bare network.  [default: 1, on a CPU 0.1]")
-@click.option("--images", type=int, help="Through the predictor.  [default: 4000, on a CPU 2]")
-@click.option("--decoders", type=int, help="Processes that decode.  [default: one for each core]")
-@click.option("--compile/--no-compile", "compiled", default=None, help="Compiled networks.  [default: on a GPU]")
+@click.option(
+    "--network", default="resnet18", show_default=True, help="A network of the registry; its weights are random."
+)
+@click.option(
+    "--batch",
+    "batches",
+    multiple=True,
+    type=int,
+    help="The batch size, in patches. May be repeated.  [default: 1 to 4096]",
+)
+@click.option(
+    "--seconds", type=float, help="The duration of each measurement of the bare network.  [default: 1, on a CPU 0.1]"
+)
+@click.option("--images", type=int, help="The number of images for the predictor.  [default: 4000, on a CPU 2]")
+@click.option("--decoders", type=int, help="The number of decoding processes.  [default: one per core]")
+@click.option(
+    "--compile/--no-compile", "compiled", default=None, help="Also measure compiled networks.  [default: on a GPU]"
+)
 @machine.json_option
 def main(  # noqa: PLR0917 (click passes by name)
     device: str,
@@ -51,7 +63,7 @@ def main(  # noqa: PLR0917 (click passes by name)
     compiled: bool | None,
     written: Path | None,
 ) -> None:
-    """Measure and print."""
+    """Measure the bare network, then the pipeline, and print the results."""
     from trainer.fitting import hardware
 
     chosen = hardware.choose(device)

@@ -1,8 +1,8 @@
-"""What the history and a case cost with few cases and with very many: milliseconds and queries of each page.
+"""Measures the pages of the case list and of a case, with few and with very many cases: time and queries.
 
-Two databases are made for it and deleted again: SQLite files in a temporary folder, or where DATABASE_URL is set two
-databases on that server. They are filled with cases whose images and results never existed as files. Pages are asked
-for in this process, from each database in turn, and the median counts.
+Two databases are created and deleted again: SQLite files in a temporary folder, or, if DATABASE_URL is set, two
+databases on that server. They are filled with cases whose images and results never existed as files. Pages are
+requested in this process, from each database in turn, and the median counts.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ AIM = 1.5
 
 
 @click.command(help=__doc__)
-@click.option("--cases", default=100, show_default=True, help="In the small database.")
-@click.option("--many", default=100_000, show_default=True, help="In the large one.")
-@click.option("--repeats", default=9, show_default=True, help="How often each page is asked for.")
-@click.option("--page", "wanted", default="", help="Only pages whose names begin so, such as API.")
+@click.option("--cases", default=100, show_default=True, help="The number of cases in the small database.")
+@click.option("--many", default=100_000, show_default=True, help="The number of cases in the large database.")
+@click.option("--repeats", default=9, show_default=True, help="The number of requests for each page.")
+@click.option("--page", "wanted", default="", help="Request only pages whose names start with this text, such as API.")
 @click.option(
     "--explain", is_flag=True, help=f"Show the slowest query of each page that takes over {AIM} times as long."
 )
 @machine.json_option
 def main(cases: int, many: int, repeats: int, wanted: str, *, explain: bool, written: Path | None) -> None:
-    """Measure and print."""
+    """Measure the pages and print the results."""
     with tempfile.TemporaryDirectory(prefix="patchvote-history-") as folder:
         os.environ |= {
             "DJANGO_SETTINGS_MODULE": "patchvote.config.settings",

@@ -115,7 +115,7 @@ class _Maker:
                 filename=f"slide-{age:06}-{position}.png",
                 file=f"originals/none/{age}-{position}",
                 format="PNG",
-                # Of twenty cases two have the same picture.
+                # Two of twenty cases have the same image.
                 sha256=hashlib.sha256(f"{age - (age % 20 == 1)}-{position}".encode()).hexdigest(),
                 width=700,
                 height=460,

@@ -95,7 +95,7 @@ def _spread(workers: int, function: Callable[..., _Result], *arguments: Sequence
     """Apply a function like `map`, in several processes."""
     if workers == 1:
         return list(map(function, *arguments))
-    # Forked after OpenMP or a GPU was used, a process may hang: start them anew.
+    # A process that is forked after the use of OpenMP or a GPU may hang, so processes are spawned.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         return list(pool.map(function, *arguments, chunksize=4))
 

@@ -30,7 +30,7 @@ settings_option: Callable[..., Any] = click.option(
     multiple=True,
     metavar="NAME=VALUE",
     callback=_settings,
-    help="A variable of docs/operation.md for the installation, DATABASE_URL for one; may be repeated.",
+    help="An environment variable of docs/operation.md for the installation, such as DATABASE_URL. May be repeated.",
 )
 
 

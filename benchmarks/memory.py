@@ -1,8 +1,9 @@
-"""Whether memory grows with use: of the inference worker and the web server after one image and after thousands.
+"""Measures whether the memory of the inference worker and of the web server grows with use.
 
-A whole installation serves a small network. Clients send small images, each of its own; after every tenth they ask for
-the case, its picture in both sizes and, signed in as a person, for the case's page and the history. Resident memory
-(RSS, shared pages counted in each process) and what is a process's alone (USS) are read on the way.
+A complete installation serves a small network. Clients send small images, each one different; after every tenth they
+request the case, its image in both sizes and, as a signed-in user, the page of the case and the case list. Resident
+memory (RSS, which counts shared pages in each process) and private memory (USS) are read after one image and after
+thousands.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ _LOOKED_AT = 10
 
 
 @click.command(help=__doc__)
-@click.option("--images", default=5000, show_default=True, help="Sent in all.")
-@click.option("--clients", default=8, show_default=True, help="That send at the same time.")
-@click.option("--network", default="squeezenet", show_default=True, help="Of the registry; its weights are random.")
-@click.option("--width", default=_SIDE, show_default=True, help="Of an image, in pixels.")
-@click.option("--height", default=_SIDE, show_default=True, help="Of an image, in pixels.")
+@click.option("--images", default=5000, show_default=True, help="The total number of images.")
+@click.option("--clients", default=8, show_default=True, help="The number of concurrent clients.")
+@click.option(
+    "--network", default="squeezenet", show_default=True, help="A network of the registry; its weights are random."
+)
+@click.option("--width", default=_SIDE, show_default=True, help="The width of an image, in pixels.")
+@click.option("--height", default=_SIDE, show_default=True, help="The height of an image, in pixels.")
 @settings_option
 @machine.json_option
 def main(  # noqa: PLR0917 (click passes by name)
@@ -48,7 +51,7 @@ def main(  # noqa: PLR0917 (click passes by name)
     settings: dict[str, str],
     written: Path | None,
 ) -> None:
-    """Measure and print."""
+    """Measure memory and print the results."""
     figures: dict[str, Any] = machine.conditions(packages=("django", "celery", "gunicorn", "pillow"))
     for line in machine.opening(figures):
         click.echo(line)

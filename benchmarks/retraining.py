@@ -1,8 +1,8 @@
-"""How long a training run takes in an installation on this machine, and what it costs the cases sent meanwhile.
+"""Measures how long a training run takes in an installation, and how much it delays cases sent meanwhile.
 
-A whole installation is started on an empty data folder. Cases are sent one after the other, first while nothing else is
-done, then while a run with default options (a head on frozen features) trains on the data set; features are computed,
-not read from a cache. Printed are the run's seconds and the ratio of the waits for a verdict.
+A complete installation starts on an empty data folder. Cases are sent one after the other, first without other work,
+then while a run with default options (a head on frozen features) trains on the data set; features are computed, not
+read from a cache. The benchmark prints the run's duration and the ratio of the waiting times for a verdict.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ POLL_SECONDS = 0.05
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="A folder with a manifest.csv, or a BreakHis folder tree.",
 )
-@click.option("--cases", default=12, show_default=True, help="Sent before the run, one image each.")
+@click.option("--cases", default=12, show_default=True, help="The number of cases sent before the run, one image each.")
 def main(data: Path, cases: int) -> None:
-    """Measure and print."""
+    """Measure a training run and the delay of cases, and print the results."""
     with tempfile.TemporaryDirectory() as folder:
         stack = Stack(Path(folder) / "data")
         stack.start()

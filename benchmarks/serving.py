@@ -1,10 +1,10 @@
-"""How fast images become verdicts, beside the thesis's way and beside the bare network, in one run.
+"""Measures how fast images become verdicts, next to the thesis's way and the bare network, in one run.
 
-A whole installation serves a ResNet18 of random weights. Clients send PNG images of 700x460, each the next one when its
-last verdict is in the database. The thesis's way is a web server that handles one request at a time: weights loaded,
-15 patches written to PNG files and read back through a DataLoader of four workers, float32. The bare network is the
-ceiling: its forward pass over patches that lie on the device. All of them take turns, so that whatever disturbs the
-machine meanwhile hits each of them.
+A complete installation serves a ResNet18 with random weights. Each client sends a PNG image of 700x460 and, when its
+verdict is in the database, the next one. The thesis's way is a web server that handles one request at a time: it loads
+the weights, writes 15 patches to PNG files and reads them back through a DataLoader with four workers, in float32. The
+bare network is the upper bound: its forward pass over patches on the device. All of them take turns, so that other load
+on the machine affects all.
 """
 
 from __future__ import annotations
@@ -26,16 +26,27 @@ THESIS_NETWORK = "resnet18"
 
 
 @click.command(help=__doc__)
-@click.option("--clients", multiple=True, type=int, default=(1, 8, 64), help="May be repeated.  [default: 1, 8, 64]")
-@click.option("--seconds", default=30.0, show_default=True, help="Measured in each turn.")
-@click.option("--warm-up", default=8.0, show_default=True, help="Seconds before them in each turn of the platform.")
-@click.option("--rounds", default=3, show_default=True, help="Turns of each, of which the median counts.")
-@click.option("--images", default=24, show_default=True, help="Different images, drawn beforehand.")
 @click.option(
-    "--queued", default=120, show_default=True, help="Images that wait while uploads are timed; 0: not timed."
+    "--clients",
+    multiple=True,
+    type=int,
+    default=(1, 8, 64),
+    help="The number of clients. May be repeated.  [default: 1, 8, 64]",
 )
-@click.option("--network", default="resnet18", show_default=True, help="Of the platform and of the bare pass.")
-@click.option("--device", default="auto", show_default=True, help="Of all of them: auto, cpu, cuda or cuda:1.")
+@click.option("--seconds", default=30.0, show_default=True, help="The measured seconds of each turn.")
+@click.option("--warm-up", default=8.0, show_default=True, help="The warm-up seconds in each turn of the platform.")
+@click.option("--rounds", default=3, show_default=True, help="The number of turns of each way, whose median counts.")
+@click.option("--images", default=24, show_default=True, help="The number of different images, drawn beforehand.")
+@click.option(
+    "--queued",
+    default=120,
+    show_default=True,
+    help="The number of waiting images while uploads are timed; 0 to skip uploads.",
+)
+@click.option(
+    "--network", default="resnet18", show_default=True, help="The network of the platform and of the bare pass."
+)
+@click.option("--device", default="auto", show_default=True, help="The device of all ways: auto, cpu, cuda or cuda:1.")
 @settings_option
 @machine.json_option
 def main(  # noqa: PLR0917 (click passes by name)
@@ -50,7 +61,7 @@ def main(  # noqa: PLR0917 (click passes by name)
     settings: dict[str, str],
     written: Path | None,
 ) -> None:
-    """Measure and print."""
+    """Measure all ways in turns and print the results."""
     from trainer.fitting import hardware
 
     device = hardware.choose(device).device

@@ -29,11 +29,24 @@ _PLAIN, _AUGMENTED = "ours", "ours, augmented"
 
 
 @click.command()
-@click.option("--network", "networks", multiple=True, default=_NETWORKS, help="May be repeated.  [default: all four]")
-@click.option("--images", type=click.IntRange(min=4), help="Images in an epoch.  [default: 16, on a GPU 400]")
-@click.option("--batch-size", default=64, show_default=True, help="Of both ways: the thesis does not tell its own.")
 @click.option(
-    "--rounds", default=3, show_default=True, help="Turns of each way, of which the median counts; 0 for none."
+    "--network",
+    "networks",
+    multiple=True,
+    default=_NETWORKS,
+    help="A network of the thesis. May be repeated.  [default: all four]",
+)
+@click.option(
+    "--images", type=click.IntRange(min=4), help="The number of images per epoch.  [default: 16, on a GPU 400]"
+)
+@click.option(
+    "--batch-size",
+    default=64,
+    show_default=True,
+    help="The batch size of both ways; the thesis does not state its own.",
+)
+@click.option(
+    "--rounds", default=3, show_default=True, help="The number of turns of each way, whose median counts; 0 for none."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option(
@@ -41,14 +54,20 @@ _PLAIN, _AUGMENTED = "ours", "ours, augmented"
     type=click.Choice(["auto", "float32", "bfloat16"]),
     default="auto",
     show_default=True,
-    help="Of our way; the thesis's is always float32.",
+    help="The number format of our way; the thesis's way is always float32.",
 )
 @click.option("--compile", "compiled", is_flag=True, help="Compile the networks of our way.")
-@click.option("--workers", type=int, help="Processes that load the thesis's files.  [default: one for each core]")
 @click.option(
-    "--study", "with_study", is_flag=True, help="Then the study of the thesis's Table 5; on a CPU, extrapolated."
+    "--workers", type=int, help="The number of processes that load the thesis's files.  [default: one per core]"
 )
-@click.option("--folder", type=click.Path(path_type=Path), help="New folder for what is made.  [default: removed]")
+@click.option(
+    "--study", "with_study", is_flag=True, help="Also run the study of the thesis's Table 5; on a CPU, extrapolate it."
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    help="New folder for the generated files.  [default: a temporary folder]",
+)
 @json_option
 def main(  # noqa: PLR0917 (click passes by name)
     networks: tuple[str, ...],

@@ -1,8 +1,7 @@
 """Checks that the fused network gives the same votes: `python -m benchmarks.votes --data FOLDER`.
 
-Each image is read by the network as it was trained (PyTorch's layers, float32) and by the network as it serves (folded
-and fused, in each number format), in turn. Printed are the votes and verdicts that differ, and the ratio of the
-seconds.
+The network as trained (PyTorch's layers, float32) and the fused network (in each number format) read each image in
+turn. The benchmark prints the votes and verdicts that differ, and the ratio of the times.
 """
 
 from __future__ import annotations
@@ -70,15 +69,20 @@ class Way:
     help="A folder with a manifest.csv, or a BreakHis folder tree.",
 )
 @click.option("--magnification", default="40X", show_default=True)
-@click.option("--bundle", type=click.Path(path_type=Path, exists=True), help="The shipped one unless said.")
-@click.option("--most", type=click.IntRange(min=1), help="Images at the most.")
-@click.option("--device", default="cpu", show_default=True, help="Of the network as it serves; as trained: the CPU.")
+@click.option("--bundle", type=click.Path(path_type=Path, exists=True), help="The bundle.  [default: the shipped one]")
+@click.option("--most", type=click.IntRange(min=1), help="The maximum number of images.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="The device of the fused network; the network as trained runs on the CPU.",
+)
 @click.option(
     "--precision",
     "precisions",
     multiple=True,
     type=click.Choice(["float32", "float16", "bfloat16"]),
-    help="May be repeated.  [default: those that a worker on the device chooses from]",
+    help="The number format. May be repeated.  [default: all that a worker on the device chooses from]",
 )
 @machine.json_option
 def main(  # noqa: PLR0917 (click passes by name)

@@ -201,8 +201,8 @@ class Predictor:
         groups = groupby(patches, key=itemgetter(0))
         pieces = [(image(number), [box for _, box in group]) for number, group in groups]
         parts = []
-        for (_shape, boxes), alike in groupby(pieces, key=lambda piece: (piece[0].shape, piece[1])):
-            first, *others = [pixels for pixels, _boxes in alike]
+        for (_shape, boxes), group in groupby(pieces, key=lambda piece: (piece[0].shape, piece[1])):
+            first, *others = [pixels for pixels, _boxes in group]
             pixels = torch.stack([first, *others]) if others else first.unsqueeze(0)  # no copy of one large image
             parts.append(normalised_patches(pixels, boxes, self._normalise))
         return torch.cat(parts) if len(parts) > 1 else parts[0]
