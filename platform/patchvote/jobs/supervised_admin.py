@@ -27,8 +27,8 @@ class SupervisedJobAdmin(ReadOnlyAdmin):
     """An admin whose pages poll the changing part of a job until the job ends."""
 
     add_form_template = "admin/change_form.html"
-    change_form_template = "admin/watched.html"
-    live_template = "admin/_watched_job.html"
+    change_form_template = "admin/supervised_job.html"
+    live_template = "admin/_live_job.html"
     detail_template = ""
     """The template of the details below, for a job that has succeeded."""
 
