@@ -6,7 +6,7 @@ from classifier.grid import PatchGrid
 from trainer.options import FitOptions
 
 GRID = PatchGrid(size=112, stride=112)
-"""Four patches of a small image."""
+"""Nine patches of a small image."""
 
 FROZEN = FitOptions(grid=GRID, folds=2)
 """A head on frozen features."""

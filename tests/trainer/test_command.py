@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from classifier.bundle import Bundle
 from classifier.grid import THESIS
+from testing.data_sets import write_small_tree
 from trainer.__main__ import main
 from trainer.data.records import read_records
 from trainer.options import FitOptions
@@ -57,17 +58,21 @@ def test_from_nothing_to_a_model(tmp_path: Path) -> None:
     assert Bundle.load(tmp_path / "model").metadata.synthetic
 
 
-def test_the_thesis_grid_can_be_chosen(tmp_path: Path) -> None:
-    run("synthetic", "--out", tmp_path / "data", "--patients", 2, "--images", 1)
-    options = ("--data", tmp_path / "data", "--folds", 2, "--cache", tmp_path / "c")
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree with small images; no test changes it."""
+    return write_small_tree(tmp_path_factory.mktemp("drawn") / "data", patients=2)
+
+
+def test_the_thesis_grid_can_be_chosen(drawn: Path, tmp_path: Path) -> None:
+    options = ("--data", drawn, "--folds", 2, "--cache", tmp_path / "c")
     assert run("fit", *options, "--out", tmp_path / "model", "--grid", "thesis").exit_code == 0
     assert Bundle.load(tmp_path / "model").metadata.grid == THESIS
 
 
-def test_features_are_kept_in_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_are_kept_in_the_data_folder(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATCHVOTE_DATA", str(tmp_path / "var"))
-    run("synthetic", "--out", tmp_path / "data", "--patients", 2, "--images", 1)
-    assert run("fit", "--data", tmp_path / "data", "--out", tmp_path / "model", "--folds", 2).exit_code == 0
+    assert run("fit", "--data", drawn, "--out", tmp_path / "model", "--folds", 2).exit_code == 0
     assert len(list((tmp_path / "var" / "cache" / "features").rglob("*.npy"))) == 4
 
 
@@ -92,9 +97,8 @@ def test_numbers_out_of_range_are_sentences(tmp_path: Path, option: str, value: 
     assert sentence.startswith(f"{option}: ")
 
 
-def test_too_few_patients_is_a_sentence(tmp_path: Path) -> None:
-    run("synthetic", "--out", tmp_path / "data", "--patients", 2, "--images", 1)
-    (sentence,) = refused(run("fit", "--data", tmp_path / "data", "--out", tmp_path / "model"))
+def test_too_few_patients_is_a_sentence(drawn: Path, tmp_path: Path) -> None:
+    (sentence,) = refused(run("fit", "--data", drawn, "--out", tmp_path / "model"))
     assert "choose fewer folds" in sentence
 
 
@@ -113,7 +117,7 @@ def test_synthetic_does_not_mix_with_other_files(tmp_path: Path) -> None:
 def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data and a study of it."""
     folder = tmp_path_factory.mktemp("studied")
-    run("synthetic", "--out", folder / "data", "--patients", 2, "--images", 2)
+    write_small_tree(folder / "data", patients=2, images=2)
     made = run("study", "--data", folder / "data", "--out", folder / "out", "--folds", 2, "--cache", folder / "cache")
     assert made.exit_code == 0, made.output
     assert "report.html" in made.output

@@ -15,7 +15,8 @@ from patchvote.jobs.models import State
 from patchvote.training import child, data_sets, runs
 from patchvote.training.models import DataSet, TrainingRun
 from testing.data_sets import pack, write_small_tree
-from testing.training import QUICK, InProcessChild, as_upload
+from testing.options import FROZEN
+from testing.training import InProcessChild, as_upload
 from trainer.options import FitOptions
 
 
@@ -43,6 +44,7 @@ def _folders(settings: Any, tmp_path: Path, features: Path, media: Path) -> None
     settings.CACHE_DIR = features
     settings.DATA_ROOTS = [tmp_path / "import"]
     settings.TRAINING_DEVICE = "cpu"
+    settings.TRAINING_NICENESS = 0  # else the children of one test wait for all other tests
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +96,7 @@ def checked(data_set: DataSet, train: Callable[[], None]) -> DataSet:
 def start(checked: DataSet) -> Callable[..., TrainingRun]:
     """Queues a run on the checked data set: `start()`, `start(TRAINED)`."""
 
-    def begin(options: FitOptions = QUICK, name: str = "mine-40x", **fields: Any) -> TrainingRun:
+    def begin(options: FitOptions = FROZEN, name: str = "mine-40x", **fields: Any) -> TrainingRun:
         run = TrainingRun(data_set=checked, name=name, **fields)
         runs.start(run, options)
         return run

@@ -46,7 +46,7 @@ def checked_problems(data: bytes, train: Callable[[], None]) -> list[str]:
     return added.error_details
 
 
-def test_a_zip_of_a_breakhis_tree_is_checked_and_counted(checked: DataSet) -> None:
+def test_a_zip_of_a_breakhis_tree_is_checked_and_counted(real_children: Any, checked: DataSet) -> None:
     assert (checked.image_count, checked.patient_count) == (16, 8)
     assert checked.synthetic
     assert len(checked.fingerprint) == 64
@@ -136,7 +136,9 @@ def test_all_problems_of_a_manifest_are_listed(png: bytes, train: Callable[[], N
     assert "/data-sets/" not in text
 
 
-def test_a_worker_that_is_told_to_stop_gives_the_job_back(data_set: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_is_asked_to_stop_gives_the_job_back(
+    data_set: DataSet, monkeypatch: pytest.MonkeyPatch, real_children: Any
+) -> None:
     from patchvote.jobs import heartbeat
     from patchvote.training import worker
 
@@ -148,7 +150,7 @@ def test_a_worker_that_is_told_to_stop_gives_the_job_back(data_set: DataSet, mon
     assert data_set.advanced_at_attempt == data_set.attempts == 1
 
 
-def test_a_late_worker_leaves_alone_what_another_one_works_on(data_set: DataSet) -> None:
+def test_a_late_worker_leaves_alone_what_another_one_works_on(data_set: DataSet, real_children: Any) -> None:
     from patchvote.training import worker
 
     slot = worker.Slot(SHORT, [])
@@ -162,7 +164,7 @@ def test_a_late_worker_leaves_alone_what_another_one_works_on(data_set: DataSet)
 
 
 def test_a_locked_database_ends_no_child(
-    data_set: DataSet, train: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    data_set: DataSet, train: Callable[[], None], monkeypatch: pytest.MonkeyPatch, real_children: Any
 ) -> None:
     from django.db import OperationalError
 

@@ -22,10 +22,10 @@ from trainer.__main__ import main
 from trainer.data.records import DataSetError
 from trainer.data.splits import hold_out
 from trainer.errors import OptionsError
-from trainer.evaluation import fold_runner
 from trainer.evaluation.results import load
 from trainer.experiments import training_data
 from trainer.experiments.study import PlannedCandidate, Study, plan, study
+from trainer.fitting.fitters import FrozenFitter
 from trainer.fitting.hardware import Hardware
 from trainer.options import THESIS, FitOptions
 from trainer.utils.lock import locked
@@ -108,7 +108,7 @@ def test_a_second_run_computes_nothing_and_candidates_may_be_added(
     def refuse(*_: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(fold_runner, "_run_fold", refuse)
+    monkeypatch.setattr(FrozenFitter, "out_of_fold", refuse)
     assert run(tree, tmp_path / "out", planned("efficientnet_lite0")).results == first.results
 
 

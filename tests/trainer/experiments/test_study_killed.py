@@ -28,7 +28,7 @@ def start(tree: Path, out: Path, cache: Path) -> subprocess.Popen[bytes]:
 
 
 def comparable(out: Path) -> dict[str, bytes]:
-    """All files that must not depend on what happened meanwhile."""
+    """Return the contents of all files that an interruption must not change."""
     return {
         str(path.relative_to(out)): path.read_bytes()
         for path in sorted(out.rglob("*"))
@@ -36,11 +36,20 @@ def comparable(out: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study that nobody disturbed, beside its cache."""
+    out = tmp_path_factory.mktemp("study") / "undisturbed"
+    assert start(tree, out, out.parent / "cache").wait() == 0
+    return out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_study_that_was_killed_ends_as_if_it_had_not_been(how: signal.Signals, tree: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    assert start(tree, tmp_path / "undisturbed", cache).wait() == 0
+def test_a_study_that_was_killed_ends_as_if_it_had_not_been(
+    how: signal.Signals, tree: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    cache = undisturbed.parent / "cache"
     killed = start(tree, tmp_path / "killed", cache)
     deadline = time.monotonic() + 120
     # In the middle of fold 2: its first epoch is kept, its result is not.
@@ -51,7 +60,7 @@ def test_a_study_that_was_killed_ends_as_if_it_had_not_been(how: signal.Signals,
     assert killed.wait() == (-signal.SIGKILL if how == signal.SIGKILL else 130)
     assert not (tmp_path / "killed" / "results.json").exists()
     assert start(tree, tmp_path / "killed", cache).wait() == 0
-    expected = comparable(tmp_path / "undisturbed")
+    expected = comparable(undisturbed)
     assert {"results.json", "predictions.csv"} <= expected.keys()
     assert comparable(tmp_path / "killed") == expected
     assert not list((tmp_path / "killed" / "folds").rglob("*.pt"))

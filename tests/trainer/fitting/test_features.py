@@ -13,7 +13,6 @@ from classifier.grid import PatchGrid
 from classifier.imaging.patches import cut
 from trainer.data.datasets import ImageDataset, load
 from trainer.data.image_cache import decode_pixels
-from trainer.fitting import features
 from trainer.fitting.features import PatchFeatures, extract, shrink
 from trainer.synthetic.dataset import sample
 
@@ -46,7 +45,7 @@ def test_a_second_run_computes_nothing(data: ImageDataset, tmp_path: Path, monke
     def refuse(*_: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(features._Extractor, "compute", refuse)
+    monkeypatch.setattr(networks, "features", refuse)
     second = extract(data, NETWORK, grid=GRID, cache=tmp_path / "cache")
     np.testing.assert_array_equal(first.values, second.values)
     # Another grid, and another look of the 100X image, are other features.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
+import numpy as np
 
 from classifier.grid import PatchGrid
 from testing.options import GRID
 from testing.searches import CPU, check_report
 from trainer.data.image_cache import PixelCache
+from trainer.data.records import LabelledImage
 from trainer.data.splits import make_splits
 from trainer.experiments.training_data import read_training_data
 from trainer.fitting.fitters import FinetuneFitter, FrozenFitter
@@ -18,7 +19,16 @@ from trainer.search import search
 from trainer.search.subsets import ALL_IMAGES
 
 
-@pytest.mark.slow
+class CountingCache(PixelCache):
+    """A cache that counts the images read from it."""
+
+    reads = 0
+
+    def read(self, image: LabelledImage) -> np.ndarray:
+        self.reads += 1
+        return super().read(image)
+
+
 def test_features_are_taken_along_to_other_options(tree: Path, tmp_path: Path) -> None:
     base = FitOptions(grid=GRID, folds=2)
     data = read_training_data(tree, base, cache=tmp_path)
@@ -31,22 +41,23 @@ def test_features_are_taken_along_to_other_options(tree: Path, tmp_path: Path) -
         assert fitter.out_of_fold(split) != fresh
 
 
-@pytest.mark.slow
 def test_decoded_images_are_taken_along_to_other_options(tree: Path, tmp_path: Path) -> None:
     base = FitOptions(
         network="resnet18", mode="scratch", grid=PatchGrid(size=64, stride=160), folds=2, epochs=1, draws=1
     )
     data = read_training_data(tree, base, cache=tmp_path)
-    fitter = FinetuneFitter(data, base, CPU, PixelCache(None))
+    cache = CountingCache(None)
+    fitter = FinetuneFitter(data, base, CPU, cache)
     other = base.replace(learning_rate=1e-2)
-    assert fitter.with_options(other)._sampler is fitter._sampler
-    assert fitter.with_options(base.replace(grid=GRID))._sampler is not fitter._sampler
     split = make_splits(data.main, folds=2)[0]
     fresh = FinetuneFitter(data, other, CPU, PixelCache(None)).out_of_fold(split)
-    assert fitter.with_options(other).out_of_fold(split) == fresh
+    for _ in range(2):
+        assert fitter.with_options(other).out_of_fold(split) == fresh
+        assert cache.reads == len(data.main)
+    fitter.with_options(base.replace(grid=GRID)).out_of_fold(split)
+    assert cache.reads == 2 * len(data.main)
 
 
-@pytest.mark.slow
 def test_a_real_search_from_images_to_a_model(tree: Path, tmp_path: Path) -> None:
     base = FitOptions(grid=GRID, folds=2)
     found = search(tree, tmp_path / "out", base, CPU, trials=3, inner_folds=2, cache=tmp_path / "cache")

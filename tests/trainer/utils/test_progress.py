@@ -12,6 +12,7 @@ from testing.options import FINETUNE, FROZEN
 from trainer.experiments.fit import fit
 from trainer.schemas import Epoch, FoldResult
 from trainer.utils.progress import ProgressBar, Stage, listening
+from trainer.worker import event_writer
 from trainer.worker.event_writer import EventWriter
 from trainer.worker.protocol import Progress, read_event
 
@@ -88,11 +89,29 @@ def test_features_that_are_there_are_counted_from_the_start(tree: Path, tmp_path
         assert told == list(range(there, 9))
 
 
-def progress(writer: Any, output: io.BytesIO, *advances: tuple[Stage, int, int]) -> list[float]:
-    """The fractions told after each step."""
+class Clock:
+    """A clock that tests move by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the events' writer."""
+    clock = Clock()
+    monkeypatch.setattr(event_writer, "time", clock)
+    return clock
+
+
+def progress(clock: Clock, writer: Any, output: io.BytesIO, *advances: tuple[Stage, int, int]) -> list[float]:
+    """Return the fraction after each step; the steps are a second apart."""
     fractions = []
     for advance in advances:
-        writer._written_at = float("-inf")  # as if a while had passed
+        clock.now += 1
         writer.on_progress(*advance)
         event = read_event(output.getvalue().splitlines()[-1])
         assert isinstance(event, Progress)
@@ -100,23 +119,24 @@ def progress(writer: Any, output: io.BytesIO, *advances: tuple[Stage, int, int])
     return fractions
 
 
-def test_the_fraction_is_of_the_whole_order_and_never_falls() -> None:
+def test_the_fraction_is_of_the_whole_order_and_never_falls(clock: Clock) -> None:
     output = io.BytesIO()
     writer = EventWriter(output)
-    assert progress(writer, output, (Stage.READING, 3, 4)) == [0]  # nobody knows yet how long all will take
+    assert progress(clock, writer, output, (Stage.READING, 3, 4)) == [0]  # the shares of the stages are not known yet
     writer.expect({Stage.READING: 1, Stage.FOLDS: 6, Stage.REPORT: 1, Stage.FINAL: 2})
     assert progress(
-        writer, output,
+        clock, writer, output,
         (Stage.READING, 4, 4), (Stage.FOLDS, 0, 2), (Stage.EPOCHS, 0, 3), (Stage.EPOCHS, 2, 3), (Stage.READING, 1, 4),
         (Stage.FOLDS, 1, 2), (Stage.EPOCHS, 0, 3), (Stage.FOLDS, 2, 2), (Stage.REPORT, 0, 1), (Stage.FINAL, 0, 0),
         (Stage.FINAL, 1, 2),
     ) == pytest.approx([0.1, 0.1, 0.1, 0.3, 0.3, 0.4, 0.4, 0.7, 0.7, 0.8, 0.9])  # fmt: skip
 
 
-def test_progress_is_told_at_most_four_times_a_second() -> None:
+def test_progress_is_written_at_most_four_times_a_second(clock: Clock) -> None:
     output = io.BytesIO()
     writer = EventWriter(output)
     writer.expect({Stage.READING: 1})
     for done in range(1000):
         writer.on_progress(Stage.READING, done, 1000)
-    assert len(output.getvalue().splitlines()) <= 2
+        clock.now += 0.002
+    assert len(output.getvalue().splitlines()) == 8

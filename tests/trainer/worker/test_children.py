@@ -1,4 +1,4 @@
-"""Real children: they end with their parent, do nothing twice, and may be killed at any moment."""
+"""Real child processes: they end with their parent, do nothing twice, and may be killed at any moment."""
 
 from __future__ import annotations
 
@@ -9,24 +9,30 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from classifier.bundle import Bundle
 from classifier.grid import PatchGrid
-from testing.orders import events, labelled, start
+from testing.orders import do, events, labelled, start
 from trainer.options import FitOptions
 from trainer.worker.protocol import (
     ORPHANED,
     CheckOrder,
     CompareOrder,
     EpochDone,
+    Event,
     Failed,
     FoldDone,
     Order,
+    Progress,
     Succeeded,
     TrainOrder,
+    read_event,
     read_outcome,
     write_order,
     write_outcome,
@@ -38,33 +44,49 @@ OPTIONS = FitOptions(
 
 
 def finish(folder: Path) -> bytes:
-    """Wait for a child that nobody disturbs; what it told."""
+    """Run a child to its end, and return the events that it wrote."""
     child = start(folder)
     assert child.stdin is not None and child.stdout is not None
-    told = child.stdout.read()
-    assert child.wait(60) == 0, (folder / "log.txt").read_text()
+    written = child.stdout.read()
+    assert child.wait(120) == 0, (folder / "log.txt").read_text()
     child.stdin.close()
-    return told
+    return written
 
 
-def kill_often(folder: Path, order: Order, times: int, seed: int, longest: float = 9.0) -> int:
-    """Do an order with children of which the first ones are killed somewhere; how many were."""
+@dataclass(frozen=True)
+class Moment:
+    """A moment to kill a child at: a random while after its first event that passes the filter, or after its start."""
+
+    event: Callable[[Event], bool] | None
+    longest: float
+
+    def wait(self, child: subprocess.Popen[bytes], chance: random.Random) -> None:
+        """Wait until the moment has come."""
+        assert child.stdout is not None
+        while self.event is not None:
+            line = child.stdout.readline()
+            assert line, "the child ended before the moment came"
+            event = read_event(line)
+            if event is not None and self.event(event):
+                break
+        time.sleep(chance.uniform(0, self.longest))
+
+
+def kill_often(folder: Path, order: Order, moments: Sequence[Moment], seed: int) -> None:
+    """Do an order with one child per moment, each killed at its moment, and a last one that nobody disturbs."""
     write_order(folder, order)
-    moments, killed = random.Random(seed), 0
-    for _ in range(times):
+    chance = random.Random(seed)
+    for moment in moments:
         child = start(folder)
-        try:
-            child.wait(moments.uniform(0.1, longest))
-        except subprocess.TimeoutExpired:  # it still works: that was the point
-            child.send_signal(signal.SIGKILL)
-            assert child.wait(10) == -signal.SIGKILL
-            killed += 1
+        moment.wait(child, chance)
+        child.send_signal(signal.SIGKILL)
+        assert child.wait(10) == -signal.SIGKILL, "the child ended before it was killed"
         for pipe in (child.stdin, child.stdout):
-            pipe.close()
+            pipe.close()  # type: ignore[union-attr]
     finish(folder)
-    return killed
 
 
+@pytest.mark.slow
 def test_a_child_ends_with_its_parent(tree: Path, tmp_path: Path) -> None:
     folder = tmp_path / "work"
     write_order(
@@ -97,7 +119,7 @@ def test_a_child_waits_for_an_earlier_one_that_is_still_dying(tree: Path, tmp_pa
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         child = start(folder)
-        time.sleep(4)
+        time.sleep(2)
         assert child.poll() is None
         assert read_outcome(folder) is None
     assert child.wait(60) == 0
@@ -117,9 +139,16 @@ def test_killed_at_random_moments_a_run_ends_as_if_it_had_not_been(tree: Path, t
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     order = TrainOrder(source=tree, name="a", options=OPTIONS, cache=tmp_path / "cache", device="cpu")
     write_order(undisturbed, order)
-    told = events(finish(undisturbed))
+    written = events(finish(undisturbed))
     order = order.model_copy(update={"cache": tmp_path / "another"})
-    assert kill_often(killed, order, 10, seed=4) >= 5
+    moments = [
+        Moment(None, 2),  # while it imports
+        Moment(lambda event: isinstance(event, EpochDone) and (event.fold, event.epoch.number) == (0, 2), 0.1),
+        Moment(lambda event: isinstance(event, EpochDone) and (event.fold, event.epoch.number) == (1, 3), 0.1),
+        Moment(lambda event: isinstance(event, FoldDone) and event.fold == 2, 0.3),  # while it writes the report
+        Moment(lambda event: isinstance(event, EpochDone) and event.fold == 3, 0.1),  # in the final fit
+    ]
+    kill_often(killed, order, moments, seed=4)
     first, second = read_outcome(undisturbed), read_outcome(killed)
     assert isinstance(first, Succeeded) and isinstance(second, Succeeded)
     assert {**first.result, "seconds": 0} == {**second.result, "seconds": 0}
@@ -134,30 +163,27 @@ def test_killed_at_random_moments_a_run_ends_as_if_it_had_not_been(tree: Path, t
         del one["training"]["seconds"]
     assert plain[0] == plain[1]
     assert not [path for path in killed.rglob("*") if path.name.startswith((".part-", ".bundle-"))]
-    # A child that starts after the outcome is lost tells everything again.
+    # If the outcome is lost, doing the order again writes all events again.
     (killed / "outcome.json").unlink()
-    retold = events(finish(killed))
+    outcome, retold = do(killed, order)
+    assert isinstance(outcome, Succeeded)
     for kind in (EpochDone, FoldDone):
-        strip = [e.model_dump(exclude={"seconds"}) for e in told if isinstance(e, kind)]
+        strip = [e.model_dump(exclude={"seconds"}) for e in written if isinstance(e, kind)]
         assert [e.model_dump(exclude={"seconds"}) for e in retold if isinstance(e, kind)] == strip
 
 
 @pytest.mark.slow
 @pytest.mark.faults
 def test_killed_at_random_moments_a_comparison_ends_as_if_it_had_not_been(
-    tree: Path, tiny_bundle: Bundle, tmp_path: Path
+    tree: Path, checked: dict[str, Any], tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
-    check = tmp_path / "check"
-    write_order(check, CheckOrder(source=tree, cache=tmp_path / "cache"))
-    finish(check)
-    checked = read_outcome(check)
-    assert isinstance(checked, Succeeded)
     order = CompareOrder(
-        champion=tiny_bundle.folder, candidate=tiny_bundle.folder, images=labelled(tree, checked.result), device="cpu"
+        champion=tiny_bundle.folder, candidate=tiny_bundle.folder, images=labelled(tree, checked), device="cpu"
     )
     write_order(tmp_path / "undisturbed", order)
     finish(tmp_path / "undisturbed")
-    kill_often(tmp_path / "killed", order, 5, seed=1)
+    moments = [Moment(None, 2), Moment(lambda event: isinstance(event, Progress), 0.01)]
+    kill_often(tmp_path / "killed", order, moments, seed=1)
     first = read_outcome(tmp_path / "undisturbed")
     assert isinstance(first, Succeeded)
     assert first == read_outcome(tmp_path / "killed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,11 @@ def test_a_second_child_computes_nothing_again_and_tells_everything_again(
 
 def test_frozen_features_are_trained_on(tree: Path, cache: Path, tmp_path: Path) -> None:
     order = TrainOrder(source=tree, name="frozen", options=FROZEN, cache=cache, device="cpu")
+    started = time.monotonic()
     outcome, told = do(tmp_path / "work", order)
+    taken = time.monotonic() - started
     assert isinstance(outcome, Succeeded)
+    assert taken / 2 < outcome.result["seconds"] < taken + 0.1
     assert outcome.result["metrics"]["auc"]["value"] > 0.9
     assert [event.epochs for event in told if isinstance(event, FoldDone)] == [0, 0]
     assert not any(isinstance(event, EpochDone) for event in told)
