@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from testing.data_sets import Write, write_manifest, write_small_tree
+from testing.torch_start import first_step
 
 
 @pytest.fixture
@@ -49,3 +50,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of decoded images and features: each is computed once for all tests."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def torch_started() -> None:
+    """PyTorch after its first training step."""
+    first_step()

@@ -16,6 +16,7 @@ from patchvote.training import child, data_sets, runs
 from patchvote.training.models import DataSet, TrainingRun
 from testing.data_sets import pack, write_small_tree
 from testing.options import FROZEN
+from testing.torch_start import first_step
 from testing.training import InProcessChild, as_upload
 from trainer.options import FitOptions
 
@@ -111,3 +112,9 @@ def shipped_version(media: Path) -> Any:
     from patchvote.registry import services
 
     return services.register(bundle.SHIPPED, tried=True)
+
+
+@pytest.fixture(scope="session")
+def torch_started() -> None:
+    """PyTorch after its first training step."""
+    first_step()

@@ -17,7 +17,7 @@ from patchvote.registry.models import ModelVersion
 from patchvote.training import comparison_images, comparisons
 from patchvote.training.models import Comparison, DataSet, DataSetImage
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("torch_started")]
 
 NOTHING = Seen(patients=(), images=())
 

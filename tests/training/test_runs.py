@@ -21,7 +21,7 @@ from testing.options import LONG
 from testing.training import QUICK, TRAINED
 from trainer.worker.protocol import read_outcome
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("torch_started")]
 
 
 @pytest.mark.slow

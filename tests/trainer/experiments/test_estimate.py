@@ -22,6 +22,8 @@ from trainer.experiments.fit import fit
 from trainer.options import FitOptions
 from trainer.utils.progress import Stage
 
+pytestmark = pytest.mark.usefixtures("torch_started")
+
 TRAINED = FitOptions(mode="finetune")
 PATCHES = len(GRID.boxes(width=SMALL[0], height=SMALL[1]))
 
@@ -149,7 +151,7 @@ def test_the_work_of_frozen_features_is_what_a_run_does(tree: Path, tmp_path: Pa
         fit(tree, tmp_path / "a", options, device="cpu", cache=tmp_path)
     assert work.training == 0
     estimated = seconds_by_stage(8, PATCHES, options=options, rate=1)[Stage.FEATURES]
-    assert estimated * NETWORKS[options.network].ease == pytest.approx(work.scoring, rel=0.1)
+    assert estimated * NETWORKS[options.network].efficiency == pytest.approx(work.scoring, rel=0.1)
 
 
 def test_the_work_of_a_training_is_what_a_run_does(tree: Path, tmp_path: Path) -> None:
@@ -159,5 +161,5 @@ def test_the_work_of_a_training_is_what_a_run_does(tree: Path, tmp_path: Path) -
         fit(tree, tmp_path / "a", options, device="cpu", cache=tmp_path)
     cost = NETWORKS[options.network]
     estimated = seconds_by_stage(8, PATCHES, options=options, rate=1)
-    done = 3 * work.training / cost.training_ease + work.scoring / cost.ease
+    done = 3 * work.training / cost.training_efficiency + work.scoring / cost.efficiency
     assert done / 2 < estimated[Stage.FOLDS] + estimated[Stage.FINAL] < 2 * done

@@ -24,6 +24,8 @@ from trainer.experiments.training_data import read_training_data
 from trainer.fitting.fitters import TrainingData
 from trainer.options import FitOptions
 
+pytestmark = pytest.mark.usefixtures("torch_started")
+
 
 @pytest.fixture(scope="module")
 def fitted(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> FitResult:

@@ -30,6 +30,8 @@ from trainer.fitting.hardware import Hardware
 from trainer.options import THESIS, FitOptions
 from trainer.utils.lock import locked
 
+pytestmark = pytest.mark.usefixtures("torch_started")
+
 QUICK = FitOptions(grid=GRID, folds=2, epochs=2, draws=1, batch_size=8, seed=3)
 CPU = Hardware("cpu")
 PATCHES = len(GRID.boxes(width=SMALL[0], height=SMALL[1]))

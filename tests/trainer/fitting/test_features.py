@@ -16,6 +16,8 @@ from trainer.data.image_cache import decode_pixels
 from trainer.fitting.features import PatchFeatures, extract, shrink
 from trainer.synthetic.dataset import sample
 
+pytestmark = pytest.mark.usefixtures("torch_started")
+
 NETWORK = "efficientnet_lite0"
 GRID = PatchGrid(size=112, stride=112)
 

@@ -16,6 +16,8 @@ from trainer.worker import event_writer
 from trainer.worker.event_writer import EventWriter
 from trainer.worker.protocol import Progress, read_event
 
+pytestmark = pytest.mark.usefixtures("torch_started")
+
 
 class Notes:
     """A listener that writes everything down."""

@@ -13,6 +13,8 @@ from classifier.bundle import Bundle
 from testing.orders import do, fail, labelled, succeed
 from trainer.worker.protocol import CompareOrder, Progress, Succeeded
 
+pytestmark = pytest.mark.usefixtures("torch_started")
+
 
 @pytest.fixture(scope="session")
 def judges(checked: dict[str, Any], tree: Path, trained: Any, tmp_path_factory: pytest.TempPathFactory) -> CompareOrder:

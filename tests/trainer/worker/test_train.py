@@ -20,6 +20,8 @@ from trainer.experiments.training_data import read_training_data
 from trainer.worker.failures import Names, failure
 from trainer.worker.protocol import CheckOrder, EpochDone, FoldDone, Progress, Succeeded, TrainOrder, read_order
 
+pytestmark = pytest.mark.usefixtures("torch_started")
+
 
 def test_a_run_gives_a_report_and_a_bundle_with_the_same_figures(trained: Any, tree: Path) -> None:
     folder, _, outcome, _ = trained

@@ -15,6 +15,8 @@ from classifier.grid import PatchGrid
 from testing.orders import fail, succeed
 from trainer.worker.protocol import BundleOrder
 
+pytestmark = pytest.mark.usefixtures("torch_started")
+
 
 def test_a_bundle_that_works_is_unpacked_and_tried(trained: Any, tmp_path: Path) -> None:
     made = Bundle.load(trained[0] / "bundle")
