@@ -82,7 +82,7 @@ def kill_often(folder: Path, order: Order, moments: Sequence[Moment], seed: int)
         child.send_signal(signal.SIGKILL)
         assert child.wait(10) == -signal.SIGKILL, "the child ended before it was killed"
         for pipe in (child.stdin, child.stdout):
-            pipe.close()  # type: ignore[union-attr]
+            pipe.close()
     finish(folder)
 
 
