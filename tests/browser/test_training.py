@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,14 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_from_a_zip_to_a_champion_and_back(visit: Watched, archive: Path, picture: Path) -> None:
+def test_from_a_zip_to_a_champion_and_back(
+    visit: Watched, archive: Path, picture: Path, user_page: Page, accessible: Callable[[Page], None]
+) -> None:
+    def check_accessibility() -> None:
+        """On a page of its own: axe-core adds styles, of which the browser complains."""
+        user_page.goto(page.url)
+        accessible(user_page)
+
     page = visit.signed_in()
     page.goto("/admin/training/dataset/add/")
     expect(page.locator("fieldset.source-folder")).to_be_hidden()
@@ -35,6 +43,7 @@ def test_from_a_zip_to_a_champion_and_back(visit: Watched, archive: Path, pictur
     expect(page.locator(".state.succeeded")).to_be_visible(timeout=TRAINING_MS)
     expect(page.get_by_role("heading", name="Duplicates with other data sets")).to_be_visible()
     expect(page.locator(".thumbnails img").first).to_have_js_property("complete", value=True)
+    check_accessibility()
 
     page.get_by_role("link", name="Start a training run").click()
     expect(page.locator("#estimate")).to_have_text(re.compile("Estimated duration"))
@@ -56,8 +65,10 @@ def test_from_a_zip_to_a_champion_and_back(visit: Watched, archive: Path, pictur
     report = page.frame_locator("iframe.report")
     expect(report.get_by_role("heading", name="How it was measured")).to_be_visible()
 
+    check_accessibility()
     page.get_by_role("link", name="Compare and promote").click()
     expect(page.locator(".verdict-of-gate")).to_contain_text("May be promoted with a reason only", timeout=TRAINING_MS)
+    check_accessibility()
     page.fill("[name=reason]", "no")
     page.get_by_role("button", name="Promote anyway").click()
     expect(page.locator(".errorlist")).to_be_visible()
