@@ -109,7 +109,7 @@ def test_two_searches_in_one_folder_are_refused(fake: Fake, tmp_path: Path) -> N
     problems: list[str] = []
 
     def meanwhile(split: Split, **_: Any) -> FoldResult:
-        with pytest.raises(ValueError, match="work in") as caught:
+        with pytest.raises(ValueError, match="Another process is using") as caught:
             run(tmp_path)
         problems.append(str(caught.value))
         raise KeyboardInterrupt
