@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from classifier.bundle import Bundle
 from classifier.grid import THESIS
@@ -15,6 +16,7 @@ from testing.data_sets import write_small_tree
 from trainer.__main__ import main
 from trainer.data.records import read_records
 from trainer.options import FitOptions
+from trainer.synthetic.dataset import SIZE
 
 
 def run(*arguments: Any) -> Result:
@@ -48,7 +50,8 @@ def test_from_nothing_to_a_model(tmp_path: Path) -> None:
     drawn = run("synthetic", "--out", tmp_path / "data", "--patients", 2, "--images", 1)
     assert drawn.exit_code == 0, drawn.output
     assert "4 synthetic images of 4 invented patients" in drawn.output
-    assert len(read_records(tmp_path / "data").images) == 4
+    images = read_records(tmp_path / "data").images
+    assert [Image.open(image.path).size for image in images] == [SIZE] * 4
 
     made = run("fit", "--data", tmp_path / "data", "--out", tmp_path / "model", "--folds", 2, "--cache", tmp_path / "c")
     assert made.exit_code == 0, made.output

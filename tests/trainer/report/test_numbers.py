@@ -39,16 +39,16 @@ class Report(NamedTuple):
         return [row for row in self.csv("predictions") if row["candidate"] == name]
 
 
-@pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    out, results = tmp_path_factory.mktemp("numbers"), studies.full()
-    return Report(results, write(out, results), out)
+@pytest.fixture
+def full(full_report: tuple[StudyResults, Path, Page]) -> Report:
+    results, out, page = full_report
+    return Report(results, page, out)
 
 
-@pytest.fixture(scope="module")
-def subtypes(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    out, results = tmp_path_factory.mktemp("subtypes"), studies.subtypes()
-    return Report(results, write(out, results), out)
+@pytest.fixture
+def subtypes(subtypes_report: tuple[StudyResults, Path, Page]) -> Report:
+    results, out, page = subtypes_report
+    return Report(results, page, out)
 
 
 def column(rows: Rows, name: str) -> np.ndarray:

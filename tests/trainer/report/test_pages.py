@@ -19,10 +19,10 @@ from trainer.schemas import FoldResult
 from trainer.synthetic.dataset import sample
 
 
-@pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Page]:
-    out = tmp_path_factory.mktemp("full")
-    return out, write(out, studies.full())
+@pytest.fixture
+def full(full_report: tuple[StudyResults, Path, Page]) -> tuple[Path, Page]:
+    _, out, page = full_report
+    return out, page
 
 
 def test_the_sections_come_in_their_order(full: tuple[Path, Page]) -> None:
@@ -228,8 +228,8 @@ def test_no_candidate_was_meant_to_be_compared(tmp_path: Path) -> None:
     assert any(caption.startswith("Table 1. ") for caption in page.tables)
 
 
-def test_tumour_types_skip_what_needs_two_classes(tmp_path: Path) -> None:
-    page = write(tmp_path, studies.subtypes())
+def test_tumour_types_skip_what_needs_two_classes(subtypes_report: tuple[StudyResults, Path, Page]) -> None:
+    _, out, page = subtypes_report
     captions = " ".join(page.tables)
     assert "Table 2. " in captions
     assert "Table 3. " in captions
@@ -237,8 +237,8 @@ def test_tumour_types_skip_what_needs_two_classes(tmp_path: Path) -> None:
     assert "Table 6. " not in captions
     assert "Tables 4 and 6" in " ".join(page.text)
     assert "Classes with few patients: adenosis (3 patients)" in " ".join(page.text)
-    assert not (tmp_path / "thresholds.csv").exists()
-    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {
+    assert not (out / "thresholds.csv").exists()
+    assert {path.stem for path in (out / "figures").iterdir()} == {
         "classes", "confusion", "learning-1", "risk-coverage",
     }  # fmt: skip
 

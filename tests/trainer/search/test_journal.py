@@ -18,6 +18,8 @@ from trainer.data.splits import Split
 from trainer.errors import OptionsError
 from trainer.schemas import FoldResult
 
+pytestmark = pytest.mark.usefixtures("blank_plots")
+
 
 def written(out: Path) -> dict[str, str]:
     """All files that must not depend on when they were made."""

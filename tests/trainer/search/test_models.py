@@ -33,7 +33,7 @@ class CountingCache(PixelCache):
 
 
 def test_features_are_taken_along_to_other_options(tree: Path, tmp_path: Path) -> None:
-    base = FitOptions(grid=GRID, folds=2)
+    base = FitOptions(grid=PatchGrid(size=64, stride=160), folds=2)
     data = read_training_data(tree, base, cache=tmp_path)
     fitter = FrozenFitter(data, base, CPU, cache=tmp_path)
     split = make_splits(data.main, folds=2)[0]

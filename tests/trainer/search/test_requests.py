@@ -15,6 +15,8 @@ from trainer.errors import OptionsError
 from trainer.options import FitOptions
 from trainer.search import space_for
 
+pytestmark = pytest.mark.usefixtures("blank_plots")
+
 
 @pytest.mark.parametrize(
     ("base", "names"),

@@ -18,6 +18,8 @@ from trainer.evaluation.out_of_fold import OutOfFoldPredictions
 from trainer.fitting.fitters import TrainingData
 from trainer.options import FitOptions
 
+pytestmark = pytest.mark.usefixtures("blank_plots")
+
 
 def test_no_tested_patient_is_seen_inside_a_search(fake: Fake, tmp_path: Path) -> None:
     fitter = fake()
