@@ -41,6 +41,7 @@ def test_defaults_are_those_of_an_empty_environment(monkeypatch: pytest.MonkeyPa
         ("PATCHVOTE_HTTPS", "perhaps", "https", False),
         ("PATCHVOTE_ALLOWED_HOSTS", "a.example, b.example,", "allowed_hosts", ["a.example", "b.example"]),
         ("PATCHVOTE_DATA_ROOTS", "/a::/b/../c", "data_roots", [Path("/a"), Path("/c")]),
+        ("PATCHVOTE_DATA_ROOTS", "2024", "data_roots", [Path("2024").resolve()]),  # a name, not JSON
         ("PATCHVOTE_DATA", "/srv/../srv/data", "data_folder", Path("/srv/data")),
         ("PATCHVOTE_PROMOTION_SENSITIVITY_LOSS", "1", "promotion_sensitivity_loss", 1.0),
         ("PATCHVOTE_PRECISION", "bfloat16", "precision", "bfloat16"),
@@ -103,6 +104,16 @@ def test_make_run_reports_an_unknown_variable_first(tmp_path: Path) -> None:
     assert done.returncode == 1
     first, *_ = done.stderr.splitlines()
     assert first.startswith("Patchvote does not read the environment variable PATCHVOTE_UPLOAD_MB.")
+
+
+def test_the_default_data_root_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "import").symlink_to(tmp_path / "disk")
+    code = "from patchvote.config import settings; print(settings.DATA_ROOTS[0])"
+    env = os.environ | {"PATCHVOTE_DATA": str(tmp_path / "data"), "PATCHVOTE_DATA_ROOTS": ""}
+    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == str((tmp_path / "disk").resolve())
 
 
 def test_the_operation_manual_contains_the_table() -> None:

@@ -66,8 +66,8 @@ Words = Annotated[list[str], NoDecode, BeforeValidator(_words)]
 """Words separated by commas."""
 
 Folder = Annotated[Path, BeforeValidator(_folder)]
-Folders = Annotated[list[Path], NoDecode, BeforeValidator(_folders)]
-"""Folders separated as in `PATH`."""
+Folders = Annotated[list[Path] | None, NoDecode, BeforeValidator(_folders)]
+"""Folders separated as in `PATH`; None if the variable is unset. `NoDecode` has an effect outside the union only."""
 
 
 def _variable(name: str, default: Any, description: str, *, shown: str | None = None, least: int | None = None) -> Any:
@@ -93,7 +93,7 @@ class Environment(BaseSettings):
     port: WholeNumber = _variable("PORT", 8000, "Port of the web server.")
     host: str = _variable("PATCHVOTE_HOST", "127.0.0.1", "Address on which the web server listens.")
     data_folder: Folder = _variable(
-        "PATCHVOTE_DATA", ROOT / "var", "The data folder: everything that Patchvote keeps.", shown="`./var`"
+        "PATCHVOTE_DATA", (ROOT / "var").resolve(), "The data folder: everything that Patchvote keeps.", shown="`./var`"
     )
     database_url: str = _variable(
         "DATABASE_URL", "", "Database: `postgresql://user:password@host/name`.", shown="SQLite in the data folder"
@@ -171,7 +171,7 @@ class Environment(BaseSettings):
     bundle_max_mb: WholeNumber = _variable(
         "PATCHVOTE_BUNDLE_MAX_MB", 2048, "Maximum size of a bundle that an admin uploads, in MB, packed and unpacked."
     )
-    data_roots: Folders | None = _variable(
+    data_roots: Folders = _variable(
         "PATCHVOTE_DATA_ROOTS",
         None,
         "Folders, separated by colons, below which admins may choose data sets.",

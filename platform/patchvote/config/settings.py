@@ -141,7 +141,7 @@ MODELS_DIR = DATA_DIR / "models"
 TRAINING_DIR = DATA_DIR / "training"
 CACHE_DIR = DATA_DIR / "cache"
 """The folder of decoded images and computed features; it may be emptied at any time."""
-DATA_ROOTS = [DATA_DIR / "import"] if _env.data_roots is None else _env.data_roots
+DATA_ROOTS = [(DATA_DIR / "import").resolve()] if _env.data_roots is None else _env.data_roots
 """Folders below which admins may choose data sets; the images are read in place."""
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
