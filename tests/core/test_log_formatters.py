@@ -121,7 +121,7 @@ def test_a_case_can_be_followed(submit: Any, make_user: Any, steps: Any, upload:
     case.refresh_from_db()
     services.analyse_again(case)
     services.cancel(case)
-    assert steps(case)[10:] == [("case to be analysed again",), *[("Analysis cancelled", 0)] * 2]
+    assert steps(case)[10:] == [("case queued for a new analysis",), *[("Analysis cancelled", 0)] * 2]
 
 
 def test_a_case_given_up_is_said(submit: Any, make_user: Any, steps: Any, settings: Any) -> None:

@@ -46,6 +46,7 @@ def test_help_of_fit_names_what_can_be_chosen() -> None:
         assert word in text
 
 
+@pytest.mark.slow
 def test_from_nothing_to_a_model(tmp_path: Path) -> None:
     drawn = run("synthetic", "--out", tmp_path / "data", "--patients", 2, "--images", 1)
     assert drawn.exit_code == 0, drawn.output
@@ -67,12 +68,14 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_small_tree(tmp_path_factory.mktemp("drawn") / "data", patients=2)
 
 
+@pytest.mark.slow
 def test_the_thesis_grid_can_be_chosen(drawn: Path, tmp_path: Path) -> None:
     options = ("--data", drawn, "--folds", 2, "--cache", tmp_path / "c")
     assert run("fit", *options, "--out", tmp_path / "model", "--grid", "thesis").exit_code == 0
     assert Bundle.load(tmp_path / "model").metadata.grid == THESIS
 
 
+@pytest.mark.slow
 def test_features_are_kept_in_the_data_folder(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATCHVOTE_DATA", str(tmp_path / "var"))
     assert run("fit", "--data", drawn, "--out", tmp_path / "model", "--folds", 2).exit_code == 0

@@ -60,6 +60,7 @@ def test_a_finished_run_is_compared_with_the_champion(
     assert (comparison.state, comparison.result["images"]) == (State.SUCCEEDED, 0)
 
 
+@pytest.mark.slow
 def test_epochs_are_kept_as_they_end(start: Any, train: Callable[[], None], tiny_champion: Any) -> None:
     run = start(TRAINED)
     train()
@@ -182,6 +183,7 @@ def test_a_run_that_is_cancelled_while_it_is_stored_leaves_no_version(start: Any
     assert not ModelVersion.objects.filter(name="mine-40x").exists()
 
 
+@pytest.mark.slow
 def test_events_are_kept_until_the_database_takes_them(
     start: Any, train: Callable[[], None], tiny_champion: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def test_the_bundle_gives_calibrated_patches_and_votes(fitted: FitResult, tree: 
     assert fitted.bundle.metadata.temperature == 1
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_model(fitted: FitResult, tree: Path, tmp_path: Path) -> None:
     again = fit(tree, tmp_path / "first-model", FROZEN, device="cpu", cache=fitted.bundle.folder.parent / "cache")
     assert again.bundle.metadata.weights_sha256 == fitted.bundle.metadata.weights_sha256

@@ -55,6 +55,7 @@ def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("ema", [0, 0.9])
+@pytest.mark.slow
 def test_it_learns(ema: float) -> None:
     images, options = sampler(), LEARNS.replace(ema=ema)
     module, history = train(images, TRAINING, options, CPU)
@@ -66,6 +67,7 @@ def test_it_learns(ema: float) -> None:
     assert min(margins[LABELS == 1]) > max(margins[LABELS == 0])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_leaves_pytorchs_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)

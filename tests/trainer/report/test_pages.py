@@ -71,6 +71,7 @@ def test_two_reports_of_one_study_are_equal(full: tuple[Path, Page], tmp_path: P
         assert (out / name).read_bytes() == (tmp_path / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_two_runs_differ_in_table_5_and_in_this_run_alone(full: tuple[Path, Page], tmp_path: Path) -> None:
     results = studies.full()
     other = studies.ran(results, device="NVIDIA H200", finished="2027-05-06T07:08:09+00:00")

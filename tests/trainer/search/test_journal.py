@@ -46,6 +46,7 @@ def test_killed_and_run_again_it_ends_as_if_undisturbed(fake: Fake, tmp_path: Pa
     assert len(again.seen) < 3 * 2 + 4 * 6 * 3 + (kill_at < 7)
 
 
+@pytest.mark.slow
 def test_a_line_that_was_not_written_to_its_end_is_left_out(fake: Fake, tmp_path: Path) -> None:
     fake()
     run(tmp_path / "undisturbed")
@@ -56,6 +57,7 @@ def test_a_line_that_was_not_written_to_its_end_is_left_out(fake: Fake, tmp_path
     assert written(tmp_path / "torn") == written(tmp_path / "undisturbed")
 
 
+@pytest.mark.slow
 def test_more_trials_go_on_and_fewer_compute_nothing(fake: Fake, tmp_path: Path) -> None:
     fake()
     run(tmp_path / "three", trials=3)

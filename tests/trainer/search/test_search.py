@@ -94,6 +94,7 @@ def test_a_trial_that_diverges_counts_and_is_never_chosen(fake: Fake, tmp_path: 
         run(tmp_path / "all", TRAINED, space=space, trials=2, nested=False)
 
 
+@pytest.mark.slow
 def test_optuna_says_nothing_by_itself(fake: Fake, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     fake()
     run(tmp_path, trials=2)

@@ -56,6 +56,7 @@ def lumina(label: str, seed: int) -> int:
     return int(ndimage.label(bright)[1])
 
 
+@pytest.mark.slow
 def test_malignant_is_crowded_and_benign_has_lumina() -> None:
     seeds = range(5)
     assert min(dark("malignant", seed) for seed in seeds) > max(dark("benign", seed) for seed in seeds)
