@@ -26,6 +26,9 @@ def test_every_network_gives_two_logits_and_features_that_make_them(name: str) -
         head = networks.head(module, name)
         assert logits.shape == (2, 2)
         assert features.dim() == 2
+        assert isinstance(head, nn.Linear | nn.Conv2d), (
+            f"The head of {name} is a {type(head).__name__}: name the layer inside it that makes the logits."
+        )
         if isinstance(head, nn.Linear):
             torch.testing.assert_close(head(features), logits)
 
