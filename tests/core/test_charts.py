@@ -48,6 +48,7 @@ def test_threads_that_draw_at_the_same_time_draw_the_same() -> None:
         assert set(threads.map(lambda _: made(), range(8))) == {made()}
 
 
+@pytest.mark.slow
 def test_drawing_loads_no_pytorch_and_the_module_nothing_heavy() -> None:
     code = (
         "import sys; from patchvote.core import charts; assert 'matplotlib' not in sys.modules; "

@@ -241,6 +241,7 @@ print(client.get("/health/").json(), time.monotonic() - start < 20)
 """
 
 
+@pytest.mark.slow
 def test_servers_that_never_answer_are_said_within_seconds(tmp_path: Path) -> None:
     """They take the connection and keep silent, as a machine does that hangs."""
     with socket.create_server(("127.0.0.1", 0)) as silent:

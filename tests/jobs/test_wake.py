@@ -69,6 +69,7 @@ def test_after_a_broker_that_was_emptied_the_next_message_comes(broker: Any, tas
     assert broker.llen(QUEUE) == 1
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_gone_is_no_error(tmp_path: Path, task: Any, broker: Any, caplog: Any) -> None:
     assert wake(task)
     broker.shutdown()
@@ -87,6 +88,7 @@ def test_after_a_failure_the_broker_is_left_alone_for_a_moment(
     assert wake(task)
 
 
+@pytest.mark.slow
 def test_whether_the_broker_answers(task: Any, broker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(celery, "app", task.app)
     assert celery.broker_answers()

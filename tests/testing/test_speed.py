@@ -42,21 +42,21 @@ def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "PRESSURE", tmp_path / "missing")
 
 
-def test_a_test_that_computes_for_long_fails(pytester: pytest.Pytester) -> None:
+def test_a_test_that_computes_for_long_fails(pytester: pytest.Pytester, quiet: None) -> None:
     pytester.makeini(SETTINGS)
     pytester.makepyfile(f"{BUSY}\ndef test_it(): compute()\ndef test_another(): pass")
     result = pytester.runpytest_inprocess()
     assert result.parseoutcomes() == {"failed": 1, "passed": 1}
-    result.stdout.re_match_lines([r"This test took 0\.[4-9] s of processor time .* Make it faster or mark it\."])
+    result.stdout.re_match_lines([r"This test took \d\.\d s; .* Make it faster or mark it\."])
 
 
-def test_the_time_of_child_processes_counts(pytester: pytest.Pytester) -> None:
+def test_the_time_of_child_processes_counts(pytester: pytest.Pytester, quiet: None) -> None:
     child = "import time; end = time.process_time() + 0.4\nwhile time.process_time() < end: pass"
     assert outcomes(pytester, f"def test_it(): subprocess.run([sys.executable, '-c', {child!r}])") == {"failed": 1}
 
 
-def test_a_test_may_wait_a_little_longer(pytester: pytest.Pytester, quiet: None) -> None:
-    assert outcomes(pytester, "def test_it(): time.sleep(0.4)") == {"passed": 1}
+def test_waiting_counts(pytester: pytest.Pytester, quiet: None) -> None:
+    assert outcomes(pytester, "def test_it(): time.sleep(0.05)") == {"passed": 1}
     assert outcomes(pytester, "def test_it(): time.sleep(0.9)") == {"failed": 1}
 
 

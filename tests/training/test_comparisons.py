@@ -144,6 +144,7 @@ def test_without_images_the_comparison_says_so_and_promotion_asks_for_a_reason(
     assert registry.champion() == candidate
 
 
+@pytest.mark.slow
 def test_a_less_sensitive_model_is_refused_and_a_better_one_let_through(
     make_version: Any, make_user: Any, checked: DataSet, train: Callable[[], None]
 ) -> None:

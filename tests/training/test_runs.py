@@ -48,6 +48,7 @@ def test_a_run_becomes_a_model_version_that_does_not_serve_yet(
     assert {path.name for path in run.folder.iterdir() if path.is_dir()} <= {"figures"}
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_compared_with_the_champion(
     start: Any, train: Callable[[], None], checked: DataSet, tiny_champion: Any
 ) -> None:
@@ -104,6 +105,7 @@ def test_a_data_set_that_has_not_passed_its_check_is_refused(data_set: DataSet) 
     assert not TrainingRun.objects.exists()
 
 
+@pytest.mark.slow
 def test_a_vanished_image_fails_the_run_by_name_and_the_worker_goes_on(
     start: Any, train: Callable[[], None], checked: DataSet, tiny_champion: Any
 ) -> None:

@@ -225,6 +225,7 @@ def test_a_worker_that_hangs_ends_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.slow
 def test_leases_of_what_waits_its_turn_are_renewed(
     submit: Any, ana: Any, work: Any, claims: list[int], settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -156,6 +156,7 @@ def test_the_work_of_frozen_features_is_what_a_run_does(tree: Path, tmp_path: Pa
     assert estimated * NETWORKS[options.network].efficiency == pytest.approx(work.scoring, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_work_of_a_training_is_what_a_run_does(tree: Path, tmp_path: Path) -> None:
     """Within a factor of two: a few patients cannot be held out in exact shares, and training stops early."""
     options = FINETUNE.replace(grid=GRID, epochs=5, patience=5, draws=6)

@@ -99,6 +99,7 @@ def test_results_are_read_as_they_were_written(both: Study, tree: Path, tmp_path
         load(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_second_run_computes_nothing_and_candidates_may_be_added(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +221,7 @@ def test_images_smaller_than_a_patch_are_a_sentence(small: Path, tmp_path: Path)
         run(small, tmp_path / "out", planned("efficientnet_lite0", grid=PatchGrid(size=300, stride=100)))
 
 
+@pytest.mark.slow
 def test_all_magnifications_together(small: Path, tmp_path: Path) -> None:
     candidates = planned("efficientnet_lite0", "squeezenet", magnification="all", crops=True, epochs=1)
     results = run(small, tmp_path / "out", candidates).results
@@ -249,6 +251,7 @@ def test_a_corrected_subtype_is_another_study(tmp_path: Path) -> None:
     assert after.candidates[0].folds != before.candidates[0].folds
 
 
+@pytest.mark.slow
 def test_a_candidate_that_diverges_does_not_end_the_study(tree: Path, tmp_path: Path) -> None:
     candidates = plan(["efficientnet_lite0", "squeezenet"], QUICK.replace(optimiser="sgd"), rates=[1e30])
     done = run(tree, tmp_path / "out", candidates)

@@ -109,6 +109,7 @@ def test_an_honest_study_has_no_warning(full: tuple[Path, Page]) -> None:
     assert "not a diagnosis" in html
 
 
+@pytest.mark.slow
 def test_hostile_names_are_shown_as_they_are(tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script> $x^{ & | \"'*`[a](b)"
     records = [

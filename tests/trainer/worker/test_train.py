@@ -80,6 +80,7 @@ def test_a_second_child_computes_nothing_again_and_tells_everything_again(
     assert files == {path: path.read_bytes() for path in (folder / "bundle").iterdir()}
 
 
+@pytest.mark.slow
 def test_frozen_features_are_trained_on(tree: Path, cache: Path, tmp_path: Path) -> None:
     order = TrainOrder(source=tree, name="frozen", options=FROZEN, cache=cache, device="cpu")
     started = time.monotonic()
