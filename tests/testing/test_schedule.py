@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from testing.schedule import INSTALLATIONS, group
+from testing.schedule import FAULTS, INSTALLATIONS, group
 
 pytest_plugins = "pytester"
 
@@ -14,7 +14,7 @@ ADDOPTS = "-p testing.schedule -p no:django -p no:cacheprovider"
 @pytest.mark.parametrize(
     ("nodeid", "name"),
     [
-        ("tests/faults/test_redis.py::test_it", INSTALLATIONS),
+        ("tests/faults/test_redis.py::test_it", FAULTS),
         ("tests/browser/test_pages.py::test_it[dark]", INSTALLATIONS),
         ("tests/cases/test_pages.py::test_it", "tests/cases/test_pages.py"),
         ("tests/cases/test_pages.py::Class::test_it", "tests/cases/test_pages.py"),

@@ -36,13 +36,13 @@ def outcomes(pytester: pytest.Pytester, test: str) -> dict[str, int]:
     return pytester.runpytest_inprocess().parseoutcomes()
 
 
-@pytest.fixture
-def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that does not report who waits for a processor."""
-    monkeypatch.setattr(speed, "PRESSURE", tmp_path / "missing")
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests that these tests run believe that no other process of pytest-xdist runs."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
 
 
-def test_a_test_that_computes_for_long_fails(pytester: pytest.Pytester, quiet: None) -> None:
+def test_a_test_that_computes_for_long_fails(pytester: pytest.Pytester) -> None:
     pytester.makeini(SETTINGS)
     pytester.makepyfile(f"{BUSY}\ndef test_it(): compute()\ndef test_another(): pass")
     result = pytester.runpytest_inprocess()
@@ -50,12 +50,12 @@ def test_a_test_that_computes_for_long_fails(pytester: pytest.Pytester, quiet: N
     result.stdout.re_match_lines([r"This test took \d\.\d s; .* Make it faster or mark it\."])
 
 
-def test_the_time_of_child_processes_counts(pytester: pytest.Pytester, quiet: None) -> None:
+def test_the_time_of_child_processes_counts(pytester: pytest.Pytester) -> None:
     child = "import time; end = time.process_time() + 0.4\nwhile time.process_time() < end: pass"
     assert outcomes(pytester, f"def test_it(): subprocess.run([sys.executable, '-c', {child!r}])") == {"failed": 1}
 
 
-def test_waiting_counts(pytester: pytest.Pytester, quiet: None) -> None:
+def test_waiting_counts(pytester: pytest.Pytester) -> None:
     assert outcomes(pytester, "def test_it(): time.sleep(0.05)") == {"passed": 1}
     assert outcomes(pytester, "def test_it(): time.sleep(0.9)") == {"failed": 1}
 
@@ -68,12 +68,19 @@ def test_a_marker_lifts_the_limit(pytester: pytest.Pytester, marker: str) -> Non
 def test_waiting_for_a_processor_does_not_count(
     pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pressure = tmp_path / "cpu"
-    pressure.write_text("some avg10=0.00 avg60=0.00 avg300=0.00 total=1000\nfull total=0")
-    monkeypatch.setattr(speed, "PRESSURE", pressure)
-    stalled = pressure.read_text().replace("=1000", "=801000")
-    write = f"import pathlib; pathlib.Path({str(pressure)!r}).write_text({stalled!r})"
+    scheduling = tmp_path / "schedstat"
+    scheduling.write_text("0 1000 1")
+    monkeypatch.setattr(speed, "SCHEDULING", scheduling)
+    write = f"import pathlib; pathlib.Path({str(scheduling)!r}).write_text('0 800001000 1')"
     assert outcomes(pytester, f"def test_it():\n    time.sleep(0.9)\n    {write}") == {"passed": 1}
+
+
+def test_beside_other_processes_a_test_may_take_twice_as_long(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw1")
+    assert outcomes(pytester, "def test_it(): time.sleep(0.3)") == {"passed": 1}
+    assert outcomes(pytester, "def test_it(): time.sleep(0.5)") == {"failed": 1}
 
 
 def test_fixtures_do_not_count(pytester: pytest.Pytester) -> None:
